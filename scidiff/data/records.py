@@ -1,0 +1,24 @@
+"""One decoded object: what a domain makes of a row of a state. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Record:
+    """A decoded row, kept whether or not it is a valid object of its domain.
+
+    An invalid molecule is data, not an error: `valid` is False and `reason` is one line that says which rule it broke.
+    """
+
+    text: str  # what was written: a SMILES, a sequence, a graph's line notation; "" where nothing could be written
+    obj: Any | None  # the domain's own object (an RDKit Mol, a networkx graph), None where there is none
+    valid: bool
+    reason: str = ""  # one line, empty for a valid row
+
+    def __post_init__(self) -> None:
+        if self.valid == bool(self.reason):
+            raise ValueError(f"a valid record has no reason and an invalid one has one, "
+                             f"got valid={self.valid}, reason={self.reason!r}")
