@@ -1,0 +1,61 @@
+"""Token rows cut into batches of similar length; batch i of a run is a function of (seed, i) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from scidiff.data.tokens import PAD, TokenState
+
+
+@dataclass
+class TokenBatches:
+    """Shuffled, length-bucketed batches of token rows.
+
+    Each epoch is a fresh permutation. Pools of `pool` batches are sorted by length and dealt out in random order, so
+    padding is rare and every row is seen once an epoch (the last incomplete batch of an epoch is left out).
+    """
+
+    ids: np.ndarray  # (N, L) uint8 or int16, PAD behind EOS
+    batch_size: int
+    seed: int = 0
+    pool: int = 64
+    _epoch: int = field(default=-1, repr=False)
+    _order: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64), repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.ids) == 0:
+            raise ValueError("there is nothing to train on: 0 rows")
+        self.batch_size = min(self.batch_size, len(self.ids))
+        self.lengths = (self.ids != PAD).sum(1)
+
+    @property
+    def per_epoch(self) -> int:
+        return len(self.ids) // self.batch_size
+
+    def __call__(self, step: int, rank: int = 0, world: int = 1) -> TokenState:
+        """Batch `step`; with several processes each takes every world-th row of it."""
+        epoch, i = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._deal(epoch)
+        return self.rows(self._order[i][rank::world])
+
+    def rows(self, which: np.ndarray) -> TokenState:
+        width = int(self.lengths[which].max())
+        return TokenState(torch.from_numpy(self.ids[which, :width].astype(np.int64)))
+
+    def _deal(self, epoch: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seed, epoch])
+        order = rng.permutation(len(self.ids))[: self.per_epoch * self.batch_size]
+        size = self.pool * self.batch_size
+        pools = [order[i : i + size] for i in range(0, len(order), size)]
+        rows = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
+        return rng.permutation(rows.reshape(-1, self.batch_size))
+
+    def once(self) -> Iterator[TokenState]:
+        """All rows once, in stored order (validation)."""
+        for i in range(0, len(self.ids), self.batch_size):
+            yield self.rows(np.arange(i, min(i + self.batch_size, len(self.ids))))

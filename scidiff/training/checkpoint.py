@@ -1,0 +1,119 @@
+"""Model directories: model.safetensors, config.json (all that is needed to rebuild the model) and README.md (the card).
+
+No pickle is ever read. A checksum in config.json finds a truncated or exchanged weight file before anything is built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+
+from scidiff.core import ScidiffError
+
+FORMAT = 1
+_PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib"}
+
+
+class CheckpointError(ScidiffError):
+    """A model directory that is missing, incomplete, damaged, or of a kind that is refused."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write under a temporary name in the same folder and rename, so a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def class_path(obj: object) -> str:
+    return f"{type(obj).__module__}:{type(obj).__qualname__}"
+
+
+def resolve_class(path: str) -> type:
+    """Import `package.module:Class` named by a config; only scidiff's own modules are allowed."""
+    module, _, name = path.partition(":")
+    if module.split(".")[0] != "scidiff" or not name:
+        raise CheckpointError(f"config names the class {path!r}; expected 'scidiff.<module>:<Class>'")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise CheckpointError(f"config names the class {path!r}, which this version of scidiff lacks") from error
+
+
+def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], card: str, *,
+               dtype: torch.dtype = torch.float32) -> None:
+    """Write the three files; floating-point weights are stored in `dtype`, and config gains format, network and checksum."""
+    tensors = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype).contiguous()
+               for k, v in network.state_dict().items()}
+    weights = save_tensors(tensors)
+    full = {"format": FORMAT, **config, "sha256": hashlib.sha256(weights).hexdigest(),
+            "network": {"class": class_path(network), "config": asdict(network.config)}}  # type: ignore[call-overload]
+    write_atomically(folder / "model.safetensors", weights)
+    write_atomically(folder / "README.md", card.encode())
+    write_atomically(folder / "config.json", (json.dumps(full, indent=1) + "\n").encode())
+
+
+def refuse_pickle(path: Path) -> None:
+    if path.suffix.lower() in _PICKLES:
+        raise CheckpointError(f"{path} is a {path.suffix} file, which may hold a pickle and is never opened; expected a "
+                              "model directory with model.safetensors and config.json")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read and check config.json."""
+    refuse_pickle(folder)
+    file = folder / "config.json"
+    if not file.is_file():
+        raise CheckpointError(f"{folder} is not a model directory: config.json is missing")
+    try:
+        config = json.loads(file.read_text())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{file} is damaged: {error}") from error
+    missing = [key for key in ("format", "domain", "network", "sha256") if key not in config]
+    if missing:
+        raise CheckpointError(f"{file} lacks {', '.join(missing)}")
+    if config["format"] > FORMAT:
+        raise CheckpointError(f"{file} has format {config['format']}, this scidiff reads up to {FORMAT}: update scidiff")
+    return config
+
+
+def read_weights(folder: Path, sha256: str) -> dict[str, Tensor]:
+    """Read model.safetensors as float32 after its checksum has been verified."""
+    file = folder / "model.safetensors"
+    if not file.is_file():
+        others = [p.name for p in folder.iterdir() if p.suffix.lower() in _PICKLES]
+        hint = f" ({others[0]} is there, but pickles are never opened)" if others else ""
+        raise CheckpointError(f"{folder} has no model.safetensors{hint}")
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CheckpointError(f"{file} is corrupt or truncated: its checksum differs from config.json "
+                              f"({len(content):,} bytes read)")
+    return {k: v.float() if v.is_floating_point() else v for k, v in load_tensors(content).items()}
+
+
+def load_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
+    """Build the network that `config` names and fill it; a wrong set of tensors is an error that names them."""
+    spec = config["network"]
+    network_class = resolve_class(spec["class"])
+    config_class = resolve_class(spec["class"] + "Config")
+    try:
+        network = network_class(config_class(**spec["config"]))
+        network.load_state_dict(read_weights(folder, config["sha256"]))
+    except (TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{folder}: weights and config do not fit together: {error}") from error
+    return network.eval()
