@@ -10,11 +10,12 @@ from typing import Any
 class Record:
     """A decoded row, kept whether or not it is a valid object of its domain.
 
-    An invalid molecule is data, not an error: `valid` is False and `reason` is one line that says which rule it broke.
+    An invalid molecule is data, not an error: `valid` is False and `reason` is one line that says
+    which rule it broke.
     """
 
-    text: str  # what was written: a SMILES, a sequence, a graph's line notation; "" where nothing could be written
-    obj: Any | None  # the domain's own object (an RDKit Mol, a networkx graph), None where there is none
+    text: str  # a SMILES, a sequence, a line notation; "" where nothing could be written
+    obj: Any | None  # the domain's own object (an RDKit Mol, a networkx graph) if there is one
     valid: bool
     reason: str = ""  # one line, empty for a valid row
 
