@@ -107,8 +107,8 @@ def require_floor(reward: Any) -> float:
     """
     floor = getattr(reward, "floor", None)
     if floor is None or not math.isfinite(floor):
-        raise RewardError(f"reward {reward_name(reward)!r} has no floor, and an invalid object must "
-                          "be scored: declare the worst score with scidiff.reward(your_function, "
+        raise RewardError(f"reward {reward_name(reward)!r} has no floor, and an invalid object "
+                          "must be scored: declare the worst score with scidiff.reward(your_function, "
                           "floor=0.0), or wrap the term in window(..., low, high)")
     return float(floor)
 
@@ -134,7 +134,7 @@ def evaluate(reward: Any, objects: Sequence[Any]) -> Scores:
 def _check_length(reward: Any, got: int, expected: int) -> None:
     if got != expected:
         raise RewardError(f"reward {reward_name(reward)!r} returned {got} values for {expected} "
-                          "objects; it must return one number for each object of the list it is given")
+                          "objects; it must return one number for each object it is given")
 
 
 def _numbers(reward: Any, returned: Any) -> list[float]:
@@ -146,7 +146,7 @@ def _numbers(reward: Any, returned: Any) -> list[float]:
     for row, v in enumerate(values):
         if v is not None and (isinstance(v, str | bytes) or not hasattr(v, "__float__")):
             raise RewardError(f"reward {reward_name(reward)!r} returned {type(v).__name__} {v!r} "
-                              f"for object {row}; expected a number, or None where it has no value")
+                              f"for object {row}; expected a number, or None for no value")
     return [math.nan if v is None else float(v) for v in values]
 
 
@@ -249,5 +249,5 @@ class Scorer:
         self._known[key] = (math.nan, Status.FAILED)
         self.messages[key] = f"{type(error).__name__}: {error}"
         if not self._answered and len(self.messages) >= self.patience:
-            raise RewardError(f"reward {self.name!r} raised on each of its first "
-                              f"{len(self.messages)} objects; the last was {self.messages[key]}") from error
+            raise RewardError(f"reward {self.name!r} raised on each of its first {self.asked} "
+                              f"objects, the last time {self.messages[key]}") from error
