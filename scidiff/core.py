@@ -1,7 +1,10 @@
-"""The protocols everything hangs on: states, denoisers, samplers, processes, selection rules, and where noise comes from.
+"""The protocols everything hangs on: states, denoisers, samplers, processes, selection rules, and
+where noise comes from.
 
-Shape letters: B particles, P populations, K parents, C candidates, L positions, V vocabulary, D width.
-Time t is in [0, 1], 0 = data and 1 = noise; samplers count steps k = 0 (noise) .. num_steps (data).
+Shape letters: B particles, P populations, K parents, C candidates, L positions, V vocabulary, D
+width.
+Time t is in [0, 1], 0 = data and 1 = noise; samplers count steps k = 0 (noise) .. num_steps
+(data).
 """
 
 from __future__ import annotations
@@ -19,13 +22,15 @@ class ScidiffError(Exception):
     """An error a caller may want to catch: says what, got, expected."""
 
 
-# ---------------------------------------------------------------- states: indexing and cat are the only layout operations
+# ---------------------------------------------------------------- states: indexing and cat are the
+# only layout operations
 
 
 class Shared:
     """Rows that point into a table, so candidates share their parent's memory until they write.
 
-    `values` (R, ...) is the table and `rows` (B,) int64 says which entry each particle reads. Indexing touches `rows` only.
+    `values` (R, ...) is the table and `rows` (B,) int64 says which entry each particle reads.
+    Indexing touches `rows` only.
     """
 
     __slots__ = ("rows", "values")
@@ -45,7 +50,8 @@ class Shared:
         return self.values[self.rows]
 
     def gather(self, positions: Tensor) -> Tensor:
-        """Read entries `positions` (B, M) of dimension 1 of every row without materialising the rest: (B, M, ...)."""
+        """Read entries `positions` (B, M) of dimension 1 of every row without materialising the
+        rest: (B, M, ...)."""
         return self.values[self.rows[:, None], positions]
 
     def to(self, device: torch.device | str) -> Shared:
@@ -78,22 +84,30 @@ def _cat(leaves: Sequence[Any]) -> Any:
 def _to(leaf: Any, device: torch.device | str) -> Any:
     if leaf is None:
         return None
-    return tuple(_to(part, device) for part in leaf) if isinstance(leaf, tuple) else leaf.to(device)
+    return (
+        tuple(_to(part, device) for part in leaf) if isinstance(leaf, tuple) else leaf.to(device)
+    )
 
 
 @dataclass(frozen=True)
 class Stacked:
     """Base of every state: a frozen dataclass whose fields all have the leading dimension B.
 
-    A field is a Tensor, a `Shared`, another `Stacked`, a tuple of these, or None. Masks, conditions, caches and network
-    outputs are fields, so indexing moves them together and no particle can end up with another one's mask.
+    A field is a Tensor, a `Shared`, another `Stacked`, a tuple of these, or None. Masks,
+    conditions, caches and network
+    outputs are fields, so indexing moves them together and no particle can end up with another
+    one's mask.
     """
 
     def leaves(self) -> Iterator[Any]:
         return (getattr(self, f.name) for f in fields(self))
 
     def __len__(self) -> int:
-        return next(len(leaf[0] if isinstance(leaf, tuple) else leaf) for leaf in self.leaves() if leaf is not None)
+        return next(
+            len(leaf[0] if isinstance(leaf, tuple) else leaf)
+            for leaf in self.leaves()
+            if leaf is not None
+        )
 
     def __getitem__(self, idx: Tensor) -> Self:
         """Take rows `idx` (M,) int64; repeats are allowed."""
@@ -101,13 +115,17 @@ class Stacked:
 
     @classmethod
     def cat(cls, parts: Sequence[Self]) -> Self:
-        return replace(parts[0], **{f.name: _cat([getattr(p, f.name) for p in parts]) for f in fields(parts[0])})
+        return replace(
+            parts[0],
+            **{f.name: _cat([getattr(p, f.name) for p in parts]) for f in fields(parts[0])},
+        )
 
     def to(self, device: torch.device | str) -> Self:
         return replace(self, **{f.name: _to(getattr(self, f.name), device) for f in fields(self)})
 
 
-# ---------------------------------------------------------------- randomness: one explicit argument, always the last
+# ---------------------------------------------------------------- randomness: one explicit
+# argument, always the last
 
 _DRAWS = {"uniform": torch.rand, "normal": torch.randn}
 
@@ -115,11 +133,15 @@ _DRAWS = {"uniform": torch.rand, "normal": torch.randn}
 class Tape:
     """Noise that is recorded per row and can be replayed, cut to rows, or partly redrawn.
 
-    The first pass over a fresh tape records every draw; `rewind()` starts a replay that returns the same numbers.
-    Rows are the leading dimension of each draw, so `tape[rows]` replays exactly what those particles saw.
+    The first pass over a fresh tape records every draw; `rewind()` starts a replay that returns
+    the same numbers.
+    Rows are the leading dimension of each draw, so `tape[rows]` replays exactly what those
+    particles saw.
     """
 
-    def __init__(self, generator: torch.Generator, draws: Sequence[tuple[str, Tensor]] = ()) -> None:
+    def __init__(
+        self, generator: torch.Generator, draws: Sequence[tuple[str, Tensor]] = ()
+    ) -> None:
         self.generator = generator
         self.draws = list(draws)
         self.position = 0
@@ -136,20 +158,31 @@ class Tape:
         return Tape(self.generator, [(kind, d[rows]) for kind, d in self.draws])
 
     def redraw(self, fraction: float, rng: torch.Generator) -> Tape:
-        """Copy the tape with each entry independently replaced by a fresh draw with probability `fraction`."""
+        """Copy the tape with each entry independently replaced by a fresh draw with probability
+        `fraction`."""
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction must be in [0, 1], got {fraction}")
-        fresh = [(kind, _draw(kind, d.shape, rng), _draw("uniform", d.shape, rng)) for kind, d in self.draws]
-        return Tape(rng, [(kind, torch.where(u < fraction, new, old[1]))
-                          for (kind, new, u), old in zip(fresh, self.draws, strict=True)])
+        fresh = [
+            (kind, _draw(kind, d.shape, rng), _draw("uniform", d.shape, rng))
+            for kind, d in self.draws
+        ]
+        return Tape(
+            rng,
+            [
+                (kind, torch.where(u < fraction, new, old[1]))
+                for (kind, new, u), old in zip(fresh, self.draws, strict=True)
+            ],
+        )
 
     def next(self, kind: str, shape: tuple[int, ...]) -> Tensor:
         if self.position == len(self.draws):
             self.draws.append((kind, _draw(kind, shape, self.generator)))
         recorded, value = self.draws[self.position]
         if recorded != kind or tuple(value.shape) != shape:
-            raise ValueError(f"tape entry {self.position} is {recorded} {tuple(value.shape)}, "
-                             f"the sampler asked for {kind} {shape}")
+            raise ValueError(
+                f"tape entry {self.position} is {recorded} {tuple(value.shape)}, "
+                f"the sampler asked for {kind} {shape}"
+            )
         self.position += 1
         return value
 
@@ -174,7 +207,8 @@ def normal(shape: Sequence[int], rng: Rng) -> Tensor:
 
 
 def seeded(seed: int, chunk: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """Make the generator of chunk `chunk` of a run: streams of different (seed, chunk) are unrelated."""
+    """Make the generator of chunk `chunk` of a run: streams of different (seed, chunk) are
+    unrelated."""
     state = np.random.SeedSequence([seed, chunk]).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state >> 1))
 
@@ -201,7 +235,8 @@ class State(Protocol):
 class Denoiser(Protocol[X_in]):
     """A network with its process: what it predicts at a place.
 
-    Continuous components: the clean guess D. Discrete ones: the trunk's output, whose token log-probabilities the
+    Continuous components: the clean guess D. Discrete ones: the trunk's output, whose token
+    log-probabilities the
     sampler reads through the denoiser's head at the positions it needs.
     """
 
@@ -220,11 +255,13 @@ class Sampler(Protocol[X]):
         ...
 
     def step(self, x: X, k: int | Tensor, rng: Rng) -> X:
-        """Draw step k -> k + 1 from the prediction stored in x, then evaluate the network once at the new place."""
+        """Draw step k -> k + 1 from the prediction stored in x, then evaluate the network once at
+        the new place."""
         ...
 
     def predict_clean(self, x: X, k: int | Tensor, rng: Rng) -> X:
-        """Guess the end from k, reading only what x stores; at k = num_steps return x and draw nothing."""
+        """Guess the end from k, reading only what x stores; at k = num_steps return x and draw
+        nothing."""
         ...
 
 
@@ -241,7 +278,8 @@ class Select(Protocol):
     proper: bool
 
     def __call__(self, log_w: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
-        """log_w (P, K, C): P populations, K parents, C candidates each -> index (P, K) into K*C, log_w (P, K)."""
+        """log_w (P, K, C): P populations, K parents, C candidates each -> index (P, K) into K*C,
+        log_w (P, K)."""
         ...
 
 

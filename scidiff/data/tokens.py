@@ -1,4 +1,5 @@
-"""Strings as tokens: notations, a vocabulary saved with the model, and the state of a batch of token rows."""
+"""Strings as tokens: notations, a vocabulary saved with the model, and the state of a batch of
+token rows."""
 
 from __future__ import annotations
 
@@ -26,9 +27,15 @@ def _selfies(text: str) -> list[str]:
     return _SELFIES.findall(text)
 
 
-NOTATIONS: dict[str, Callable[[str], list[str]]] = {"smiles": _smiles, "selfies": _selfies, "characters": list}
-"""How a string is cut: SMILES atom by atom (brackets, Br, Cl and %nn whole), SELFIES bracket by bracket, or character by
-character. Every notation is a partition of the string, so joining the tokens gives the string back."""
+NOTATIONS: dict[str, Callable[[str], list[str]]] = {
+    "smiles": _smiles,
+    "selfies": _selfies,
+    "characters": list,
+}
+"""How a string is cut: SMILES atom by atom (brackets, Br, Cl and %nn whole), SELFIES bracket by
+bracket, or character by
+character. Every notation is a partition of the string, so joining the tokens gives the string
+back."""
 
 
 class UnknownToken(ScidiffError, ValueError):
@@ -44,7 +51,9 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.notation not in NOTATIONS:
-            raise ValueError(f"notation must be one of {', '.join(NOTATIONS)}, got {self.notation!r}")
+            raise ValueError(
+                f"notation must be one of {', '.join(NOTATIONS)}, got {self.notation!r}"
+            )
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError("vocabulary symbols must be distinct")
 
@@ -62,7 +71,8 @@ class Vocabulary:
         return cls(tuple(sorted({token for text in strings for token in cut(text)})), notation)
 
     def extended(self, strings: Iterable[str]) -> Vocabulary:
-        """Append the tokens of `strings` that are missing; existing ids stay as they are, MASK moves to the new end."""
+        """Append the tokens of `strings` that are missing; existing ids stay as they are, MASK
+        moves to the new end."""
         new = set(Vocabulary.build(strings, self.notation).symbols) - set(self.symbols)
         return Vocabulary((*self.symbols, *sorted(new)), self.notation)
 
@@ -70,20 +80,23 @@ class Vocabulary:
         return NOTATIONS[self.notation](text)
 
     def encode(self, text: str) -> list[int]:
-        """Map a string to ids without EOS; raise UnknownToken naming the token and where it stands."""
+        """Map a string to ids without EOS; raise UnknownToken naming the token and where it
+        stands."""
         index = self._index()
         try:
             return [index[token] for token in self.split(text)]
         except KeyError:
             tokens = self.split(text)
             i = next(i for i, token in enumerate(tokens) if token not in index)
-            raise UnknownToken(f"unknown token {tokens[i]!r} at token {i + 1} of {text!r}; the vocabulary has "
-                               f"{len(self.symbols)} symbols: {' '.join(self.symbols)}") from None
+            raise UnknownToken(
+                f"unknown token {tokens[i]!r} at token {i + 1} of {text!r}; the vocabulary has "
+                f"{len(self.symbols)} symbols: {' '.join(self.symbols)}"
+            ) from None
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
         """Join the symbols up to the first EOS or PAD; a MASK that is left shows as '?'."""
         out = []
-        for i in (ids.tolist() if isinstance(ids, Tensor) else ids):
+        for i in ids.tolist() if isinstance(ids, Tensor) else ids:
             if i in (PAD, EOS):
                 break
             out.append("?" if i == self.mask_id else self.symbols[i - FIRST_SYMBOL])
@@ -99,8 +112,11 @@ class Vocabulary:
 _INDEX: dict[Vocabulary, dict[str, int]] = {}
 
 
-def encode_rows(vocabulary: Vocabulary, strings: Sequence[str], length: int | None = None) -> Tensor:
-    """Encode strings with EOS and PAD to ids (B, L); an error names the first row with an unknown token or too long."""
+def encode_rows(
+    vocabulary: Vocabulary, strings: Sequence[str], length: int | None = None
+) -> Tensor:
+    """Encode strings with EOS and PAD to ids (B, L); an error names the first row with an unknown
+    token or too long."""
     rows: list[list[int]] = []
     for number, text in enumerate(strings, start=1):
         try:
@@ -110,9 +126,14 @@ def encode_rows(vocabulary: Vocabulary, strings: Sequence[str], length: int | No
     longest = max((len(r) for r in rows), default=1)
     if length is not None and longest > length:
         number = next(i for i, r in enumerate(rows, start=1) if len(r) > length)
-        raise ValueError(f"row {number} has {len(rows[number - 1]) - 1} tokens, the model takes at most {length - 1}")
+        raise ValueError(
+            f"row {number} has {len(rows[number - 1]) - 1} tokens, "
+            f"the model takes at most {length - 1}"
+        )
     width = length or longest
-    return torch.tensor([r + [PAD] * (width - len(r)) for r in rows], dtype=torch.int64).reshape(len(rows), width)
+    return torch.tensor([r + [PAD] * (width - len(r)) for r in rows], dtype=torch.int64).reshape(
+        len(rows), width
+    )
 
 
 @dataclass(frozen=True)
@@ -124,6 +145,10 @@ class TokenState(Stacked):
 
     def __post_init__(self) -> None:
         if self.ids.ndim != 2 or self.ids.dtype != torch.int64:
-            raise ValueError(f"ids must be (B, L) int64, got {tuple(self.ids.shape)} {self.ids.dtype}")
+            raise ValueError(
+                f"ids must be (B, L) int64, got {tuple(self.ids.shape)} {self.ids.dtype}"
+            )
         if self.trunk is not None and len(self.trunk) != len(self.ids):
-            raise ValueError(f"trunk must have {len(self.ids)} rows to match ids, got {len(self.trunk)}")
+            raise ValueError(
+                f"trunk must have {len(self.ids)} rows to match ids, got {len(self.trunk)}"
+            )

@@ -14,7 +14,8 @@ def rotary_table(length: int, head_dim: int, base: float = 10_000.0) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the two halves of the last dimension by the angles of their position; x (B, H, L, head_dim)."""
+    """Rotate the two halves of the last dimension by the angles of their position; x (B, H, L,
+    head_dim)."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
@@ -22,7 +23,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
     """softmax(q k^T / sqrt(head_dim)) v for (B, H, L, head_dim); mask True = may attend.
 
-    With gradients on the CPU the products are written out: at molecule lengths the fused kernel's backward pass takes
+    With gradients on the CPU the products are written out: at molecule lengths the fused kernel's
+    backward pass takes
     three times as long there.
     """
     if q.device.type != "cpu" or not torch.is_grad_enabled():
@@ -36,7 +38,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -
 
 
 class Attention(nn.Module):
-    """Multi-head attention with rotary positions and RMS-normalised queries and keys (Henry et al. 2020)."""
+    """Multi-head attention with rotary positions and RMS-normalised queries and keys (Henry et al.
+    2020)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -45,7 +48,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, angles: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-        """x (B, L, D), angles (L, head_dim / 2), mask broadcastable to (B, heads, L, L), True = may attend."""
+        """x (B, L, D), angles (L, head_dim / 2), mask broadcastable to (B, heads, L, L), True =
+        may attend."""
         B, L, D = x.shape
         q, k, v = self.qkv(x).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         cos, sin = angles.cos().to(q.dtype), angles.sin().to(q.dtype)

@@ -1,8 +1,12 @@
-"""A time-agnostic transformer over tokens: bidirectional, block-causal and causal with one set of weights.
+"""A time-agnostic transformer over tokens: bidirectional, block-causal and causal with one set of
+weights.
 
-The input of position i is own(x_i) + previous(x_{i-1}), and own(MASK) = 0. While own() is zero for every symbol, a clean
-copy, a masked copy and a causal pass agree, so a network trained autoregressively (`causal`, one cheap pass) is already
-the block-diffusion network of block size 1: the adaptation to larger blocks (SDAR) starts without a gap.
+The input of position i is own(x_i) + previous(x_{i-1}), and own(MASK) = 0. While own() is zero for
+every symbol, a clean
+copy, a masked copy and a causal pass agree, so a network trained autoregressively (`causal`, one
+cheap pass) is already
+the block-diffusion network of block size 1: the adaptation to larger blocks (SDAR) starts without
+a gap.
 """
 
 from __future__ import annotations
@@ -29,7 +33,9 @@ class TokenTransformerConfig:
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
-            raise ValueError(f"width must be a multiple of 2 * heads = {2 * self.heads}, got {self.width}")
+            raise ValueError(
+                f"width must be a multiple of 2 * heads = {2 * self.heads}, got {self.width}"
+            )
 
 
 def shifted(ids: Tensor) -> Tensor:
@@ -46,11 +52,14 @@ def block_causal_mask(length: int, block_size: int, device: torch.device) -> Ten
 def two_copy_mask(length: int, block_size: int, device: torch.device) -> Tensor:
     """(2L, 2L) bool over [noisy; clean]: Arriola et al. 2025 (BD3-LM), section 4.
 
-    A noisy position attends its own noisy block and all earlier clean blocks; a clean one its own and earlier clean blocks.
+    A noisy position attends its own noisy block and all earlier clean blocks; a clean one its own
+    and earlier clean blocks.
     """
     block = torch.arange(length, device=device) // block_size
     q, k = block[:, None], block[None, :]
-    return torch.cat([torch.cat([q == k, q > k], 1), torch.cat([torch.zeros_like(q == k), q >= k], 1)])
+    return torch.cat(
+        [torch.cat([q == k, q > k], 1), torch.cat([torch.zeros_like(q == k), q >= k], 1)]
+    )
 
 
 class TokenTransformer(nn.Module):
@@ -62,10 +71,16 @@ class TokenTransformer(nn.Module):
         self.mask_id = config.vocab_size - 1
         self.own = nn.Embedding(config.vocab_size, config.width, padding_idx=self.mask_id)
         self.previous = nn.Embedding(config.vocab_size, config.width)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads, config.expand) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, config.expand) for _ in range(config.depth)
+        )
         self.norm = nn.RMSNorm(config.width)
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
-        self.register_buffer("angles", rotary_table(config.max_length, config.width // config.heads), persistent=False)
+        self.register_buffer(
+            "angles",
+            rotary_table(config.max_length, config.width // config.heads),
+            persistent=False,
+        )
         self._initialise()
 
     def _initialise(self) -> None:
@@ -76,8 +91,15 @@ class TokenTransformer(nn.Module):
             for layer in (block.attention.out, block.down):
                 nn.init.zeros_(layer.weight)
 
-    def trunk(self, ids: Tensor, previous: Tensor, angles: Tensor, mask: Tensor | None = None, *,
-              causal: bool = False) -> Tensor:
+    def trunk(
+        self,
+        ids: Tensor,
+        previous: Tensor,
+        angles: Tensor,
+        mask: Tensor | None = None,
+        *,
+        causal: bool = False,
+    ) -> Tensor:
         """One pass over ids (B, L) whose left neighbours are `previous` (B, L): (B, L, D)."""
         x = F.rms_norm(self.own(ids) + self.previous(previous), (self.config.width,))
         for block in self.blocks:
@@ -90,47 +112,79 @@ class TokenTransformer(nn.Module):
         return self.trunk(ids, shifted(ids), self.angles[:L], (ids != PAD)[:, None, None, :])
 
     def causal(self, clean: Tensor) -> Tensor:
-        """Autoregressive pass: position i sees clean[:, :i] only, through its left neighbour and the keys before it."""
+        """Autoregressive pass: position i sees clean[:, :i] only, through its left neighbour and
+        the keys before it."""
         hidden = torch.full_like(clean, self.mask_id)
         return self.trunk(hidden, shifted(clean), self.angles[: clean.shape[1]], causal=True)
 
     def prefix(self, ids: Tensor, block_size: int) -> Tensor:
         """Block-causal pass over clean blocks followed by the block being generated."""
         L = ids.shape[1]
-        return self.trunk(ids, shifted(ids), self.angles[:L], block_causal_mask(L, block_size, ids.device))
+        return self.trunk(
+            ids, shifted(ids), self.angles[:L], block_causal_mask(L, block_size, ids.device)
+        )
 
     def two_copy(self, noisy: Tensor, clean: Tensor, block_size: int) -> Tensor:
-        """Training pass of block diffusion over [noisy; clean] (B, 2L); returns the noisy half (B, L, D)."""
+        """Training pass of block diffusion over [noisy; clean] (B, 2L); returns the noisy half (B,
+        L, D)."""
         L = noisy.shape[1]
         first = torch.arange(L, device=noisy.device) % block_size == 0
-        previous = torch.cat([torch.where(first, shifted(clean), shifted(noisy)), shifted(clean)], 1)
+        previous = torch.cat(
+            [torch.where(first, shifted(clean), shifted(noisy)), shifted(clean)], 1
+        )
         angles = self.angles[:L].repeat(2, 1)
-        return self.trunk(torch.cat([noisy, clean], 1), previous, angles,
-                          two_copy_mask(L, block_size, noisy.device))[:, :L]
+        return self.trunk(
+            torch.cat([noisy, clean], 1),
+            previous,
+            angles,
+            two_copy_mask(L, block_size, noisy.device),
+        )[:, :L]
 
     def log_probs(self, trunk: Tensor) -> Tensor:
-        """Token log-probabilities (..., V) in float32; MASK has none (SUBS, Sahoo et al. 2024, section 3.2)."""
+        """Token log-probabilities (..., V) in float32; MASK has none (SUBS, Sahoo et al. 2024,
+        section 3.2)."""
         with torch.autocast(trunk.device.type, enabled=False):
             logits = F.linear(trunk.float(), self.head.weight.float())
-            logits = logits.index_fill(-1, torch.tensor(self.mask_id, device=trunk.device), float("-inf"))
+            logits = logits.index_fill(
+                -1, torch.tensor(self.mask_id, device=trunk.device), float("-inf")
+            )
             return logits.log_softmax(-1)
 
 
 class TokenDenoiser:
-    """A TokenTransformer as the sampler sees it: evaluate a state, read log-probabilities where needed.
+    """A TokenTransformer as the sampler sees it: evaluate a state, read log-probabilities where
+    needed.
 
-    On the CPU only unfinished rows and columns up to the last block in use are evaluated, in micro-batches of about
-    `tokens` tokens that fit the cache; on a GPU the whole batch runs as it is, so nothing waits for the device.
+    On the CPU only unfinished rows and columns up to the last block in use are evaluated, in
+    micro-batches of about
+    `tokens` tokens that fit the cache; on a GPU the whole batch runs as it is, so nothing waits
+    for the device.
     """
 
-    def __init__(self, network: TokenTransformer, block_size: int | None = None, *, dtype: torch.dtype = torch.float32,
-                 tokens: int = 1024, compact: bool | None = None) -> None:
+    def __init__(
+        self,
+        network: TokenTransformer,
+        block_size: int | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        tokens: int = 1024,
+        compact: bool | None = None,
+    ) -> None:
         if block_size is not None and not 1 <= block_size <= network.config.max_length:
-            raise ScidiffError(f"block_size must be in 1..{network.config.max_length} (the model's length) or None, "
-                               f"got {block_size}")
-        self.network, self.block_size, self.dtype, self.tokens = network.eval(), block_size, dtype, tokens
+            raise ScidiffError(
+                f"block_size must be None or in 1..{network.config.max_length} "
+                f"(the model's length), got {block_size}"
+            )
+        self.network, self.block_size, self.dtype, self.tokens = (
+            network.eval(),
+            block_size,
+            dtype,
+            tokens,
+        )
         self.mask_id, self.vocab_size = network.mask_id, network.config.vocab_size
-        self.compact = next(network.parameters()).device.type == "cpu" if compact is None else compact
+        self.compact = (
+            next(network.parameters()).device.type == "cpu" if compact is None else compact
+        )
         self.rows = 0
 
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
@@ -146,23 +200,32 @@ class TokenDenoiser:
     def _evaluate(self, ids: Tensor) -> Tensor:
         self.rows += len(ids)
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            y = self.network.bidirectional(ids) if self.block_size is None else self.network.prefix(ids, self.block_size)
+            y = (
+                self.network.bidirectional(ids)
+                if self.block_size is None
+                else self.network.prefix(ids, self.block_size)
+            )
         return y.float()
 
     def _compacted(self, ids: Tensor) -> Tensor:
-        """Evaluate unfinished rows only, shortest first, each micro-batch cut to the columns it needs."""
+        """Evaluate unfinished rows only, shortest first, each micro-batch cut to the columns it
+        needs."""
         out = torch.zeros(*ids.shape, self.network.config.width)
         needed = self._columns(ids)
         rows = torch.argsort(needed, stable=True)
         rows = rows[needed[rows] > 0]
         while len(rows):
             widest = int(needed[rows[-1]])
-            chunk, rows = rows[-max(1, self.tokens // widest):], rows[: -max(1, self.tokens // widest)]
+            chunk, rows = (
+                rows[-max(1, self.tokens // widest) :],
+                rows[: -max(1, self.tokens // widest)],
+            )
             out[chunk, :widest] = self._evaluate(ids[chunk, :widest])
         return out
 
     def _columns(self, ids: Tensor) -> Tensor:
-        """How many columns each row needs: up to its end, or to the end of its first block with a MASK; 0 if finished."""
+        """How many columns each row needs: up to its end, or to the end of its first block with a
+        MASK; 0 if finished."""
         hidden = ids == self.mask_id
         if self.block_size is None:
             return torch.where(hidden.any(1), (ids != PAD).sum(1), 0)

@@ -1,4 +1,5 @@
-"""Block diffusion on tokens: blocks from left to right, masked diffusion inside a block; and its limit, autoregression."""
+"""Block diffusion on tokens: blocks from left to right, masked diffusion inside a block; and its
+limit, autoregression."""
 
 from __future__ import annotations
 
@@ -15,9 +16,11 @@ from scidiff.processes.masked import cross_entropy, hide_exactly, stratified_cou
 
 @dataclass(frozen=True)
 class BlockProcess:
-    """Block diffusion (Arriola et al. 2025), two copies in one pass, k ~ U{1..block_size} hidden positions per block.
+    """Block diffusion (Arriola et al. 2025), two copies in one pass, k ~ U{1..block_size} hidden
+    positions per block.
 
-    The end is part of the text: EOS and the PADs behind it in the same block are predicted, later blocks are not.
+    The end is part of the text: EOS and the PADs behind it in the same block are predicted, later
+    blocks are not.
     The loss bounds -log p(x0) in nats; at block_size 1 it is exact.
     """
 
@@ -31,7 +34,10 @@ class BlockProcess:
     def eligible(self, ids: Tensor) -> Tensor:
         """Positions that belong to the text: all blocks up to the one that holds EOS."""
         last = (ids == EOS).int().argmax(1) // self.block_size
-        return torch.arange(ids.shape[1], device=ids.device)[None, :] // self.block_size <= last[:, None]
+        return (
+            torch.arange(ids.shape[1], device=ids.device)[None, :] // self.block_size
+            <= last[:, None]
+        )
 
     def noise(self, x0: TokenState, t: Tensor, rng: Rng) -> TokenState:
         """Hide each position of the text independently with probability t (B,)."""
@@ -51,14 +57,17 @@ class BlockProcess:
 
 @dataclass(frozen=True)
 class AutoregressiveProcess:
-    """Exact -log p(x0) in one causal pass: the block process of size 1 while the network's own() embedding is untrained."""
+    """Exact -log p(x0) in one causal pass: the block process of size 1 while the network's own()
+    embedding is untrained."""
 
     mask_id: int
 
     def noise(self, x0: TokenState, t: Tensor, rng: Rng) -> TokenState:
         """Hide the part of the text behind position floor((1 - t) n), n tokens with EOS."""
         keep = ((1 - t) * (x0.ids != PAD).sum(1)).long()
-        hidden = (torch.arange(x0.ids.shape[1], device=t.device)[None, :] >= keep[:, None]) & (x0.ids != PAD)
+        hidden = (torch.arange(x0.ids.shape[1], device=t.device)[None, :] >= keep[:, None]) & (
+            x0.ids != PAD
+        )
         return TokenState(torch.where(hidden, self.mask_id, x0.ids))
 
     def loss(self, network: nn.Module, x0: TokenState, rng: Rng) -> Tensor:

@@ -18,7 +18,8 @@ def hide_exactly(eligible: Tensor, count: Tensor, rng: Rng) -> Tensor:
 
 
 def stratified_counts(limit: Tensor, rng: Rng) -> Tensor:
-    """Draw k ~ U{1..limit} for every entry of `limit`, stratified over the batch to lower the variance of the loss."""
+    """Draw k ~ U{1..limit} for every entry of `limit`, stratified over the batch to lower the
+    variance of the loss."""
     B = len(limit)
     rank = uniform((B,), rng).to(limit.device).argsort()
     u = (rank + uniform((B,), rng).to(limit.device)) / B
@@ -34,8 +35,10 @@ def cross_entropy(network: nn.Module, trunk: Tensor, ids: Tensor) -> Tensor:
 class MaskedProcess:
     """Masked diffusion with the length known: EOS and PAD are given, every symbol may be hidden.
 
-    The loss is schedule-free: hide exactly k ~ U{1..n} of a row's n symbols and weigh the cross-entropy by n / k
-    (any-order autoregressive form of the ELBO; Ou et al. 2024, eq. 3.6). It bounds -log p(x0 | length) in nats.
+    The loss is schedule-free: hide exactly k ~ U{1..n} of a row's n symbols and weigh the
+    cross-entropy by n / k
+    (any-order autoregressive form of the ELBO; Ou et al. 2024, eq. 3.6). It bounds -log p(x0 |
+    length) in nats.
     """
 
     mask_id: int

@@ -1,4 +1,5 @@
-"""Token rows cut into batches of similar length; batch i of a run is a function of (seed, i) alone."""
+"""Token rows cut into batches of similar length; batch i of a run is a function of (seed, i)
+alone."""
 
 from __future__ import annotations
 
@@ -15,8 +16,10 @@ from scidiff.data.tokens import PAD, TokenState
 class TokenBatches:
     """Shuffled, length-bucketed batches of token rows.
 
-    Each epoch is a fresh permutation. Pools of `pool` batches are sorted by length and dealt out in random order, so
-    padding is rare and every row is seen once an epoch (the last incomplete batch of an epoch is left out).
+    Each epoch is a fresh permutation. Pools of `pool` batches are sorted by length and dealt out
+    in random order, so
+    padding is rare and every row is seen once an epoch (the last incomplete batch of an epoch is
+    left out).
     """
 
     ids: np.ndarray  # (N, L) uint8 or int16, PAD behind EOS
@@ -24,7 +27,9 @@ class TokenBatches:
     seed: int = 0
     pool: int = 64
     _epoch: int = field(default=-1, repr=False)
-    _order: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64), repr=False)
+    _order: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 0), dtype=np.int64), repr=False
+    )
 
     def __post_init__(self) -> None:
         if len(self.ids) == 0:

@@ -1,6 +1,8 @@
-"""Model directories: model.safetensors, config.json (all that is needed to rebuild the model) and README.md (the card).
+"""Model directories: model.safetensors, config.json (all that is needed to rebuild the model) and
+README.md (the card).
 
-No pickle is ever read. A checksum in config.json finds a truncated or exchanged weight file before anything is built.
+No pickle is ever read. A checksum in config.json finds a truncated or exchanged weight file before
+anything is built.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class CheckpointError(ScidiffError):
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write under a temporary name in the same folder and rename, so a reader never sees half a file."""
+    """Write under a temporary name in the same folder and rename, so a reader never sees half a
+    file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -48,21 +51,38 @@ def resolve_class(path: str) -> type:
     """Import `package.module:Class` named by a config; only scidiff's own modules are allowed."""
     module, _, name = path.partition(":")
     if module.split(".")[0] != "scidiff" or not name:
-        raise CheckpointError(f"config names the class {path!r}; expected 'scidiff.<module>:<Class>'")
+        raise CheckpointError(
+            f"config names the class {path!r}; expected 'scidiff.<module>:<Class>'"
+        )
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise CheckpointError(f"config names the class {path!r}, which this version of scidiff lacks") from error
+        raise CheckpointError(
+            f"config names the class {path!r}, which this version of scidiff lacks"
+        ) from error
 
 
-def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], card: str, *,
-               dtype: torch.dtype = torch.float32) -> None:
-    """Write the three files; floating-point weights are stored in `dtype`, and config gains format, network and checksum."""
-    tensors = {k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype).contiguous()
-               for k, v in network.state_dict().items()}
+def save_model(
+    folder: Path,
+    network: nn.Module,
+    config: Mapping[str, Any],
+    card: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write the three files; floating-point weights are stored in `dtype`, and config gains
+    format, network and checksum."""
+    tensors = {
+        k: v.detach().cpu().to(dtype if v.is_floating_point() else v.dtype).contiguous()
+        for k, v in network.state_dict().items()
+    }
     weights = save_tensors(tensors)
-    full = {"format": FORMAT, **config, "sha256": hashlib.sha256(weights).hexdigest(),
-            "network": {"class": class_path(network), "config": asdict(network.config)}}  # type: ignore[call-overload]
+    full = {
+        "format": FORMAT,
+        **config,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "network": {"class": class_path(network), "config": asdict(network.config)},
+    }  # type: ignore[call-overload]
     write_atomically(folder / "model.safetensors", weights)
     write_atomically(folder / "README.md", card.encode())
     write_atomically(folder / "config.json", (json.dumps(full, indent=1) + "\n").encode())
@@ -70,8 +90,10 @@ def save_model(folder: Path, network: nn.Module, config: Mapping[str, Any], card
 
 def refuse_pickle(path: Path) -> None:
     if path.suffix.lower() in _PICKLES:
-        raise CheckpointError(f"{path} is a {path.suffix} file, which may hold a pickle and is never opened; expected a "
-                              "model directory with model.safetensors and config.json")
+        raise CheckpointError(
+            f"{path} is a {path.suffix} file, which may hold a pickle and is never opened; "
+            "expected a model directory with model.safetensors and config.json"
+        )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -88,7 +110,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     if missing:
         raise CheckpointError(f"{file} lacks {', '.join(missing)}")
     if config["format"] > FORMAT:
-        raise CheckpointError(f"{file} has format {config['format']}, this scidiff reads up to {FORMAT}: update scidiff")
+        raise CheckpointError(
+            f"{file} has format {config['format']}, this scidiff reads up to {FORMAT}: "
+            "update scidiff"
+        )
     return config
 
 
@@ -101,13 +126,16 @@ def read_weights(folder: Path, sha256: str) -> dict[str, Tensor]:
         raise CheckpointError(f"{folder} has no model.safetensors{hint}")
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise CheckpointError(f"{file} is corrupt or truncated: its checksum differs from config.json "
-                              f"({len(content):,} bytes read)")
+        raise CheckpointError(
+            f"{file} is corrupt or truncated: its checksum differs from config.json "
+            f"({len(content):,} bytes read)"
+        )
     return {k: v.float() if v.is_floating_point() else v for k, v in load_tensors(content).items()}
 
 
 def load_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
-    """Build the network that `config` names and fill it; a wrong set of tensors is an error that names them."""
+    """Build the network that `config` names and fill it; a wrong set of tensors is an error that
+    names them."""
     spec = config["network"]
     network_class = resolve_class(spec["class"])
     config_class = resolve_class(spec["class"] + "Config")
@@ -115,5 +143,7 @@ def load_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
         network = network_class(config_class(**spec["config"]))
         network.load_state_dict(read_weights(folder, config["sha256"]))
     except (TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: weights and config do not fit together: {error}") from error
+        raise CheckpointError(
+            f"{folder}: weights and config do not fit together: {error}"
+        ) from error
     return network.eval()

@@ -1,0 +1,44 @@
+"""Molecules as SMILES strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scidiff.chem.checks import check
+from scidiff.chem.molecules import canonical
+from scidiff.data.records import Record
+from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
+
+
+def molecule_record(smiles: str) -> Record:
+    """Check one SMILES: a valid record holds the RDKit molecule, an invalid one the rule it
+    breaks."""
+    report = check(smiles)
+    return Record(
+        smiles,
+        report.mol if report.valid else None,
+        report.valid,
+        "" if report.valid else report.message,
+    )
+
+
+@dataclass(frozen=True)
+class SmilesDomain:
+    """Strings over `vocabulary` are SMILES."""
+
+    vocabulary: Vocabulary
+    name: str = "smiles"
+    kind: str = "molecule"
+
+    def decode(self, state: TokenState) -> list[Record]:
+        return [molecule_record(self.vocabulary.decode(row)) for row in state.ids.tolist()]
+
+    def encode(self, objects: Sequence[str]) -> TokenState:
+        return TokenState(encode_rows(self.vocabulary, objects))
+
+    def key(self, record: Record) -> str:
+        return canonical(record.obj)
+
+
+DOMAIN = SmilesDomain
