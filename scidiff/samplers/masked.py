@@ -29,12 +29,12 @@ __all__ = [
     "MaskedSampler",
     "Order",
     "Random",
-    "TokenDenoiser",
+    "TokenPredictor",
     "race",
 ]
 
 
-class TokenDenoiser(Protocol):
+class TokenPredictor(Protocol):
     """What the samplers here ask of a network."""
 
     mask_id: int
@@ -68,7 +68,7 @@ class MaskedSampler:
 
     def __init__(
         self,
-        denoiser: TokenDenoiser,
+        denoiser: TokenPredictor,
         canvas: Canvas,
         *,
         tokens_per_step: int = 1,
@@ -156,7 +156,7 @@ class AncestralSampler:
     stochastic = True
 
     def __init__(
-        self, denoiser: TokenDenoiser, canvas: Canvas, *, steps: int, temperature: float = 1.0
+        self, denoiser: TokenPredictor, canvas: Canvas, *, steps: int, temperature: float = 1.0
     ) -> None:
         _check(denoiser, steps, None, temperature)
         self.denoiser, self.canvas = denoiser, canvas
@@ -242,7 +242,7 @@ def _trunk(x: TokenState) -> Shared:
     return x.trunk
 
 
-def _everywhere(denoiser: TokenDenoiser, x: TokenState) -> Tensor:
+def _everywhere(denoiser: TokenPredictor, x: TokenState) -> Tensor:
     """Log-probabilities everywhere (B, L, V); the head runs once on what particles share."""
     trunk = _trunk(x)
     if len(trunk.values) < len(trunk):
@@ -260,7 +260,7 @@ def _evaluate(
 
 
 def _check(
-    denoiser: TokenDenoiser, positive: int, block_size: int | None, temperature: float
+    denoiser: TokenPredictor, positive: int, block_size: int | None, temperature: float
 ) -> None:
     if positive < 1:
         raise ValueError(f"tokens_per_step and steps must be at least 1, got {positive}")

@@ -1,0 +1,101 @@
+"""What a guided run hands back: weighted particles, what they cost, and whether their weights can
+be trusted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scidiff.guidance.selection import effective_size, log_mean_exp
+
+TRUSTWORTHY, COLLAPSED, IMPROPER = "weights trustworthy", "collapsed", "improper rule"
+ENOUGH = 10.0  # effective lineages below which averages over the particles mean little
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What a run cost."""
+
+    network_rows: int  # rows evaluated by the network
+    asked: int  # distinct objects asked, or states scored where the reward keeps no count
+    cache_hits: int  # rows answered without asking
+    seconds: float  # wall clock
+
+    def __str__(self) -> str:
+        return (
+            f"{self.asked:,} objects asked, {self.cache_hits:,} cache hits, "
+            f"{self.network_rows:,} network rows, {self.seconds:.1f} s"
+        )
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How far the weights can be trusted.
+
+    Particles that descend from one initial particle count once: `lineages` is the effective sample
+    size of the weights summed over each ancestor's descendants. Fewer than 10 of them (or half of
+    the initial particles, if these are fewer than 20) is `collapsed`.
+    """
+
+    log_z: float  # log of the estimate of E[exp(strength r)]
+    error: float | None  # its standard error over populations; None for one population
+    distinct_ancestors: int
+    lineages: float
+    verdict: str
+
+    def __str__(self) -> str:
+        error = "one population, no error" if self.error is None else f"+- {self.error:.2g}"
+        return (
+            f"{self.verdict}: log Z = {self.log_z:.4g} ({error}), {self.distinct_ancestors} "
+            f"distinct ancestors, {self.lineages:.1f} effective lineages"
+        )
+
+
+@dataclass(frozen=True)
+class Guided:
+    """n = P K weighted particles, population by population.
+
+    mean(exp(log_w) f(x)) estimates E[exp(strength r(x)) f(x)] under the sampler's own law.
+    """
+
+    x: Any  # the final states, n rows
+    log_w: Tensor  # (n,) float64
+    log_z: Tensor  # (P,) log mean weight of each population
+    scores: Tensor  # (n,) last score, strength * reward where `scored`
+    scored: (
+        Tensor  # (n,) bool: the reward answered (or the object is invalid and scored its floor)
+    )
+    ancestors: Tensor  # (n,) the initial particle each one descends from
+    ess: Tensor  # (S, P) effective size before each selection, in particles
+    looks: tuple[int, ...]  # the S steps that were scored
+    ledger: Ledger
+    certificate: Certificate
+
+    def draw(self, rng: torch.Generator) -> Tensor:
+        """Draw one row of each population in proportion to its weight: index (P,) into the n
+        rows."""
+        P = len(self.log_z)
+        inside = torch.multinomial(self.log_w.view(P, -1).softmax(-1), 1, generator=rng)[:, 0]
+        return inside + torch.arange(P, device=inside.device) * (len(self.log_w) // P)
+
+
+def certify(log_w: Tensor, ancestors: Tensor, proper: bool) -> Certificate:
+    """Judge final weights (P, K) of particles that descend from `ancestors` (P, K)."""
+    n = log_w.numel()
+    z = (log_mean_exp(log_w) - log_w.max()).exp()
+    error = float(z.std() / z.mean() / math.sqrt(len(z))) if len(z) > 1 else None
+    shares = torch.zeros(n, dtype=log_w.dtype, device=log_w.device)
+    shares.index_add_(0, ancestors.flatten(), log_w.flatten().softmax(0))
+    lineages = float(effective_size(shares.log()))
+    verdict = TRUSTWORTHY if lineages >= min(ENOUGH, n / 2) else COLLAPSED
+    return Certificate(
+        float(log_mean_exp(log_w.flatten())),
+        error,
+        len(ancestors.unique()),
+        lineages,
+        verdict if proper else IMPROPER,
+    )

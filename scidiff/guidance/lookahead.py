@@ -1,0 +1,180 @@
+"""Values: what a particle on the way is worth, from a guess of where it will end.
+
+A value is called as value(x, k, rng) and returns (B,) values in the reward's units, or `Scores`
+whose rows that are not OK keep their parent's score. Any value leaves the law of a guided run
+exact; only the variance of its weights is at stake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from scidiff.core import Rng, Sampler
+from scidiff.data.records import Record
+from scidiff.rewards.scoring import Scorer, Scores, Status, text_key
+
+
+class Value(Protocol):
+    """Scores particles at step k."""
+
+    def __call__(self, x: Any, k: int, rng: Rng) -> Tensor | Scores: ...
+
+
+Reward = Callable[[Any], Tensor | Scores]
+"""A reward on clean states: (B,) values, or `Scores`."""
+
+
+class PosteriorMean:
+    """Score guesses of the end drawn from the stored prediction: log mean_j exp(strength r(x0_j))
+    / strength.
+
+    For draws of the true posterior the mean of exp(strength r) is unbiased for exp(strength times
+    the soft value); one draw is the published SVDD-PM value with a sample in place of the mode.
+    Invalid draws are left out of the mean.
+    """
+
+    def __init__(
+        self, sampler: Sampler[Any], reward: Reward, draws: int = 1, strength: float = 1.0
+    ) -> None:
+        self.sampler, self.reward, self.draws, self.strength = (
+            sampler,
+            reward,
+            _positive(draws),
+            strength,
+        )
+        self.asked = 0  # states given to the reward
+
+    def __call__(self, x: Any, k: int, rng: Rng) -> Scores:
+        guess = self.sampler.predict_clean(_copies(x, self.draws, rng), k, rng)
+        self.asked += len(guess)
+        return combined(as_scores(self.reward(guess)), self.draws, self.strength)
+
+
+class Rollout:
+    """Score ends reached by running the sampler itself: unbiased for the soft value, and dear.
+
+    The value for block samplers, whose posterior mean stops at the current block.
+    """
+
+    def __init__(
+        self, sampler: Sampler[Any], reward: Reward, draws: int = 1, strength: float = 1.0
+    ) -> None:
+        self.sampler, self.reward, self.draws, self.strength = (
+            sampler,
+            reward,
+            _positive(draws),
+            strength,
+        )
+        self.asked = 0  # states given to the reward
+
+    def __call__(self, x: Any, k: int, rng: Rng) -> Scores:
+        x = _copies(x, self.draws, rng)
+        for later in range(k, self.sampler.num_steps):
+            x = self.sampler.step(x, later, rng)
+        self.asked += len(x)
+        return combined(as_scores(self.reward(x)), self.draws, self.strength)
+
+
+class Exact:
+    """Look the value up: `table.soft_value(x)` (B,), known for enumerable laws
+    (`scidiff.testing.Table`)."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+    def __call__(self, x: Any, k: int, rng: Rng) -> Tensor:
+        return self.table.soft_value(x)
+
+
+class Surrogate:
+    """A model of the value that reads the noisy particle itself: model(x, k) -> (B,).
+
+    A cheap reward on clean guesses is `PosteriorMean(sampler, cheap)`: with it on the way and the
+    dear reward at the end, a run asks one dear question for each finished object and stays exact.
+    """
+
+    def __init__(self, model: Callable[[Any, int], Tensor]) -> None:
+        self.model = model
+
+    @torch.no_grad()
+    def __call__(self, x: Any, k: int, rng: Rng) -> Tensor:
+        return self.model(x, k)
+
+
+class Domain(Protocol):
+    """Decodes states to objects."""
+
+    def decode(self, state: Any) -> Sequence[Record]: ...
+
+
+class Decoded:
+    """A reward on states made of a reward on objects: decode, set invalid rows aside, ask for each
+    distinct object once.
+
+    `reward` is any callable on objects, a reward with `score`, or a `Scorer` (budget, cache); the
+    canonical key is the domain's `key` if it has one.
+    """
+
+    def __init__(self, domain: Domain, reward: Any) -> None:
+        self.domain = domain
+        key = getattr(domain, "key", text_key)
+        self.scorer = reward if isinstance(reward, Scorer) else Scorer(reward, key)
+
+    def __call__(self, x: Any) -> Scores:
+        return self.scorer.score(self.domain.decode(x))
+
+    @property
+    def asked(self) -> int:
+        return self.scorer.asked
+
+    @property
+    def cache_hits(self) -> int:
+        return self.scorer.cache_hits
+
+    @property
+    def floor(self) -> float | None:
+        return self.scorer.floor
+
+
+def as_scores(answer: Tensor | Scores) -> Scores:
+    """Read what a reward or value returned; a plain tensor (B,) must be finite, the error names
+    the row."""
+    if isinstance(answer, Scores):
+        return answer
+    if not isinstance(answer, Tensor) or answer.ndim != 1:
+        got = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise ValueError(f"a reward on states must return a tensor (B,) or Scores, got {got}")
+    return Scores(
+        answer.detach().double(), torch.zeros(len(answer), dtype=torch.int8, device=answer.device)
+    )
+
+
+def combined(scores: Scores, draws: int, strength: float) -> Scores:
+    """Merge `draws` consecutive rows: log mean exp over the OK ones; without any, the first draw's
+    status."""
+    if draws == 1:
+        return scores
+    values, status = scores.values.view(-1, draws), scores.status.view(-1, draws)
+    ok = status == Status.OK
+    count = ok.sum(1).clamp(min=1)
+    if strength == 0:
+        merged = values.masked_fill(~ok, 0.0).sum(1) / count
+    else:
+        merged = (
+            (strength * values).masked_fill(~ok, -torch.inf).logsumexp(1) - count.log()
+        ) / strength
+    return Scores(merged, torch.where(ok.any(1), int(Status.OK), status[:, 0]).to(torch.int8))
+
+
+def _copies(x: Any, draws: int, rng: Rng) -> Any:
+    return x if draws == 1 else x[torch.arange(len(x), device=rng.device).repeat_interleave(draws)]
+
+
+def _positive(draws: int) -> int:
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
+    return draws

@@ -1,0 +1,194 @@
+"""Selection rules: what becomes of K parents with C candidates each. The only thing that changes a
+population.
+
+A rule maps log weights (P, K, C) to an index (P, K) into K*C and the log weights (P, K) its
+choices carry. A rule is proper when the choices represent the same weighted measure in
+expectation: E[sum_j w'_j f(x_j)] = (1 / C) sum_kc w_kc f(x_kc). Everything is batched over
+populations and nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor
+
+from scidiff.core import Rng, uniform
+from scidiff.samplers.orders import race
+
+
+def log_mean_exp(log_w: Tensor, dim: int = -1) -> Tensor:
+    """log of the mean of exp(log_w) along `dim`."""
+    return log_w.logsumexp(dim) - math.log(log_w.shape[dim])
+
+
+def effective_size(log_w: Tensor) -> Tensor:
+    """Effective sample size (sum w)^2 / sum w^2 along the last dimension (Kong et al. 1994)."""
+    return (2 * log_w.logsumexp(-1) - (2 * log_w).logsumexp(-1)).exp()
+
+
+# ---------------------------------------------------------------- resampling: probabilities (P, K)
+# -> index (P, K)
+
+
+def _search(probabilities: Tensor, points: Tensor) -> Tensor:
+    """Invert the cumulative probabilities (P, K) at `points` (P, M) in [0, 1)."""
+    cdf = probabilities.cumsum(-1)
+    cdf = cdf / cdf[:, -1:]
+    return torch.searchsorted(cdf, points.contiguous(), right=True).clamp(max=cdf.shape[-1] - 1)
+
+
+def systematic(probabilities: Tensor, rng: Rng) -> Tensor:
+    """One uniform shared by K equal strata (Kitagawa 1996): a particle gets floor or ceil of K p
+    copies."""
+    P, K = probabilities.shape
+    strata = torch.arange(K, device=probabilities.device, dtype=probabilities.dtype)
+    return _search(probabilities, (strata + uniform((P, 1), rng)) / K)
+
+
+def stratified(probabilities: Tensor, rng: Rng) -> Tensor:
+    """An own uniform in each of K equal strata (Kitagawa 1996)."""
+    P, K = probabilities.shape
+    strata = torch.arange(K, device=probabilities.device, dtype=probabilities.dtype)
+    return _search(probabilities, (strata + uniform((P, K), rng)) / K)
+
+
+def multinomial(probabilities: Tensor, rng: Rng) -> Tensor:
+    """K independent draws; the noisiest scheme, for comparison."""
+    return _search(probabilities, uniform(probabilities.shape, rng).to(probabilities.dtype))
+
+
+def residual(probabilities: Tensor, rng: Rng) -> Tensor:
+    """floor(K p) copies each, the remaining ones drawn independently from what is left (Liu and
+    Chen 1998)."""
+    K = probabilities.shape[-1]
+    copies = (K * probabilities).floor()
+    slots = torch.arange(K, device=probabilities.device, dtype=probabilities.dtype).expand_as(
+        copies
+    )
+    sure = torch.searchsorted(copies.cumsum(-1), slots.contiguous(), right=True).clamp(max=K - 1)
+    rest = (K * probabilities - copies).clamp(
+        min=torch.finfo(copies.dtype).tiny
+    )  # positive also where nothing is left
+    drawn = _search(rest, uniform(probabilities.shape, rng).to(rest.dtype))
+    return torch.where(slots < copies.sum(-1, keepdim=True), sure, drawn)
+
+
+SCHEMES: dict[str, Callable[[Tensor, Rng], Tensor]] = {
+    "systematic": systematic,
+    "stratified": stratified,
+    "residual": residual,
+    "multinomial": multinomial,
+}
+
+
+# ---------------------------------------------------------------- rules
+
+
+@dataclass(frozen=True)
+class KeepAll:
+    """Keep every particle with its weight: importance sampling, and best-of-n. Takes one candidate
+    a parent."""
+
+    proper: bool = True
+    resamples: bool = False  # whether two particles can come to share a parent
+
+    def __call__(self, log_w: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        P, K, C = log_w.shape
+        if C > 1:
+            raise ValueError(
+                f"keep_all takes branch=1, got {C} candidates a parent; use per_parent or nested"
+            )
+        return torch.arange(K, device=log_w.device).expand(P, K), log_w[..., 0]
+
+
+@dataclass(frozen=True)
+class PerParent:
+    """Draw one of C candidates by softmax inside each parent and carry log mean_c w_c.
+
+    The local choice of SVDD (Li et al. 2024, arXiv 2408.08252, algorithm 1), which drops the
+    carried weight: SVDD is this rule with the final weights ignored, exact only for the exact soft
+    value.
+    """
+
+    proper: bool = True
+    resamples: bool = False
+
+    def __call__(self, log_w: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        P, K, C = log_w.shape
+        parents = torch.arange(K, device=log_w.device).expand(P, K)
+        if C == 1:
+            return parents, log_w[..., 0]
+        return parents * C + race(log_w, rng), log_mean_exp(log_w)
+
+
+@dataclass(frozen=True)
+class Resample:
+    """Sequential Monte Carlo inside each population: resample the parents where ESS < ess K.
+
+    A resampled particle carries its population's log mean weight, never 0, so that the weights
+    hold log Z. Candidates are reduced by `per_parent` first; with C > 1 this is nested SVDD. At
+    the end nothing is resampled: the weights say it all.
+    """
+
+    ess: float = 0.5
+    scheme: str = "systematic"
+    proper: bool = True
+    resamples: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ess <= 1:
+            raise ValueError(
+                f"ess is a fraction of the particles and must be in [0, 1], got {self.ess}"
+            )
+        if self.scheme not in SCHEMES:
+            near = get_close_matches(self.scheme, SCHEMES, 1)
+            raise ValueError(
+                f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}"
+                + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+
+    @property
+    def final(self) -> PerParent:
+        """The rule of the last step."""
+        return per_parent
+
+    def __call__(self, log_w: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        kept, log_w = per_parent(log_w, rng)
+        drawn = kept.gather(1, SCHEMES[self.scheme](log_w.softmax(-1), rng))
+        low = effective_size(log_w)[:, None] < self.ess * log_w.shape[1]
+        return torch.where(low, drawn, kept), torch.where(low, log_mean_exp(log_w)[:, None], log_w)
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Keep the K best of all K*C candidates with their own weights: beam search. Improper: its
+    weights estimate nothing."""
+
+    proper: bool = False
+    resamples: bool = True
+
+    def __call__(self, log_w: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        best = log_w.flatten(1).topk(log_w.shape[1], dim=1)
+        return best.indices, best.values
+
+
+keep_all = KeepAll()
+per_parent = PerParent()
+greedy = Greedy()
+
+
+def smc(ess: float = 0.5, scheme: str = "systematic") -> Resample:
+    """Resample a population when its effective size falls below the fraction `ess`; 0 never does,
+    1 always."""
+    return Resample(ess, scheme)
+
+
+def nested(ess: float = 0.5, scheme: str = "systematic") -> Resample:
+    """Nested SVDD: `per_parent` among the candidates, then `smc` over the parents. Needs branch >
+    1 to differ from smc."""
+    return Resample(ess, scheme)
