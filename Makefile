@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p $(IS_NEW_ENOUGH) && echo $$p && break; done)
 BIN := .venv/bin
 # By variable, not by -c: the environment that pip builds the package in is then held to it too.
-PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check
 
 help:
 	@echo "make demo   generate, steer, check and plot molecules; prints where the pictures are"
