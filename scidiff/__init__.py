@@ -1,5 +1,48 @@
-"""scidiff: generate molecules, graphs and biological sequences with diffusion models and steer them by any reward."""
+"""scidiff: generate molecules, graphs and biological sequences with diffusion models and steer
+them by any reward.
+
+The public names are loaded when they are first used, so that `import scidiff` costs no more than
+torch.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "load": "scidiff.api",
+    "sample": "scidiff.api",
+    "evaluate": "scidiff.api",
+    "train": "scidiff.fitting",
+    "design": "scidiff.designing",
+    "reward": "scidiff.rewards.combine",
+    "datasets": "scidiff.data",
+    "Model": "scidiff.model",
+    "ScidiffError": "scidiff.core",
+}
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+if TYPE_CHECKING:
+    from scidiff.api import evaluate, load, sample
+    from scidiff.core import ScidiffError
+    from scidiff.data import datasets
+    from scidiff.designing import design
+    from scidiff.fitting import train
+    from scidiff.model import Model
+    from scidiff.rewards.combine import reward
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'scidiff' has no attribute {name!r}")
+    home = import_module(_PUBLIC[name])
+    value = import_module("scidiff.data.datasets") if name == "datasets" else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scidiff.core import Sampler, ScidiffError, seeded
+from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import Domain
+from scidiff.samplers.masked import MaskedSampler
 from scidiff.strings import StringEngine, settings
 from scidiff.training.checkpoint import load_network, read_config, refuse_pickle
 
@@ -101,7 +102,7 @@ class Model:
         file = self.folder / "train_filter.npz"
         return NoveltyFilter.load(file) if file.is_file() else None
 
-    def sampler(self, **overrides: Any) -> Sampler[Any]:
+    def sampler(self, **overrides: Any) -> MaskedSampler:
         """The model's sampler, with any of its settings (`block_size`, `order`, ...)
         overridden."""
         return self.engine.sampler(**overrides)
@@ -120,16 +121,20 @@ class Model:
         of
         n = 1000. Keyword arguments override the model's sampling settings.
         """
-        from scidiff.guidance.particles import sample
+        from scidiff.guidance.particles import in_chunks, sample
         from scidiff.results import SampleResult
 
         if n <= 0:
             raise ValueError(f"n must be at least 1, got {n}")
         sampler = self.sampler(**overrides)
-        parts = [
-            self.domain.decode(sample(sampler, size, seeded(seed, j, self.engine.device)).x)
-            for j, size in enumerate(chunk_sizes(n))
-        ]
+        parts = in_chunks(
+            n,
+            CHUNK,
+            seed,
+            lambda size, rng: self.domain.decode(sample(sampler, size, rng)),
+            device=self.engine.device,
+            denoiser=sampler.denoiser,
+        )
         used = vars(settings(self.config, overrides))
         return SampleResult(
             [record for part in parts for record in part],
@@ -195,11 +200,6 @@ class Model:
                 "tokens": tokens,
             }
         )
-
-
-def chunk_sizes(n: int) -> list[int]:
-    """Cut n rows into chunks of CHUNK."""
-    return [min(CHUNK, n - start) for start in range(0, n, CHUNK)]
 
 
 def find_domain(name: str) -> Any:

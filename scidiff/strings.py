@@ -115,6 +115,14 @@ class StringEngine:
             return FixedCanvas.blank(length, self.network.mask_id)
         return LengthLaw(self.config["length_counts"], self.network.mask_id, length)
 
+    def typical_steps(self, sampler: MaskedSampler) -> int:
+        """Steps after which 95 % of the rows are finished, judged by the training lengths."""
+        if not self.block_causal:
+            return sampler.num_steps
+        counts = torch.tensor(self.config["length_counts"], dtype=torch.float64)
+        longest = int((counts.cumsum(0) < 0.95 * counts.sum()).sum()) + 1
+        return min(sampler.num_steps, math.ceil(sampler.num_steps * longest / sampler.canvas.length))
+
     # ---- likelihood
 
     @torch.no_grad()

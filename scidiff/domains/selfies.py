@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import selfies
 
-from scidiff.chem.molecules import canonical
+from scidiff.chem.molecules import canonical_key
 from scidiff.data.records import Record
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
 from scidiff.domains.smiles import molecule_record
@@ -32,7 +32,7 @@ class SelfiesDomain:
         return TokenState(encode_rows(self.vocabulary, to_selfies(objects)))
 
     def key(self, record: Record) -> str:
-        return canonical(record.obj)
+        return canonical_key(record.obj)
 
 
 def to_selfies(smiles: Sequence[str]) -> list[str]:

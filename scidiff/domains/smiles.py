@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scidiff.chem.checks import check
-from scidiff.chem.molecules import canonical
+from scidiff.chem.molecules import canonical_key
 from scidiff.data.records import Record
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
 
@@ -38,7 +38,7 @@ class SmilesDomain:
         return TokenState(encode_rows(self.vocabulary, objects))
 
     def key(self, record: Record) -> str:
-        return canonical(record.obj)
+        return canonical_key(record.obj)
 
 
 DOMAIN = SmilesDomain

@@ -156,9 +156,8 @@ class TokenDenoiser:
     needed.
 
     On the CPU only unfinished rows and columns up to the last block in use are evaluated, in
-    micro-batches of about
-    `tokens` tokens that fit the cache; on a GPU the whole batch runs as it is, so nothing waits
-    for the device.
+    micro-batches of about 1,000 tokens that fit the cache; on a GPU the whole batch runs as it
+    is, so nothing waits for the device. `micro_batch` bounds the rows of one network call.
     """
 
     def __init__(
@@ -167,7 +166,7 @@ class TokenDenoiser:
         block_size: int | None = None,
         *,
         dtype: torch.dtype = torch.float32,
-        tokens: int = 1024,
+        micro_batch: int | None = None,
         compact: bool | None = None,
     ) -> None:
         if block_size is not None and not 1 <= block_size <= network.config.max_length:
@@ -175,21 +174,17 @@ class TokenDenoiser:
                 f"block_size must be None or in 1..{network.config.max_length} "
                 f"(the model's length), got {block_size}"
             )
-        self.network, self.block_size, self.dtype, self.tokens = (
-            network.eval(),
-            block_size,
-            dtype,
-            tokens,
-        )
+        self.network, self.block_size, self.dtype = network.eval(), block_size, dtype
+        self.micro_batch, self.rows = micro_batch, 0
         self.mask_id, self.vocab_size = network.mask_id, network.config.vocab_size
-        self.compact = (
-            next(network.parameters()).device.type == "cpu" if compact is None else compact
-        )
-        self.rows = 0
+        on_cpu = next(network.parameters()).device.type == "cpu"
+        self.compact = on_cpu if compact is None else compact
 
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
         """Trunk output (B, L, D) at x, zero where nothing is left to say."""
-        return self._compacted(x.ids) if self.compact else self._evaluate(x.ids)
+        if self.compact:
+            return self._compacted(x.ids)
+        return torch.cat([self._evaluate(ids) for ids in x.ids.split(self.micro_batch or len(x))])
 
     @torch.no_grad()
     def log_probs(self, trunk: Tensor) -> Tensor:
@@ -200,15 +195,12 @@ class TokenDenoiser:
     def _evaluate(self, ids: Tensor) -> Tensor:
         self.rows += len(ids)
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            y = (
-                self.network.bidirectional(ids)
-                if self.block_size is None
-                else self.network.prefix(ids, self.block_size)
-            )
-        return y.float()
+            if self.block_size is None:
+                return self.network.bidirectional(ids).float()
+            return self.network.prefix(ids, self.block_size).float()
 
     def _compacted(self, ids: Tensor) -> Tensor:
-        """Evaluate unfinished rows only, shortest first, each micro-batch cut to the columns it
+        """Evaluate unfinished rows only, longest first, each micro-batch cut to the columns it
         needs."""
         out = torch.zeros(*ids.shape, self.network.config.width)
         needed = self._columns(ids)
@@ -216,10 +208,8 @@ class TokenDenoiser:
         rows = rows[needed[rows] > 0]
         while len(rows):
             widest = int(needed[rows[-1]])
-            chunk, rows = (
-                rows[-max(1, self.tokens // widest) :],
-                rows[: -max(1, self.tokens // widest)],
-            )
+            size = min(max(1, 1024 // widest), self.micro_batch or len(ids))
+            chunk, rows = rows[-size:], rows[:-size]
             out[chunk, :widest] = self._evaluate(ids[chunk, :widest])
         return out
 
