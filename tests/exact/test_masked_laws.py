@@ -1,0 +1,256 @@
+"""Masked samplers against laws known exactly: enumerated, not sampled, wherever the pieces allow
+it."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import torch
+
+from scidiff.core import Shared, Tape, seeded
+from scidiff.data.tokens import EOS, PAD, TokenState
+from scidiff.guidance.particles import sample
+from scidiff.samplers.masked import (
+    AncestralSampler,
+    Confidence,
+    FixedCanvas,
+    LengthLaw,
+    MaskedSampler,
+)
+from scidiff.samplers.orders import clocks, race
+from scidiff.testing import Table
+
+
+def dirichlet_tables() -> list[Table]:
+    rng = np.random.default_rng(0)
+    return [
+        Table.of(torch.from_numpy(rng.dirichlet(np.full(81, c)).reshape([3] * 4)))
+        for c in (1.0, 0.1)
+    ]
+
+
+FLAT, PEAKED = dirichlet_tables()
+
+
+def ended_table() -> Table:
+    """Rows of 4 whose end is generated: symbols 2 and 3, then EOS, then PAD."""
+    rows = [
+        [*w, *([EOS] + [PAD] * 3)[: 4 - n]] for n in range(5) for w in product((2, 3), repeat=n)
+    ]
+    p = np.random.default_rng(1).dirichlet(np.ones(len(rows)))
+    return Table(torch.tensor(rows), torch.from_numpy(p), mask_id=4)
+
+
+def masked(table: Table, **options) -> MaskedSampler:
+    return MaskedSampler(
+        table.denoiser(), FixedCanvas.blank(table.length, table.mask_id), **options
+    )
+
+
+def transition(sampler: MaskedSampler, table: Table) -> torch.Tensor:
+    """Exact kernel (S, S) of one step, from the sampler's own choose, token_law and commit.
+
+    Every order of the keys and every word of tokens is listed: the draws become their laws.
+    """
+    S, L, M = len(table.states), table.length, sampler.tokens_per_step
+    keys = torch.tensor(list(permutations(range(L)))).float() / L
+    words = torch.cartesian_prod(*[table.seqs.unique()] * M).view(-1, M)
+    kernel = torch.zeros(S, S, dtype=torch.float64)
+    x = TokenState(table.states, Shared(sampler.denoiser(TokenState(table.states), 0)))
+    for key in keys:
+        positions, live = sampler.choose(x, Tape(None, [("uniform", key.expand(S, L))]))
+        law = sampler.token_law(x, positions)
+        for word in words:
+            p = law.gather(2, word.expand(S, M)[..., None])[..., 0].exp()
+            p = torch.where(live, p, 1 / len(table.seqs.unique())).prod(1) / len(keys)
+            after = sampler.commit(x.ids, positions, live, word.expand(S, M))
+            kernel[torch.arange(S), table.index(after)] += p
+    return kernel
+
+
+def propagated(table: Table, kernels: list[torch.Tensor]) -> torch.Tensor:
+    law = torch.zeros(len(table.states), dtype=torch.float64)
+    law[table.index(torch.full((1, table.length), table.mask_id))] = 1.0
+    for kernel in kernels:
+        law = law @ kernel
+    return law[table.index(table.seqs)]
+
+
+def exact_law(table: Table, **options) -> torch.Tensor:
+    sampler = masked(table, **options)
+    return propagated(table, [transition(sampler, table)] * sampler.num_steps)
+
+
+def distance(p: torch.Tensor, q: torch.Tensor) -> float:
+    return float((p - q).abs().sum() / 2)
+
+
+def chi2_z(table: Table, ids: torch.Tensor, p: torch.Tensor) -> float:
+    """Standardised chi2 of finished rows against p: about N(0, 1)."""
+    n, possible = len(ids), p > 0
+    observed = table.frequencies(ids) * n
+    assert observed[~possible].sum() == 0
+    statistic = ((observed - n * p)[possible] ** 2 / (n * p[possible])).sum()
+    freedom = int(possible.sum()) - 1
+    return float((statistic - freedom) / (2 * freedom) ** 0.5)
+
+
+@pytest.mark.parametrize("table", [FLAT, PEAKED])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"block_size": 2}, {"block_size": 1}, {"block_size": 3}, {"order": Confidence()}],
+)
+def test_one_token_a_step_is_exact(table, options):
+    # with exact conditionals every order is, also the confident one
+    assert distance(exact_law(table, **options), table.p) <= 1e-12
+
+
+@pytest.mark.parametrize("block_size", [None, 1, 2, 3])
+def test_generated_ends_are_exact(block_size):
+    table = ended_table()
+    assert distance(exact_law(table, block_size=block_size), table.p) <= 1e-12
+
+
+@pytest.mark.parametrize("k, flat, peaked", [(2, 0.194, 0.238), (4, 0.360, 0.637)])
+def test_several_tokens_a_step_have_the_known_error(k, flat, peaked):
+    assert distance(exact_law(FLAT, tokens_per_step=k), FLAT.p) == pytest.approx(flat, abs=6e-4)
+    assert distance(exact_law(PEAKED, tokens_per_step=k), PEAKED.p) == pytest.approx(
+        peaked, abs=6e-4
+    )
+
+
+def ancestral_parts(table: Table) -> tuple[torch.Tensor, torch.Tensor]:
+    """A (L+1, S, S): write each subset of j hidden positions, summed over subsets; and hidden
+    (S,)."""
+    S, L, hidden = len(table.states), table.length, table.states == table.mask_id
+    p = table.log_conditionals.exp()
+    parts = torch.zeros(L + 1, S, S, dtype=torch.float64)
+    before, after = table.states[:, None], table.states
+    moves = ((before == after) | (before == table.mask_id)).all(-1)
+    chosen = p.gather(2, table.states.T.expand(S, L, S)).transpose(
+        1, 2
+    )  # (S, S, L) of the new token
+    filled = torch.where(before == after, 1.0, chosen).prod(-1)
+    written = hidden.sum(1)[:, None] - hidden.sum(1)
+    for j in range(L + 1):
+        parts[j] = torch.where(moves & (written == j), filled, 0.0)
+    return parts, hidden.sum(1)
+
+
+@pytest.mark.parametrize(
+    "table, known",
+    [(FLAT, [0.122, 0.0327, 0.0083, 0.0021]), (PEAKED, [0.206, 0.0556, 0.0142, 0.0036])],
+)
+def test_ancestral_steps_have_the_known_error(table, known):
+    parts, hidden = ancestral_parts(table)
+    j = torch.arange(len(parts))[:, None, None]
+    for steps, expected in zip((4, 16, 64, 256), known, strict=True):
+        kernels = []
+        for i in range(steps):
+            r = 1 / (steps - i)
+            kernels.append((parts * r**j * (1 - r) ** (hidden[:, None] - j).clamp(min=0)).sum(0))
+        assert distance(propagated(table, kernels), table.p) == pytest.approx(
+            expected, rel=0.015, abs=6e-5
+        )
+    ids = sample(
+        AncestralSampler(table.denoiser(), FixedCanvas.blank(4, table.mask_id), steps=4),
+        40_000,
+        seeded(0),
+    ).ids
+    kernels = [
+        (parts * (1 / (4 - i)) ** j * (1 - 1 / (4 - i)) ** (hidden[:, None] - j).clamp(min=0)).sum(
+            0
+        )
+        for i in range(4)
+    ]
+    assert abs(chi2_z(table, ids, propagated(table, kernels))) < 4
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"block_size": 2}, {"tokens_per_step": 2}, {"tokens_per_step": 4}]
+)
+def test_the_sampler_draws_its_law(options):
+    ids = sample(masked(FLAT, **options), 100_000, seeded(1)).ids
+    assert abs(chi2_z(FLAT, ids, exact_law(FLAT, **options))) < 4
+
+
+@pytest.mark.parametrize("block_size", [None, 1, 2])
+def test_the_sampler_ends_rows_by_their_law(block_size):
+    table = ended_table()
+    ids = sample(masked(table, block_size=block_size), 50_000, seeded(2)).ids
+    assert abs(chi2_z(table, ids, table.p)) < 4
+
+
+def test_a_posterior_guess_is_a_product_of_marginals():
+    sampler, n = masked(PEAKED), 50_000
+    guess = sampler.predict_clean(sampler.init(n, seeded(0)), 0, seeded(1)).ids
+    assert abs(chi2_z(PEAKED, guess, exact_law(PEAKED, tokens_per_step=4))) < 4
+
+
+@pytest.mark.parametrize("options", [{}, {"block_size": 2}])
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_renoising_and_going_on_keeps_the_law(options, k):
+    sampler = masked(FLAT, **options)
+    x = sampler.renoise(sample(sampler, 50_000, seeded(3)), k, seeded(4))
+    assert ((x.ids == FLAT.mask_id).sum(1) == 4 - k).all()
+    for step in range(k, sampler.num_steps):
+        x = sampler.step(x, step, seeded(5, step))
+    assert abs(chi2_z(FLAT, x.ids, FLAT.p)) < 4
+
+
+def test_infilling_draws_the_conditional_law():
+    given = torch.full((1, 4), FLAT.mask_id)
+    given[0, 1] = 3
+    ids = sample(
+        MaskedSampler(FLAT.denoiser(), FixedCanvas(given, FLAT.mask_id)), 50_000, seeded(6)
+    ).ids
+    conditional = FLAT.p * (FLAT.seqs[:, 1] == 3)
+    assert abs(chi2_z(FLAT, ids, conditional / conditional.sum())) < 4
+
+
+def test_lengths_follow_their_counts():
+    counts = [0.0, 3.0, 0.0, 1.0, 2.0]
+    ids = LengthLaw(counts, mask_id=9, length=8)(60_000, seeded(0))
+    lengths = (ids == 9).sum(1)
+    assert (ids.gather(1, lengths[:, None]) == EOS).all()
+    expected = torch.tensor(counts) / 6 * 60_000
+    seen = torch.bincount(lengths, minlength=5)
+    assert (seen[expected == 0] == 0).all()
+    assert (
+        ((seen - expected) ** 2)[expected > 0] / expected[expected > 0]
+    ).sum() < 14  # 2 degrees, p = 1e-3
+
+
+def win_probability(w: float, clock) -> float:
+    """P that a token of probability w beats one of 1 - w, its uniform on torch's float32 grid."""
+    j = torch.arange(2**20)
+    E = clock(j.float() * 2**-24).double()
+    return float((-E * (1 - w) / w).exp().sum() * 2**-24)
+
+
+@pytest.mark.parametrize("w", [1e-3, 1e-4, 1e-5, 1e-6, 1e-7])
+def test_the_race_is_right_for_rare_tokens_in_float32(w):
+    assert win_probability(w, clocks) == pytest.approx(w, abs=0, rel=1e-5 + 2**-48 / (12 * w**2))
+
+
+def test_the_usual_clock_is_wrong_for_rare_tokens():
+    # -log(1 - u) cut to the grid's edge wins too often; the test above would see it
+    assert win_probability(1e-7, lambda u: -torch.log1p(-u)) > 1.3e-7
+
+
+def test_the_race_draws_its_law_and_never_the_impossible():
+    log_p = torch.tensor([0.5, 0.3, 0.2, 0.0, 1e-3]).log()
+    n = 200_000
+    seen = torch.bincount(race(log_p.expand(n, 5), seeded(0)), minlength=5)
+    expected = n * log_p.softmax(0)
+    assert seen[3] == 0
+    assert (
+        ((seen - expected) ** 2)[expected > 0] / expected[expected > 0]
+    ).sum() < 16.3  # p = 1e-3
+
+
+def test_temperature_sharpens_the_tokens():
+    log_p = torch.tensor([0.6, 0.4]).log().expand(100_000, 2)
+    share = (race(log_p, seeded(0), temperature=0.5) == 0).double().mean()
+    assert abs(share - 0.36 / 0.52) < 4 * (0.25 / 100_000) ** 0.5
+    assert (race(log_p, seeded(0), temperature=0) == 0).all()
