@@ -84,7 +84,7 @@ def push(
             commit_message=message,
             allow_patterns=FILES,
         )
-    return str(commit)
+    return commit.commit_url
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -101,7 +102,7 @@ class Api:
 
     def upload_folder(self, **kwargs):
         self.calls.append(("upload", kwargs))
-        return "https://hub/lab/model"
+        return SimpleNamespace(commit_url="https://hub/lab/model")
 
 
 def test_push_sends_no_pickle(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
