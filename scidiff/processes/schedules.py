@@ -1,0 +1,134 @@
+"""Noise schedules: how much signal and how much noise a linear SDE leaves at time t in [0, 1], 0 =
+data, 1 = noise.
+
+Every one is x_t = alpha(t) x0 + sigma(t) eps. From alpha and sigma alone follow lambda = log(alpha
+/ sigma), the drift f = d log alpha / dt and the squared diffusion g^2 = -2 sigma^2 d lambda / dt
+of dx = f x dt + g dw (Kingma et al. 2021). All values are float64 of the shape of t; convert after
+the arithmetic, not before.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Schedule(Protocol):
+    """A map t -> (alpha, sigma) with the coefficients of its SDE."""
+
+    @property
+    def prior_std(self) -> float:
+        """Standard deviation of the prior at t = 1."""
+        ...
+
+    def log_alpha(self, t: Tensor) -> Tensor: ...
+
+    def sigma(self, t: Tensor) -> Tensor: ...
+
+    def drift(self, t: Tensor) -> Tensor:
+        """f(t) of dx = f x dt + g dw."""
+        ...
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        """g(t)^2 of dx = f x dt + g dw."""
+        ...
+
+
+def alpha(schedule: Schedule, t: Tensor) -> Tensor:
+    """Signal level alpha(t)."""
+    return schedule.log_alpha(t).exp()
+
+
+def lam(schedule: Schedule, t: Tensor) -> Tensor:
+    """Half the log signal-to-noise ratio, lambda(t) = log(alpha / sigma): decreasing in t."""
+    return schedule.log_alpha(t) - schedule.sigma(t).log()
+
+
+@dataclass(frozen=True)
+class VP:
+    """Variance preserving: f = -beta / 2, g^2 = beta(t) = beta_min + t (beta_max - beta_min) (Song
+    et al. 2021).
+
+    alpha = exp(-B / 2) and sigma^2 = 1 - exp(-B) with B the integral of beta. The prior is N(0,
+    1), the stationary law.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta_min <= self.beta_max or self.beta_max <= 0:
+            raise ValueError(
+                f"VP needs 0 <= beta_min <= beta_max, got {self.beta_min} and {self.beta_max}"
+            )
+
+    @property
+    def prior_std(self) -> float:
+        return 1.0
+
+    def _integral(self, t: Tensor) -> Tensor:
+        t = t.double()
+        return self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / 2
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return -self._integral(t) / 2
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return (-torch.expm1(-self._integral(t))).sqrt()
+
+    def drift(self, t: Tensor) -> Tensor:
+        return -self.diffusion(t) / 2
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return self.beta_min + t.double() * (self.beta_max - self.beta_min)
+
+
+@dataclass(frozen=True)
+class VE:
+    """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t (Song et al.
+    2021).
+
+    The prior is N(0, sigma_max^2): right up to the variance of the data, which it leaves out.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(
+                f"VE needs 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}"
+            )
+
+    @property
+    def prior_std(self) -> float:
+        return self.sigma_max
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t, dtype=torch.float64)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return self.sigma_min * (t.double() * math.log(self.sigma_max / self.sigma_min)).exp()
+
+    def drift(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t, dtype=torch.float64)
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return 2 * self.sigma(t) ** 2 * math.log(self.sigma_max / self.sigma_min)
+
+
+def time_of_lam(schedule: Schedule, value: Tensor) -> Tensor:
+    """Invert lambda(t) = value on [0, 1] by bisection, float64."""
+    low, high = (
+        torch.zeros_like(value, dtype=torch.float64),
+        torch.ones_like(value, dtype=torch.float64),
+    )
+    for _ in range(80):
+        middle = (low + high) / 2
+        noisy = lam(schedule, middle) < value
+        low, high = torch.where(noisy, low, middle), torch.where(noisy, middle, high)
+    return (low + high) / 2
