@@ -108,7 +108,7 @@ def require_floor(reward: Any) -> float:
     floor = getattr(reward, "floor", None)
     if floor is None or not math.isfinite(floor):
         raise RewardError(f"reward {reward_name(reward)!r} has no floor, and an invalid object "
-                          "must be scored: declare the worst score with scidiff.reward(your_function, "
+                          "must be scored: declare its score with scidiff.reward(your_function, "
                           "floor=0.0), or wrap the term in window(..., low, high)")
     return float(floor)
 

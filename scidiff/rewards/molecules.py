@@ -1,0 +1,184 @@
+"""Rewards on molecules: functions of a list of valid RDKit molecules, one number each.
+
+A function is a reward as it stands (`qed`), a class is a reward with parameters
+(`similarity('CCO')`). `REWARDS` is what the entry point of the package publishes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from rdkit import Chem, rdBase
+from rdkit.Chem import QED, Mol, rdMolDescriptors
+from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
+from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+from rdkit.Contrib.SA_Score import sascorer
+from rdkit.DataStructs import BulkTanimotoSimilarity
+
+from scidiff.rewards.scoring import NamedReward, bounded
+
+PERINDOPRIL = "O=C(OCC)C(NC(C(=O)N1C(C(=O)O)CC2CCCCC12)C)CCC"
+
+
+@bounded(0, 1)
+def qed(mols: Sequence[Mol]) -> list[float]:
+    """Quantitative estimate of drug-likeness in [0, 1] (Bickerton et al. 2012)."""
+    return [QED.qed(m) for m in mols]
+
+
+@bounded(0, 1)
+def sa(mols: Sequence[Mol]) -> list[float]:
+    """Synthetic accessibility, (10 - SA) / 9 clipped to [0, 1], larger is easier.
+
+    SA in [1, 10] is the score of Ertl and Schuffenhauer 2009, as RDKit ships it.
+    """
+    return [min(max((10 - score) / 9, 0.0), 1.0) for score in sa_scores(mols)]
+
+
+def sa_scores(mols: Sequence[Mol]) -> list[float]:
+    """SA itself, from 1 (easy) to 10 (hard): the number that papers and MOSES report."""
+    return [sascorer.calculateScore(m) for m in mols]
+
+
+def logp(mols: Sequence[Mol]) -> list[float]:
+    """Octanol-water partition coefficient, log10 (Wildman and Crippen 1999); unbounded."""
+    return [rdMolDescriptors.CalcCrippenDescriptors(m)[0] for m in mols]
+
+
+@bounded(0, math.inf)
+def mw(mols: Sequence[Mol]) -> list[float]:
+    """Average molecular weight in g/mol."""
+    return [rdMolDescriptors._CalcMolWt(m) for m in mols]
+
+
+@bounded(0, math.inf)
+def tpsa(mols: Sequence[Mol]) -> list[float]:
+    """Topological polar surface area in square angstrom, N and O only (Ertl et al. 2000)."""
+    return [rdMolDescriptors.CalcTPSA(m) for m in mols]
+
+
+@bounded(0, math.inf)
+def hba(mols: Sequence[Mol]) -> list[float]:
+    """Number of hydrogen bond acceptors, RDKit's definition."""
+    return [float(rdMolDescriptors.CalcNumHBA(m)) for m in mols]
+
+
+@bounded(0, math.inf)
+def hbd(mols: Sequence[Mol]) -> list[float]:
+    """Number of hydrogen bond donors, RDKit's definition."""
+    return [float(rdMolDescriptors.CalcNumHBD(m)) for m in mols]
+
+
+@bounded(0, math.inf)
+def rings(mols: Sequence[Mol]) -> list[float]:
+    """Number of rings of the smallest set."""
+    return [float(rdMolDescriptors.CalcNumRings(m)) for m in mols]
+
+
+@bounded(0, math.inf)
+def aromatic_rings(mols: Sequence[Mol]) -> list[float]:
+    """Number of aromatic rings."""
+    return [float(rdMolDescriptors.CalcNumAromaticRings(m)) for m in mols]
+
+
+@bounded(0, 1)
+def alerts(mols: Sequence[Mol]) -> list[float]:
+    """1 where no alert of PAINS (Baell and Holloway 2010) or BRENK (2008) hits, else 0."""
+    catalog = _alert_catalog()
+    return [0.0 if catalog.HasMatch(m) else 1.0 for m in mols]
+
+
+@cache  # a second to build, the same for ever
+def _alert_catalog() -> FilterCatalog:
+    params = FilterCatalogParams()
+    params.AddCatalog(FilterCatalogParams.FilterCatalogs.PAINS)
+    params.AddCatalog(FilterCatalogParams.FilterCatalogs.BRENK)
+    return FilterCatalog(params)
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Tanimoto similarity in [0, 1] to one molecule: Morgan fingerprints, radius 2, 2,048 bits.
+
+    With `counts` the fingerprint is the unfolded count vector (sum of minima over sum of maxima).
+    Raises ValueError where `smiles` cannot be read.
+    """
+
+    smiles: str
+    counts: bool = False
+    bounds = (0.0, 1.0)
+    floor = 0.0
+    _target: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_target", self._fingerprint(_read(self.smiles, "similarity")))
+
+    @property
+    def name(self) -> str:
+        return f"similarity({self.smiles!r})"
+
+    def __call__(self, mols: Sequence[Mol]) -> list[float]:
+        return list(BulkTanimotoSimilarity(self._target, [self._fingerprint(m) for m in mols]))
+
+    def _fingerprint(self, mol: Mol) -> Any:
+        morgan = GetMorganGenerator(radius=2, fpSize=2048)
+        return morgan.GetSparseCountFingerprint(mol) if self.counts else morgan.GetFingerprint(mol)
+
+
+@dataclass(frozen=True)
+class Substructure:
+    """1 where the molecule contains the SMARTS pattern, else 0.
+
+    Raises ValueError where `smarts` cannot be read.
+    """
+
+    smarts: str
+    bounds = (0.0, 1.0)
+    floor = 0.0
+    _query: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        text = self.smarts if isinstance(self.smarts, str) else ""
+        with rdBase.BlockLogs():
+            query = Chem.MolFromSmarts(text) if text else None
+        if query is None:
+            raise ValueError(f"substructure: {self.smarts!r} is not a SMARTS pattern")
+        object.__setattr__(self, "_query", query)
+
+    @property
+    def name(self) -> str:
+        return f"substructure({self.smarts!r})"
+
+    def __call__(self, mols: Sequence[Mol]) -> list[float]:
+        return [float(m.HasSubstructMatch(self._query)) for m in mols]
+
+
+@bounded(0, 1)
+def perindopril_mpo(mols: Sequence[Mol]) -> list[float]:
+    """Perindopril with two aromatic rings, the GuacaMol objective (Brown et al. 2019).
+
+    sqrt(T(m, perindopril) exp(-((r(m) - 2) / 0.5)^2 / 2)): T is the Tanimoto similarity of
+    unfolded ECFP4 counts, r the number of aromatic rings. Perindopril has none and scores .018.
+    """
+    close = Similarity(PERINDOPRIL, counts=True)(mols)
+    return [math.sqrt(t * math.exp(-0.5 * ((r - 2) / 0.5) ** 2))
+            for t, r in zip(close, aromatic_rings(mols), strict=True)]
+
+
+def _read(smiles: str, who: str) -> Mol:
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles) if isinstance(smiles, str) and smiles else None
+    if mol is None:
+        raise ValueError(f"{who}: {smiles!r} is not a SMILES that RDKit can read")
+    return mol
+
+
+REWARDS: Mapping[str, NamedReward | type | Callable[[Sequence[Mol]], list[float]]] = {
+    "qed": qed, "sa": sa, "logp": logp, "mw": mw, "tpsa": tpsa, "hba": hba, "hbd": hbd,
+    "rings": rings, "aromatic_rings": aromatic_rings, "alerts": alerts,
+    "similarity": Similarity, "substructure": Substructure, "perindopril_mpo": perindopril_mpo,
+}

@@ -1,0 +1,169 @@
+"""Expressions: what they mean, what they refuse, and that nothing in them is ever executed."""
+
+import importlib.metadata
+import math
+import sys
+import types
+
+import pytest
+from rdkit import Chem
+
+from scidiff.rewards import molecules, registry
+from scidiff.rewards.combine import Expression, components, reward
+from scidiff.rewards.scoring import RewardError, Scorer, Scores, Status, require_floor
+
+MOLS = [Chem.MolFromSmiles(s) for s in ("CC(=O)Oc1ccccc1C(=O)O", "CCO", "c1ccc2ccccc2c1")]
+QED, SA, LOGP = (list(REWARD(MOLS)) for REWARD in (molecules.qed, molecules.sa, molecules.logp))
+
+
+@pytest.mark.parametrize("source, formula", [
+    ("qed", lambda q, s, p: q),
+    ("0.7*qed + 0.3*sa", lambda q, s, p: 0.7 * q + 0.3 * s),
+    ("-(qed - 2) / 4", lambda q, s, p: (2 - q) / 4),
+    ("qed ** 2 * sa", lambda q, s, p: q * q * s),
+    ("geometric_mean(qed, sa)", lambda q, s, p: math.sqrt(q * s)),
+    ("mean(qed, sa, 1)", lambda q, s, p: (q + s + 1) / 3),
+    ("min(qed, 0.5)", lambda q, s, p: min(q, 0.5)),
+    ("max(qed, sa)", lambda q, s, p: max(q, s)),
+    ("gaussian(logp, mu=-1, sigma=2)", lambda q, s, p: math.exp(-((p + 1) ** 2) / 8)),
+    ("window(logp - qed, -1, 9)", lambda q, s, p: 1.0),
+])
+def test_an_expression_is_its_formula(source, formula):
+    expected = [formula(*row) for row in zip(QED, SA, LOGP, strict=True)]
+    assert reward(source)(MOLS) == pytest.approx(expected)
+
+
+def test_rewards_with_parameters_and_line_breaks():
+    product = reward("""qed
+        * similarity('CCO', counts=True)""")
+    assert product(MOLS)[1] == pytest.approx(QED[1])
+    assert product.name == "qed * similarity('CCO', counts=True)"
+
+
+def test_a_repeated_term_is_asked_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(registry, "find",
+                        lambda name: lambda m: calls.append(name) or [1.0] * len(m))
+    assert reward("a + a*a + b")(MOLS) == [3, 3, 3] and calls == ["a", "b"]
+
+
+@pytest.mark.parametrize("source, low, high", [
+    ("qed", 0, 1), ("0.7*qed + 0.3*sa", 0, 1), ("qed - sa", -1, 1), ("-2*qed", -2, 0),
+    ("window(logp, 1, 3)", 0, 1), ("logp", -math.inf, math.inf), ("-mw", -math.inf, 0),
+    ("min(logp, qed)", -math.inf, 1), ("max(logp, qed)", 0, math.inf), ("0*mw", 0, 0),
+    ("geometric_mean(qed, rings)", 0, math.inf), ("qed/(1+rings)", 0, 1),
+    ("qed/rings", None, None),
+    ("qed**2", 0, 1), ("(qed-1)**2", None, None), ("3 - qed*sa", 2, 3)])
+def test_bounds_and_floor_follow_from_the_terms(source, low, high):
+    unknown = (-math.inf, math.inf)
+    assert reward(source).bounds == pytest.approx(unknown if low is None else (low, high))
+    expected = low if low is not None and math.isfinite(low) else None
+    assert reward(source).floor == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("source, message", [
+    ("0.7*qedd + sa", r"unknown reward 'qedd'; did you mean 'qed'\? \(position 5 "),
+    ("é + 1", r"unknown reward 'é' \(position 1"),
+    ("'é' + qedd", r"''é'' is not allowed|\"'é'\" is not allowed"),
+    ("qed +", "cannot read .* at position 6"),
+    ("0.3 sa", "cannot read .* at position"),
+    ("similarity", r"needs parameters: similarity\(smiles, counts=False\)"),
+    ("similarity(CCO)", "'CCO' is not a text or a number"),
+    ("similarity('C(')", r"'C\(' is not a SMILES .*position 1"),
+    ("similarity(smile='C')", "missing a required argument: 'smiles'"),
+    ("qed('CCO')", "'qed' takes no parameters"),
+    ("window", r"'window' needs arguments, for example window\(reward, low, high"),
+    ("window(logp)", "missing a required argument: 'low'"),
+    ("window(logp, 3, 1)", "low < high, got low=3.0 and high=1.0"),
+    ("window(logp, qed, 1)", "'qed' is not a number"),
+    ("min()", "takes one or more rewards"),
+    ("3 + 4", "names no reward; known: alerts"),
+    ("  ", "is empty"),
+    ("True*qed", "not numbers"),
+    ("qed if sa else 0", "is not allowed here"),
+    ("qed.__class__", "is not allowed here"),
+    ("(" * 300 + "qed" + ")" * 300, "too many nested|nested too deeply"),
+    ("-" * 5000 + "qed", "nested too deeply|too complex|too many nested"),
+])
+def test_bad_expressions_name_the_token_and_the_place(source, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        reward(source)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("source", ["__import__('os').system('touch pwned')", "open('pwned', 'w')",
+                                    "[qed for x in (1,)]", "(lambda: qed)()", "f'{qed}'",
+                                    "window(logp, __import__('os').getpid(), 3)"])
+def test_nothing_is_executed(source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError):
+        reward(source)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_combination_that_is_not_finite_is_failed_and_terms_pass_on_their_status(monkeypatch):
+    assert reward("qed/(rings - 1)").score(MOLS).status.tolist() == [Status.FAILED, 0, 0]
+
+    class Slow:
+        def score(self, objects):
+            return Scores.of([(math.nan, Status.TIMEOUT), *[(1.0, Status.OK)] * (len(objects) - 1)])
+
+    monkeypatch.setattr(registry, "find", lambda name: Slow() if name == "slow" else molecules.qed)
+    scores = reward("slow + qed").score(MOLS)
+    assert scores.status.tolist() == [Status.TIMEOUT, 0, 0]
+    assert scores.values[1:].tolist() == pytest.approx([1 + q for q in QED[1:]])
+
+
+def test_import_paths(monkeypatch):
+    module = types.ModuleType("my_scores")
+    module.size = lambda mols: [m.GetNumAtoms() for m in mols]
+    monkeypatch.setitem(sys.modules, "my_scores", module)
+    assert reward("my_scores:size")(MOLS) == [13, 3, 10]
+    with pytest.raises(ValueError, match="'my_scores' has no 'sise'; did you mean 'size'"):
+        reward("my_scores:sise")
+    with pytest.raises(ValueError, match="cannot import 'no_such_module'"):
+        reward("no_such_module:size")
+
+
+def test_entry_points_publish_functions_classes_and_mappings(monkeypatch):
+    module = types.ModuleType("plug")
+    module.atoms = lambda mols: [m.GetNumAtoms() for m in mols]
+    module.more = {"half": lambda mols: [0.5 for _ in mols]}
+    monkeypatch.setitem(sys.modules, "plug", module)
+    points = [importlib.metadata.EntryPoint(n, v, registry.GROUP) for n, v in
+              (("atoms", "plug:atoms"), ("more", "plug:more"), ("gone", "no_such_module:x"))]
+    monkeypatch.setattr(registry, "entry_points", lambda group, name=None: [
+        p for p in points if name in (None, p.name)])
+    assert reward("atoms*half")(MOLS) == [6.5, 1.5, 5]
+    with pytest.raises(ValueError, match="'gone' is published by 'no_such_module:x'"):
+        reward("gone")
+
+
+def test_declaring_a_floor_and_a_name():
+    declared = reward(lambda mols: [-1.0 for _ in mols], floor=-5.0, name="mine")
+    assert require_floor(declared) == -5 and Scorer(declared).name == "mine"
+    assert require_floor(reward("logp", floor=-3)) == -3
+
+    @reward(floor=0.0)
+    def size(mols):
+        return [m.GetNumAtoms() for m in mols]
+
+    assert size.name == "size" and size(MOLS) == [13, 3, 10] and size.floor == 0
+    with pytest.raises(RewardError, match="'logp' has no floor"):
+        require_floor(reward("logp"))
+    with pytest.raises(ValueError, match="floor must be a finite"):
+        reward("logp", floor=-math.inf)
+
+
+@pytest.mark.parametrize("spec", [3, ["qed"], {}, int])
+def test_what_is_no_reward_is_refused(spec):
+    with pytest.raises(ValueError, match="a reward is an expression"):
+        reward(spec)
+
+
+def test_components_are_the_terms_of_a_formula():
+    terms = components(Expression("qed*similarity('CCO')"), MOLS)
+    assert list(terms) == ["qed", "similarity('CCO')"]
+    assert components(Expression("qed"), MOLS) == {}
+    assert list(components(reward("qed + sa", floor=0), MOLS)) == ["qed", "sa"]
+    assert components(molecules.qed, MOLS) == {}

@@ -1,0 +1,68 @@
+"""Molecule rewards against published or hand-computed values."""
+
+import math
+
+import pytest
+from rdkit import Chem
+
+from scidiff.rewards import molecules
+from scidiff.rewards.molecules import REWARDS, Similarity, Substructure
+from scidiff.rewards.scoring import evaluate
+
+ASPIRIN, BENZENE = Chem.MolFromSmiles("CC(=O)Oc1ccccc1C(=O)O"), Chem.MolFromSmiles("c1ccccc1")
+PERINDOPRIL = Chem.MolFromSmiles(molecules.PERINDOPRIL)
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("qed", 0.5501), ("logp", 1.3101), ("mw", 180.159), ("tpsa", 63.6), ("hba", 3), ("hbd", 1),
+    ("rings", 1), ("aromatic_rings", 1)])
+def test_values_of_aspirin(name, expected):
+    assert REWARDS[name]([ASPIRIN]) == pytest.approx([expected], abs=1e-3)
+
+
+def test_sa_is_the_stated_formula_and_larger_is_easier():
+    raw = molecules.sa_scores([ASPIRIN])[0]
+    assert molecules.sa([ASPIRIN])[0] == pytest.approx((10 - raw) / 9) and 1 < raw < 3
+    strychnine = Chem.MolFromSmiles("O=C1CC2OCC=C3CN4CCC56C4CC3C2C6N1c1ccccc15")
+    assert molecules.sa([strychnine])[0] < molecules.sa([ASPIRIN])[0] < 1
+
+
+def test_similarity_is_one_at_the_target_and_takes_counts():
+    assert Similarity("CC(=O)Oc1ccccc1C(=O)O")([ASPIRIN, BENZENE])[0] == 1
+    assert 0 < Similarity("c1ccccc1")([ASPIRIN])[0] < 1
+    # a longer chain has the same environments, only more of them
+    longer = [Chem.MolFromSmiles("CCCCCCCCCCCC")]
+    assert Similarity("CCCCCCCC")(longer) == [1.0]
+    assert Similarity("CCCCCCCC", counts=True)(longer)[0] < 0.7
+
+
+def test_substructure_and_alerts_are_indicators():
+    assert Substructure("c1ccccc1")([ASPIRIN, Chem.MolFromSmiles("CCO")]) == [1, 0]
+    rhodanine = Chem.MolFromSmiles("O=C1NC(=S)SC1=Cc1ccccc1")
+    assert molecules.alerts([Chem.MolFromSmiles("CC(=O)Nc1ccccc1"), rhodanine]) == [1, 0]
+
+
+def test_perindopril_mpo_is_its_formula():
+    with_two_rings = Chem.MolFromSmiles("CCCC(NC(C)C(=O)N1c2ccccc2CC1c1ccccc1)C(=O)OCC")
+    similarity = Similarity(molecules.PERINDOPRIL, counts=True)([with_two_rings])[0]
+    assert molecules.perindopril_mpo([with_two_rings, PERINDOPRIL]) == pytest.approx(
+        [math.sqrt(similarity), math.exp(-4)])
+    assert 0.3 < similarity < 0.4
+
+
+@pytest.mark.parametrize("make, message", [
+    (lambda: Similarity("C("), r"similarity: 'C\(' is not a SMILES"),
+    (lambda: Similarity(""), "similarity: '' is not"), (lambda: Similarity(3), "similarity: 3 is"),
+    (lambda: Substructure("[C"), r"substructure: '\[C' is not a SMARTS"),
+    (lambda: Substructure(""), "substructure")])
+def test_unreadable_parameters_are_named(make, message, capfd):
+    with pytest.raises(ValueError, match=message):
+        make()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_every_plain_reward_scores_a_batch():
+    plain = {n: r for n, r in REWARDS.items() if not isinstance(r, type)}
+    assert len(plain) == 11
+    for name, reward in plain.items():
+        assert evaluate(reward, [ASPIRIN, BENZENE]).ok.all(), name

@@ -1,0 +1,161 @@
+"""Rewards are asked once per distinct object, inside the budget; what they return is checked."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from scidiff.data.records import Record
+from scidiff.rewards.scoring import (
+    NamedReward,
+    RewardError,
+    Scorer,
+    Scores,
+    Status,
+    bounded,
+    evaluate,
+    require_floor,
+)
+
+
+def records(*texts):
+    return [Record(t, t, True) if t != "!" else Record(t, None, False, "broken") for t in texts]
+
+
+class Length:
+    """Counts what it is asked."""
+
+    floor = 0.0
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, objects):
+        self.seen += objects
+        return [len(o) for o in objects]
+
+
+def test_each_distinct_object_is_asked_once_and_rows_keep_their_place():
+    reward = Length()
+    scorer = Scorer(reward, key=lambda r: r.text.lower())
+    first = scorer.score(records("aa", "AA", "!", "bbb", "aa"))
+    second = scorer.score(records("bbb", "c"))
+    assert reward.seen == ["aa", "bbb", "c"]
+    assert first.values.tolist() == [2, 2, 0, 3, 2] and second.values.tolist() == [3, 1]
+    assert first.status.tolist() == [0, 0, Status.INVALID, 0, 0]
+    assert (scorer.asked, scorer.cache_hits, scorer.calls) == (3, 3, 2)
+
+
+def test_budget_is_a_hard_stop_in_order_of_appearance():
+    scorer = Scorer(Length(), budget=3)
+    assert not scorer.spent
+    scorer.score(records("a", "bb"))
+    scores = scorer.score(records("ccc", "dddd", "a", "!"))
+    assert scores.status.tolist() == [Status.OK, Status.SKIPPED, Status.OK, Status.INVALID]
+    assert math.isnan(scores.values[1]) and scorer.asked == 3 and scorer.spent
+    assert scorer.score(records("dddd")).status.tolist() == [Status.SKIPPED]
+    assert scorer.asked == 3
+
+
+@pytest.mark.parametrize("budget", [0, -5])
+def test_budget_must_be_positive(budget):
+    with pytest.raises(ValueError, match=f"at least 1, got {budget}"):
+        Scorer(Length(), budget=budget)
+
+
+def test_one_object_that_raises_does_not_cost_its_batch_and_is_not_asked_again():
+    asked = []
+
+    def reward(objects):
+        asked.append(list(objects))
+        return [1 / (len(o) - 2) for o in objects]
+
+    scorer = Scorer(reward)
+    scores = scorer.score(records("a", "bb", "ccc"))
+    assert scores.status.tolist() == [Status.OK, Status.FAILED, Status.OK]
+    assert scorer.messages == {"bb": "ZeroDivisionError: division by zero"}
+    scorer.score(records("bb"))
+    assert asked == [["a", "bb", "ccc"], ["a"], ["bb"], ["ccc"]] and scorer.asked == 3
+
+
+def test_a_reward_that_raises_on_everything_is_an_error():
+    def broken(objects):
+        raise KeyError("colour")
+
+    scorer = Scorer(broken, patience=3)
+    assert scorer.score(records("a", "b")).status.tolist() == [Status.FAILED] * 2
+    with pytest.raises(RewardError, match="'broken' raised on each .* KeyError: 'colour'"):
+        scorer.score(records("c", "d"))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
+def test_what_is_not_a_finite_number_is_failed_not_zero(value):
+    scores = evaluate(lambda objects: [1.5, value], ["a", "b"])
+    assert scores.status.tolist() == [Status.OK, Status.FAILED] and math.isnan(scores.values[1])
+
+
+@pytest.mark.parametrize("returned", [[1, 2], (1.0, 2.0), np.array([1, 2]), torch.tensor([1., 2.]),
+                                      np.float32([1, 2]), (x for x in (1, 2))])
+def test_any_sequence_of_numbers_is_accepted(returned):
+    assert evaluate(lambda objects: returned, ["a", "b"]).values.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("returned, message", [
+    ([1.0], "returned 1 values for 2 objects"),
+    (3.0, "returned float"),
+    (np.float64(3.0), "returned float64"),
+    ("ab", "returned str"),
+    ({"a": 1, "b": 2}, "returned dict"),
+    (["1", "2"], "returned str '1' for object 0"),
+    ([1.0, [2.0]], "returned list"),
+    (Scores.of([(1.0, Status.OK)]), "returned 1 values for 2 objects"),
+])
+def test_wrong_returns_name_the_reward_and_what_was_expected(returned, message):
+    def mine(objects):
+        return returned
+
+    with pytest.raises(RewardError, match=f"'mine' {message}"):
+        Scorer(mine).score(records("a", "b"))
+
+
+def test_a_reward_may_report_its_own_statuses():
+    class Slow:
+        def score(self, objects):
+            return Scores.of([(math.nan, Status.TIMEOUT), (2.0, Status.OK)])
+
+    scores = Scorer(Slow()).score(records("a", "b"))
+    assert scores.status.tolist() == [Status.TIMEOUT, Status.OK]
+
+
+def test_an_undeclared_floor_is_nan_until_it_is_required():
+    scorer = Scorer(lambda objects: [1.0 for _ in objects])
+    scores = scorer.score(records("!", "a"))
+    assert math.isnan(scores.values[0]) and scorer.floor is None
+    with pytest.raises(RewardError, match=r"no floor.*reward\(your_function, floor=0\.0\)"):
+        require_floor(scorer)
+
+
+def test_bounded_declares_the_floor():
+    @bounded(-2, 5)
+    def depth(objects):
+        return [0.0 for _ in objects]
+
+    assert isinstance(depth, NamedReward) and depth.name == "depth"
+    assert require_floor(depth) == -2
+    assert Scorer(depth).score(records("!")).values.tolist() == [-2]
+
+
+def test_scores_check_themselves_and_index_like_a_state():
+    scores = Scores.of([(1.0, Status.OK), (math.nan, Status.FAILED)])
+    picked = scores[torch.tensor([1, 0, 0])]
+    assert picked.status.tolist() == [2, 0, 0] and picked.ok.tolist() == [False, True, True]
+    assert len(Scores.cat([scores, picked])) == 5
+    with pytest.raises(ValueError, match="finite value, got nan in row 0"):
+        Scores.of([(math.nan, Status.OK)])
+    with pytest.raises(ValueError, match="values must be torch.float64"):
+        Scores(torch.zeros(2), torch.zeros(2, dtype=torch.int8))
+
+
+def test_nothing_to_score():
+    assert len(Scorer(Length()).score([])) == 0 and len(evaluate(Length(), [])) == 0
