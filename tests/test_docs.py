@@ -1,0 +1,60 @@
+"""The code in CONTRIBUTING.md runs as it stands: a block that names its file becomes that module,
+the others check it."""
+
+import importlib
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SECTION = re.compile(r"^## (A \w+)\n(.*?)(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+SECTIONS = dict(SECTION.findall((ROOT / "CONTRIBUTING.md").read_text()))
+
+
+def _module(source: str) -> str | None:
+    first = re.match(r"# (scidiff/\S+)\.py\n", source)
+    return first[1].replace("/", ".") if first else None
+
+
+def _install(name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `source` importable under `name`, for this test only."""
+    module = types.ModuleType(name)
+    package, _, attribute = name.rpartition(".")
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(importlib.import_module(package), attribute, module, raising=False)
+    exec(compile(source, f"{name} of CONTRIBUTING.md", "exec"), module.__dict__)
+
+
+def test_the_page_shows_how_to_add_each_part() -> None:
+    assert list(SECTIONS) == ["A reward", "A sampler", "A network", "A domain"]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_worked_example_runs(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = BLOCK.findall(SECTIONS[section])
+    names = [_module(block) for block in blocks]
+    assert names[0] and names[1:] == [None], "one file, then its check"
+    assert not (ROOT / f"{names[0].replace('.', '/')}.py").exists(), (
+        "the example's file exists now"
+    )
+    _install(names[0], blocks[0], monkeypatch)
+    exec(compile(blocks[1], f"check of {section}", "exec"), {"__name__": "check"})
+
+
+def test_the_domain_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scidiff.model import find_domain
+
+    source = BLOCK.findall(SECTIONS["A domain"])[0]
+    _install("scidiff.domains.codons", source, monkeypatch)
+    assert find_domain("codons").__name__ == "CodonDomain"
+
+
+def test_the_reward_is_found_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    from scidiff.rewards.combine import reward
+
+    _install("scidiff.rewards.shape", BLOCK.findall(SECTIONS["A reward"])[0], monkeypatch)
+    assert reward("scidiff.rewards.shape:sp3").floor == 0
