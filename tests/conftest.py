@@ -16,3 +16,11 @@ def shared_data() -> Path:
     if not folder:
         pytest.skip("SCIDIFF_DATA is not set: this test needs development data that does not ship with the package")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a masked model with random weights; see tests/tiny_models.py for others."""
+    from tiny_models import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
