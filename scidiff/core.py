@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class ScidiffError(Exception):
@@ -290,6 +290,6 @@ class Process(Protocol[X]):
         """Draw x_t given x0 at times t (B,)."""
         ...
 
-    def loss(self, network: nn.Module, x0: X, rng: Rng) -> Tensor:
-        """Unreduced loss (B,)."""
+    def loss(self, network: Any, x0: X, rng: Rng) -> Tensor:
+        """Unreduced loss (B,) of a network with the passes this process asks for."""
         ...

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -82,11 +83,10 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """Map a string to ids without EOS; raise UnknownToken naming the token and where it
         stands."""
-        index = self._index()
+        index, tokens = self._index, self.split(text)
         try:
-            return [index[token] for token in self.split(text)]
+            return [index[token] for token in tokens]
         except KeyError:
-            tokens = self.split(text)
             i = next(i for i, token in enumerate(tokens) if token not in index)
             raise UnknownToken(
                 f"unknown token {tokens[i]!r} at token {i + 1} of {text!r}; the vocabulary has "
@@ -102,14 +102,9 @@ class Vocabulary:
             out.append("?" if i == self.mask_id else self.symbols[i - FIRST_SYMBOL])
         return "".join(out)
 
+    @cached_property
     def _index(self) -> dict[str, int]:
-        cached = _INDEX.get(self)
-        if cached is None:
-            cached = _INDEX[self] = {s: i + FIRST_SYMBOL for i, s in enumerate(self.symbols)}
-        return cached
-
-
-_INDEX: dict[Vocabulary, dict[str, int]] = {}
+        return {s: i + FIRST_SYMBOL for i, s in enumerate(self.symbols)}
 
 
 def encode_rows(

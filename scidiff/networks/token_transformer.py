@@ -65,15 +65,16 @@ def two_copy_mask(length: int, block_size: int, device: torch.device) -> Tensor:
 class TokenTransformer(nn.Module):
     """Trunk (B, L, D) and float32 head; see the module's docstring for the input."""
 
+    angles: Tensor
+
     def __init__(self, config: TokenTransformerConfig) -> None:
         super().__init__()
         self.config = config
         self.mask_id = config.vocab_size - 1
         self.own = nn.Embedding(config.vocab_size, config.width, padding_idx=self.mask_id)
         self.previous = nn.Embedding(config.vocab_size, config.width)
-        self.blocks = nn.ModuleList(
-            Block(config.width, config.heads, config.expand) for _ in range(config.depth)
-        )
+        blocks = [Block(config.width, config.heads, config.expand) for _ in range(config.depth)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.RMSNorm(config.width)
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         self.register_buffer(
@@ -81,15 +82,14 @@ class TokenTransformer(nn.Module):
             rotary_table(config.max_length, config.width // config.heads),
             persistent=False,
         )
-        self._initialise()
-
-    def _initialise(self) -> None:
-        nn.init.zeros_(self.own.weight)
         nn.init.normal_(self.previous.weight, std=1.0)
-        nn.init.zeros_(self.head.weight)
-        for block in self.blocks:
-            for layer in (block.attention.out, block.down):
-                nn.init.zeros_(layer.weight)
+        branches = [layer for block in blocks for layer in (block.attention.out, block.down)]
+        for weight in (self.own.weight, self.head.weight, *(layer.weight for layer in branches)):
+            nn.init.zeros_(weight)
+
+    @property
+    def max_length(self) -> int:
+        return self.config.max_length
 
     def trunk(
         self,
@@ -202,7 +202,7 @@ class TokenDenoiser:
     def _compacted(self, ids: Tensor) -> Tensor:
         """Evaluate unfinished rows only, longest first, each micro-batch cut to the columns it
         needs."""
-        out = torch.zeros(*ids.shape, self.network.config.width)
+        out = torch.zeros(*ids.shape, self.network.config.width, device=ids.device)
         needed = self._columns(ids)
         rows = torch.argsort(needed, stable=True)
         rows = rows[needed[rows] > 0]

@@ -6,12 +6,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from scidiff.core import Rng, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState
-from scidiff.processes.masked import cross_entropy, hide_exactly, stratified_counts
+from scidiff.processes.masked import (
+    TokenNetwork,
+    cross_entropy,
+    hide_exactly,
+    stratified_counts,
+)
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,15 @@ class BlockProcess:
     mask_id: int
     block_size: int
 
-    def padded(self, ids: Tensor) -> Tensor:
-        """Fill the last block with PAD: (B, L) -> (B, a multiple of block_size)."""
-        return F.pad(ids, (0, -ids.shape[1] % self.block_size), value=PAD)
+    def __post_init__(self) -> None:
+        if self.block_size < 1:
+            raise ValueError(f"block_size must be at least 1, got {self.block_size}")
+
+    def padded(self, ids: Tensor, limit: int) -> Tensor:
+        """Fill the last block with PAD, but not beyond `limit` positions: there it stays
+        short."""
+        spare = min(-ids.shape[1] % self.block_size, max(0, limit - ids.shape[1]))
+        return F.pad(ids, (0, spare), value=PAD)
 
     def eligible(self, ids: Tensor) -> Tensor:
         """Positions that belong to the text: all blocks up to the one that holds EOS."""
@@ -41,18 +52,25 @@ class BlockProcess:
 
     def noise(self, x0: TokenState, t: Tensor, rng: Rng) -> TokenState:
         """Hide each position of the text independently with probability t (B,)."""
-        ids = self.padded(x0.ids)
-        hidden = self.eligible(ids) & (uniform(ids.shape, rng).to(t.device) < t[:, None])
-        return TokenState(torch.where(hidden, self.mask_id, ids))
+        drawn = uniform(x0.ids.shape, rng).to(t.device) < t[:, None]
+        return TokenState(torch.where(self.eligible(x0.ids) & drawn, self.mask_id, x0.ids))
 
-    def loss(self, network: nn.Module, x0: TokenState, rng: Rng) -> Tensor:
-        ids = self.padded(x0.ids)
-        rows = ids.reshape(-1, self.block_size)
-        k = stratified_counts(torch.full((len(rows),), self.block_size, device=ids.device), rng)
-        hidden = hide_exactly(torch.ones_like(rows, dtype=torch.bool), k, rng).reshape(ids.shape)
+    def loss(self, network: TokenNetwork, x0: TokenState, rng: Rng) -> Tensor:
+        ids = self.padded(x0.ids, network.max_length)
+        hidden, weight = self._hide(ids, rng)
         trunk = network.two_copy(torch.where(hidden, self.mask_id, ids), ids, self.block_size)
-        weight = (self.block_size / k).repeat_interleave(self.block_size).reshape(ids.shape)
         return (cross_entropy(network, trunk, ids) * weight * (hidden & self.eligible(ids))).sum(1)
+
+    def _hide(self, ids: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Hide k ~ U{1..n} of each block's n positions: which ones (B, L) and their weight n / k
+        (B, L)."""
+        B, L = ids.shape
+        real = torch.ones(B, L, dtype=torch.bool, device=ids.device)
+        blocks = F.pad(real, (0, -L % self.block_size)).reshape(-1, self.block_size)
+        n = blocks.sum(1)
+        k = stratified_counts(n, rng)
+        hidden = hide_exactly(blocks, k, rng).reshape(B, -1)[:, :L]
+        return hidden, (n / k).repeat_interleave(self.block_size).reshape(B, -1)[:, :L]
 
 
 @dataclass(frozen=True)
@@ -70,5 +88,5 @@ class AutoregressiveProcess:
         )
         return TokenState(torch.where(hidden, self.mask_id, x0.ids))
 
-    def loss(self, network: nn.Module, x0: TokenState, rng: Rng) -> Tensor:
+    def loss(self, network: TokenNetwork, x0: TokenState, rng: Rng) -> Tensor:
         return (cross_entropy(network, network.causal(x0.ids), x0.ids) * (x0.ids != PAD)).sum(1)

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scidiff.core import Rng, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState
+
+
+class TokenNetwork(Protocol):
+    """What the processes on tokens ask of a network."""
+
+    @property
+    def max_length(self) -> int:
+        """Positions it can read, EOS included."""
+        ...
+
+    def bidirectional(self, ids: Tensor) -> Tensor:
+        """Every position of ids (B, L) sees all that is not PAD: trunk output (B, L, D)."""
+        ...
+
+    def causal(self, clean: Tensor) -> Tensor:
+        """Every position of clean (B, L) sees those before it: (B, L, D)."""
+        ...
+
+    def two_copy(self, noisy: Tensor, clean: Tensor, block_size: int) -> Tensor:
+        """Every position of noisy (B, L) sees its noisy block and the clean ones before: (B, L,
+        D)."""
+        ...
+
+    def log_probs(self, trunk: Tensor) -> Tensor:
+        """Normalised log-probabilities (..., V) of trunk (..., D), MASK = -inf."""
+        ...
 
 
 def hide_exactly(eligible: Tensor, count: Tensor, rng: Rng) -> Tensor:
@@ -26,7 +53,7 @@ def stratified_counts(limit: Tensor, rng: Rng) -> Tensor:
     return (u * limit).long().clamp(max=limit - 1) + 1
 
 
-def cross_entropy(network: nn.Module, trunk: Tensor, ids: Tensor) -> Tensor:
+def cross_entropy(network: TokenNetwork, trunk: Tensor, ids: Tensor) -> Tensor:
     """-log p(ids) (B, L) from the network's trunk output (B, L, D)."""
     return -network.log_probs(trunk).gather(-1, ids[..., None]).squeeze(-1)
 
@@ -51,7 +78,7 @@ class MaskedProcess:
         hidden = self.eligible(x0.ids) & (uniform(x0.ids.shape, rng).to(t.device) < t[:, None])
         return TokenState(torch.where(hidden, self.mask_id, x0.ids))
 
-    def loss(self, network: nn.Module, x0: TokenState, rng: Rng) -> Tensor:
+    def loss(self, network: TokenNetwork, x0: TokenState, rng: Rng) -> Tensor:
         eligible = self.eligible(x0.ids)
         n = eligible.sum(1)
         k = stratified_counts(n.clamp(min=1), rng)
