@@ -27,3 +27,7 @@ class Domain(Protocol):
     def key(self, record: Record) -> str:
         """Canonical form of a valid record: two records with one key are one object."""
         ...
+
+    def keys(self, objects: Sequence[str]) -> list[str]:
+        """Canonical forms of strings in this notation, for filters of training sets."""
+        ...

@@ -34,6 +34,9 @@ class SelfiesDomain:
     def key(self, record: Record) -> str:
         return canonical_key(record.obj)
 
+    def keys(self, objects: Sequence[str]) -> list[str]:
+        return [canonical_key(selfies.decoder(text)) for text in objects]
+
 
 def to_selfies(smiles: Sequence[str]) -> list[str]:
     """Write SMILES as SELFIES; an error names the first row that SELFIES cannot hold."""

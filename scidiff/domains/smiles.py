@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scidiff.chem.checks import check
+from scidiff.chem.checks import examine
 from scidiff.chem.molecules import canonical_key
 from scidiff.data.records import Record
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
@@ -14,13 +14,8 @@ from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
 def molecule_record(smiles: str) -> Record:
     """Check one SMILES: a valid record holds the RDKit molecule, an invalid one the rule it
     breaks."""
-    report = check(smiles)
-    return Record(
-        smiles,
-        report.mol if report.valid else None,
-        report.valid,
-        "" if report.valid else report.message,
-    )
+    mol, report = examine(smiles)
+    return Record(smiles, mol if report.valid else None, report.valid, report.message)
 
 
 @dataclass(frozen=True)
@@ -39,6 +34,9 @@ class SmilesDomain:
 
     def key(self, record: Record) -> str:
         return canonical_key(record.obj)
+
+    def keys(self, objects: Sequence[str]) -> list[str]:
+        return [canonical_key(text) for text in objects]
 
 
 DOMAIN = SmilesDomain
