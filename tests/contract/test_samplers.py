@@ -1,0 +1,153 @@
+"""One contract, every sampler. A new sampler is one line in SAMPLERS."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from scidiff.core import Denoiser, Sampler
+from scidiff.data.tokens import TokenState
+from scidiff.networks.token_transformer import (
+    TokenDenoiser,
+    TokenTransformer,
+    TokenTransformerConfig,
+)
+from scidiff.samplers.masked import (
+    AncestralSampler,
+    Confidence,
+    FixedCanvas,
+    LengthLaw,
+    MaskedSampler,
+)
+from scidiff.testing import chain_table, check_full_graph, check_sampler
+
+TABLE = chain_table()
+BLANK = FixedCanvas.blank(4, TABLE.mask_id)
+LENGTHS = LengthLaw([0, 1, 2, 3], TABLE.mask_id, length=4)
+
+
+class Flat:
+    """A network that says the same everywhere, for canvases that the table does not know."""
+
+    mask_id, vocab_size, block_size, rows = 7, 8, None, 0
+
+    def __call__(self, x: TokenState, k):
+        return torch.ones(*x.ids.shape, 3)
+
+    def log_probs(self, trunk):
+        logits = torch.arange(8.0).expand(*trunk.shape[:-1], 8).clone()
+        logits[..., 7] = float("-inf")
+        return logits.log_softmax(-1)
+
+
+def network(block_size=None) -> TokenDenoiser:
+    torch.manual_seed(0)
+    net = TokenTransformer(TokenTransformerConfig(8, 12, 16, 1, 2))
+    return TokenDenoiser(net, block_size, compact=False)
+
+
+SAMPLERS = {
+    "first hitting": lambda: MaskedSampler(TABLE.denoiser(), BLANK),
+    "two tokens a step": lambda: MaskedSampler(TABLE.denoiser(), BLANK, tokens_per_step=2),
+    "confident": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Confidence()),
+    "blocks of 2": lambda: MaskedSampler(TABLE.denoiser(), BLANK, block_size=2),
+    "left to right": lambda: MaskedSampler(TABLE.denoiser(), BLANK, block_size=1, temperature=0.7),
+    "deterministic": lambda: MaskedSampler(
+        TABLE.denoiser(), BLANK, order=Confidence(), temperature=0
+    ),
+    "lengths": lambda: MaskedSampler(Flat(), LengthLaw([0, 1, 2, 3], 7)),
+    "generated ends": lambda: MaskedSampler(
+        Flat(), FixedCanvas.blank(7, 7), block_size=3, tokens_per_step=2
+    ),
+    "ancestral": lambda: AncestralSampler(TABLE.denoiser(), BLANK, steps=6),
+    "transformer": lambda: MaskedSampler(network(), FixedCanvas.blank(6, 7), tokens_per_step=2),
+    "block transformer": lambda: MaskedSampler(network(3), FixedCanvas.blank(6, 7), block_size=3),
+}
+
+
+@pytest.fixture(params=SAMPLERS)
+def sampler(request):
+    return SAMPLERS[request.param]()
+
+
+def test_sampler_contract(sampler):
+    assert isinstance(sampler, Sampler)
+    check_sampler(sampler)
+
+
+def test_a_step_is_one_graph_without_a_host_synchronisation(sampler):
+    check_full_graph(sampler)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["lengths", "generated ends", "transformer", "block transformer"])
+def test_sampler_contract_on_cuda(name):
+    sampler = SAMPLERS[name]()
+    if hasattr(sampler.denoiser, "network"):
+        sampler.denoiser.network.cuda()
+    check_sampler(sampler, device="cuda")
+    check_full_graph(sampler, device="cuda")
+
+
+def breaks(change):
+    """A masked sampler with one method replaced."""
+    sampler = SAMPLERS["first hitting"]()
+    change(sampler)
+    return sampler
+
+
+def test_the_contract_catches_rows_that_lean_on_each_other():
+    def roll(s):
+        step = s.step
+        s.step = lambda x, k, rng: step(x[torch.arange(len(x)).roll(1)], k, rng)
+
+    with pytest.raises(AssertionError, match="own state and noise"):
+        check_sampler(breaks(roll))
+
+
+def test_the_contract_catches_a_guess_drawn_at_the_end():
+    def guess(s):
+        old = s.predict_clean
+        s.predict_clean = lambda x, k, rng: (
+            old(x, k, rng) if k < s.num_steps else x[torch.arange(len(x))]
+        )
+
+    with pytest.raises(AssertionError, match="must return x"):
+        check_sampler(breaks(guess))
+
+
+def test_the_contract_catches_a_liar_about_noise():
+    with pytest.raises(AssertionError, match="draws noise"):
+        check_sampler(breaks(lambda s: setattr(s, "stochastic", False)))
+
+
+LOOKS = {
+    "item": lambda ids: ids.sum().item(),
+    "int": lambda ids: int(ids[0, 0]),
+    "nonzero": lambda ids: ids.nonzero().sum(),
+    "boolean index": lambda ids: ids[ids > 2].sum(),
+    "bool": lambda ids: bool((ids > 2).any()),
+    "tolist": lambda ids: sum(ids[0].tolist()),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_contract_catches_a_host_synchronisation(look):
+    def peek(s):
+        step = s.step
+
+        def peeking(x, k, rng):
+            after = step(x, k, rng)
+            return replace(after, ids=after.ids + 0 * LOOKS[look](x.ids))
+
+        s.step = peeking
+
+    with pytest.raises(Exception, match="host waits|data-dependent|Data-dependent"):
+        check_full_graph(breaks(peek))
+
+
+def test_a_denoiser_is_called_with_a_state_and_a_step():
+    denoiser: Denoiser = TABLE.denoiser()
+    x = TokenState(BLANK(3, torch.Generator()))
+    assert denoiser(x, 0).shape == (3, 4, TABLE.vocab_size) and denoiser.rows == 3
