@@ -1,0 +1,220 @@
+"""Files as rows: CSV, TSV, SMILES, text, FASTA, SDF and Parquet, text also packed.
+
+A reader yields every row of its file, those it cannot use with the reason; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import lzma
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TextIO
+
+from scidiff.core import ScidiffError
+
+
+class TableError(ScidiffError, ValueError):
+    """A file that cannot be read as a table: one line, what is wrong and what was expected."""
+
+
+class Row(NamedTuple):
+    """One row as read: its values, or the problem that keeps it from having any."""
+
+    number: int  # from 1: the line in a text file, the row in Parquet, the record in SDF
+    values: tuple[Any, ...]
+    problem: str = ""  # one line, "" for a usable row
+
+
+Rows = tuple[list[str], Iterator[Row]]  # column names, rows
+PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+SMILES_HEADERS = {"smiles", "canonical_smiles"}
+
+
+def open_rows(path: Path) -> Rows:
+    """Open a file by its suffix; raises TableError for one that is unknown or unreadable."""
+    suffixes = [s.lower() for s in path.suffixes]
+    packing = suffixes.pop() if suffixes and suffixes[-1] in PACKED else ""
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix not in READERS:
+        raise TableError(f"{path.name}: unknown suffix {suffix or '(none)'!r}; readable are "
+                         f"{', '.join(READERS)}, text also as .gz or .xz")
+    if not path.exists():
+        raise TableError(f"no such file: {path}")
+    if path.is_dir():
+        raise TableError(f"{path} is a folder, expected a file")
+    if path.stat().st_size == 0:
+        raise TableError(f"{path.name} is empty")
+    return READERS[suffix](path, packing)
+
+
+def _binary(path: Path, packing: str) -> BinaryIO:
+    return PACKED[packing](path, "rb") if packing else path.open("rb")
+
+
+def _text(path: Path, packing: str) -> TextIO:
+    """Open as UTF-8; bytes that are not come through as U+FFFD, which rejects their row."""
+    with _binary(path, packing) as start:
+        head = start.read(4096)
+    if not head:
+        raise TableError(f"{path.name} is empty")
+    if b"\0" in head or head.startswith(b"\x1f\x8b"):
+        raise TableError(f"{path.name} is not a text file: it starts with {head[:8]!r}")
+    stream = _binary(path, packing)
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _row(number: int, values: Sequence[str]) -> Row:
+    damaged = "\ufffd" in "\n".join(values)
+    return Row(number, tuple(values), "bytes that are not UTF-8" if damaged else "")
+
+
+# ---------------------------------------------------------------- delimited text
+
+
+def _csv(path: Path, packing: str) -> Rows:
+    with _text(path, packing) as file:
+        first = file.readline()
+    delimiter = "\t" if ".tsv" in path.suffixes else max(",;\t", key=first.count)
+    names = [n.strip() for n in next(csv.reader([first], delimiter=delimiter), [])]
+    names = [name or f"column_{i}" for i, name in enumerate(names, 1)]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise TableError(f"{path.name}: column names must differ, {', '.join(twice)} is repeated")
+    return names, _csv_rows(path, packing, delimiter, len(names))
+
+
+def _csv_rows(path: Path, packing: str, delimiter: str, width: int) -> Iterator[Row]:
+    with _text(path, packing) as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        next(reader)
+        before = reader.line_num
+        for values in reader:
+            number, before = before + 1, reader.line_num  # a quoted cell may span lines
+            if not values:
+                yield Row(number, (), "empty line")
+            elif len(values) != width:
+                yield Row(number, tuple(values), f"{len(values)} fields, expected {width}")
+            else:
+                yield _row(number, [v.strip() for v in values])
+
+
+# ---------------------------------------------------------------- one object a line
+
+
+def _smi(path: Path, packing: str) -> Rows:
+    def rows() -> Iterator[Row]:
+        with _text(path, packing) as file:
+            for number, line in enumerate(file, 1):
+                smiles, _, name = line.strip().partition("\t" if "\t" in line.strip() else " ")
+                if number == 1 and smiles.lower() in SMILES_HEADERS:
+                    continue
+                yield _row(number, (smiles, name.strip())) if smiles else \
+                    Row(number, (), "empty line")
+
+    return ["smiles", "name"], rows()
+
+
+def _txt(path: Path, packing: str) -> Rows:
+    def rows() -> Iterator[Row]:
+        with _text(path, packing) as file:
+            for number, line in enumerate(file, 1):
+                text = line.strip()
+                yield _row(number, (text,)) if text else Row(number, (), "empty line")
+
+    return ["text"], rows()
+
+
+def _fasta(path: Path, packing: str) -> Rows:
+    def rows() -> Iterator[Row]:
+        header, start = "", 0
+        parts: list[str] = []
+        with _text(path, packing) as file:
+            for number, raw in enumerate(file, 1):
+                line = raw.strip()
+                if line.startswith(">"):
+                    if start:
+                        yield _fasta_row(start, header, parts)
+                    header, start, parts = line[1:].strip(), number, []
+                elif line and not start:
+                    yield Row(number, (line,), "a sequence before the first '>' header")
+                else:
+                    parts.append(line)
+            if start:
+                yield _fasta_row(start, header, parts)
+
+    return ["name", "sequence", "description"], rows()
+
+
+def _fasta_row(number: int, header: str, parts: list[str]) -> Row:
+    name, _, description = header.partition(" ")
+    sequence = "".join("".join(parts).split())
+    if not sequence:
+        return Row(number, (name, "", description.strip()), "a header without a sequence")
+    return _row(number, (name, sequence, description.strip()))
+
+
+# ---------------------------------------------------------------- binary and structured
+
+
+def _parquet(path: Path, packing: str) -> Rows:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if packing:
+        raise TableError(f"{path.name}: Parquet is packed inside, unpack the file first")
+    try:
+        names = list(pq.read_schema(path).names)
+    except pa.ArrowInvalid as error:
+        raise TableError(f"{path.name} is not a Parquet file: {error}") from None
+
+    def rows() -> Iterator[Row]:
+        number = 0
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                for values in zip(*(c.to_pylist() for c in batch.columns), strict=True):
+                    number += 1
+                    yield Row(number, values)
+
+    return names, rows()
+
+
+def _sdf(path: Path, packing: str) -> Rows:
+    """Records as canonical SMILES, title and properties; coordinates are left out."""
+    from rdkit import Chem, rdBase
+
+    from scidiff.chem.checks import examine
+    from scidiff.chem.molecules import canonical
+
+    _text(path, packing).close()
+
+    def records() -> Iterator[Chem.Mol | None]:
+        with _binary(path, packing) as file, rdBase.BlockLogs():
+            yield from Chem.ForwardSDMolSupplier(file, sanitize=False, removeHs=False)
+
+    properties = list(dict.fromkeys(p for m in records() if m for p in m.GetPropNames()))
+
+    def rows() -> Iterator[Row]:
+        for number, raw in enumerate(records(), 1):
+            if raw is None:
+                yield Row(number, (), "an unreadable record")
+                continue
+            mol, report = examine(raw)
+            if mol is None:
+                yield Row(number, (), f"{report.rule}: {report.message}")
+                continue
+            cells = [raw.GetProp(p).strip() if raw.HasProp(p) else "" for p in properties]
+            title = raw.GetProp("_Name") if raw.HasProp("_Name") else ""
+            yield _row(number, [canonical(mol) or "", title, *cells])
+
+    return ["smiles", "name", *(p if p not in ("smiles", "name") else f"{p}_property"
+                                for p in properties)], rows()
+
+
+READERS: dict[str, Callable[[Path, str], Rows]] = {
+    ".csv": _csv, ".tsv": _csv, ".smi": _smi, ".smiles": _smi, ".txt": _txt,
+    ".fasta": _fasta, ".fa": _fasta, ".fna": _fasta, ".faa": _fasta,
+    ".sdf": _sdf, ".parquet": _parquet,
+}

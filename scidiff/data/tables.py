@@ -1,0 +1,248 @@
+"""A user's file as a table of objects, with every row that could not be used and why."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import lzma
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scidiff.data.formats import Row, TableError, open_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+COLUMNS = (
+    "smiles", "canonical_smiles", "smi", "isomeric_smiles", "structure", "mol", "molecule",
+    "sequence", "seq", "dna", "rna", "peptide", "protein", "utr", "text",
+)
+Check = Callable[[str], str]  # an object -> "" or the one-line reason why it cannot be used
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A row that deserves a look."""
+
+    row: int  # from 1: the line in a text file, the row in Parquet, the record in SDF
+    text: str
+    reason: str
+    kept: bool = False  # True: the row is in the table all the same
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a file, or of a data set, with one column that holds the objects.
+
+    `data` is an Arrow table; text columns of a file whose every value is a number are numbers.
+    """
+
+    data: pa.Table
+    column: str  # the objects: SMILES, sequences or other text
+    source: str
+    problems: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return self.data.num_rows
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.data.column_names)
+
+    @property
+    def rejects(self) -> list[Problem]:
+        """The rows that are not in the table."""
+        return [p for p in self.problems if not p.kept]
+
+    def objects(self) -> list[str]:
+        """The column of objects, in order."""
+        return self.data.column(self.column).to_pylist()
+
+    def values(self, column: str) -> list[Any]:
+        """Any column as Python values; raises TableError naming the nearest one."""
+        return self.data.column(find_column(self.columns, column, self.source)).to_pylist()
+
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """A column as (B,) float64, NaN where a cell is empty; raises TableError for text."""
+        values = self.values(column)
+        for row, value in enumerate(values):
+            if isinstance(value, str):
+                raise TableError(f"{self.source}: column {column!r} is not numeric, "
+                                 f"row {row} of the table holds {value!r}")
+        return np.array([np.nan if v is None else v for v in values], np.float64)
+
+    def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Table:
+        """Some rows, in the order given; the problems stay those of the whole."""
+        return replace(self, data=self.data.take(np.asarray(rows, np.int64)))
+
+    def frame(self) -> pd.DataFrame:
+        return self.data.to_pandas()
+
+    def problem_frame(self) -> pd.DataFrame:
+        """The problems as columns row, text, reason, kept."""
+        import pandas as pd
+
+        cells = [(p.row, p.text, p.reason, p.kept) for p in self.problems]
+        return pd.DataFrame(cells, columns=["row", "text", "reason", "kept"])
+
+    def summary(self) -> str:
+        """One line: rows kept, rows rejected and the first reason."""
+        line = f"{self.source}: {len(self):,} rows of {self.column!r}"
+        if not self.problems:
+            return line
+        first = self.problems[0]
+        return (f"{line}, {len(self.rejects):,} rejected, {len(self.problems):,} problems; "
+                f"first: row {first.row}: {first.reason}")
+
+
+def read(path: str | Path, column: str | None = None, check: Check | None = None) -> Table:
+    """Read a whole file; see `stream` for its arguments."""
+    import pyarrow as pa
+
+    parts = list(stream(path, column, check))
+    data = pa.concat_tables([p.data for p in parts], promote_options="permissive")
+    typed = pa.table({name: data[name] if name == parts[0].column else _typed(data[name])
+                      for name in data.column_names})
+    return replace(parts[0], data=typed, problems=tuple(q for p in parts for q in p.problems))
+
+
+def stream(
+    path: str | Path, column: str | None = None, check: Check | None = None, rows: int = 65_536
+) -> Iterator[Table]:
+    """Read a file in tables of up to `rows` rows, in bounded memory; text columns stay text.
+
+    `column` names the objects; without it the first known name is taken (smiles, sequence, ...),
+    or the only column there is. `check` says why an object cannot be used, or "". Rows with a
+    wrong number of fields, an empty object, or a reason from `check` are in `problems` and not in
+    the table; a FASTA name that came before is in both. Raises TableError for a file that cannot
+    be read and for a column that is not there. At least one table is yielded.
+    """
+    path = Path(path)
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, got {rows}")
+    try:
+        names, source = open_rows(path)
+        chosen = choose_column(names, column, path.name)
+        yield from _tables(source, _Sorter(path, names, chosen, check), rows)
+    except (EOFError, OSError, csv.Error, zlib.error, lzma.LZMAError) as error:
+        raise TableError(f"{path.name} cannot be read: {error}") from None
+
+
+def find_column(names: Sequence[str], wanted: str, source: str) -> str:
+    """The column `wanted`; raises TableError listing the columns and naming the nearest."""
+    if wanted in names:
+        return wanted
+    folded = {n.lower(): n for n in names}
+    near = difflib.get_close_matches(wanted.lower(), folded, n=1, cutoff=0.5)
+    hint = f"; nearest: {folded[near[0]]!r}" if near else ""
+    raise TableError(f"{source} has no column {wanted!r}; its columns: {', '.join(names)}{hint}")
+
+
+def choose_column(names: Sequence[str], wanted: str | None, source: str) -> str:
+    """The column of objects: the one asked for, else the first known name, else the only one."""
+    if wanted is not None:
+        return find_column(names, wanted, source)
+    folded = {n.lower().replace(" ", "_"): n for n in reversed(names)}
+    for known in COLUMNS:
+        if known in folded:
+            return folded[known]
+    if len(names) == 1:
+        return names[0]
+    raise TableError(f"{source}: which column holds the objects? none of {', '.join(names)} has a "
+                     "known name (smiles, sequence, ...); say column=")
+
+
+class _Sorter:
+    """Decides row by row what enters the table and what is a problem."""
+
+    def __init__(self, path: Path, names: list[str], column: str, check: Check | None) -> None:
+        self.path, self.names, self.column, self.check = path, names, column, check
+        self.place = names.index(column)
+        self.seen: dict[str, int] | None = {} if names[:2] == ["name", "sequence"] else None
+        self.first: list[Problem] = []
+        if len(names) == 1 and column.lower() not in COLUMNS:
+            self.first = [Problem(1, column, "taken as the name of the column", kept=True)]
+
+    def __call__(self, row: Row) -> Problem | None:
+        text = row.values[self.place] if self.place < len(row.values) else " ".join(row.values)
+        if row.problem:
+            return Problem(row.number, str(text), row.problem)
+        if text is None or text == "":
+            return Problem(row.number, "", f"no value in column {self.column!r}")
+        if not isinstance(text, str):
+            return Problem(row.number, repr(text), f"expected text, got {type(text).__name__}")
+        if self.check is not None and (reason := self.check(text)):
+            return Problem(row.number, text, reason)
+        return self._repeated(row)
+
+    def _repeated(self, row: Row) -> Problem | None:
+        if self.seen is None:
+            return None
+        name = row.values[0]
+        first = self.seen.setdefault(name, row.number)
+        if first == row.number:
+            return None
+        return Problem(row.number, name, f"name {name!r} was used on line {first}", kept=True)
+
+
+def _tables(source: Iterator[Row], sort: _Sorter, size: int) -> Iterator[Table]:
+    import pyarrow as pa
+
+    problems, yielded = list(sort.first), False
+    while batch := list(islice(source, size)):
+        found = [sort(row) for row in batch]
+        problems += [p for p in found if p]
+        kept = [r.values for r, p in zip(batch, found, strict=True) if p is None or p.kept]
+        columns = zip(*kept, strict=True) if kept else ([] for _ in sort.names)
+        data = pa.table({name: pa.array(list(cells), None if kept else pa.string())
+                         for name, cells in zip(sort.names, columns, strict=True)})
+        yield Table(data, sort.column, sort.path.name, tuple(problems))
+        problems, yielded = [], True
+    if not yielded:
+        raise TableError(f"{sort.path.name} has a header but no rows")
+
+
+def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text whose every value is a number becomes int64 or float64; names like 007 stay text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_string(column.type):
+        return column
+    cells = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
+    padded = pc.any(pc.match_substring_regex(cells, r"^-?0\d")).as_py()
+    if cells.null_count == len(cells) or padded:
+        return column
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            return cells.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return column
+
+
+def smiles_reason(smiles: str) -> str:
+    """A `check` for `read` and `stream`: why RDKit refuses a SMILES, or ""."""
+    from scidiff.chem.checks import check
+
+    report = check(smiles)
+    return "" if report.valid else f"{report.rule}: {report.message}"
+
+
+def alphabet_reason(alphabet: str) -> Check:
+    """A `check` for sequences: which letter is not in `alphabet` (upper and lower case differ)."""
+    letters = frozenset(alphabet)
+
+    def reason(sequence: str) -> str:
+        at = next((i for i, c in enumerate(sequence) if c not in letters), None)
+        return "" if at is None else f"{sequence[at]!r} at position {at + 1} is not in {alphabet}"
+
+    return reason
