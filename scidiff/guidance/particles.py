@@ -101,7 +101,9 @@ def guided_sample(
     P, K = populations, _population_size(n, populations)
     looks = _looks(sampler.num_steps, every, window)
     _check_branching(sampler, select, _positive("branch", branch))
-    value = value or PosteriorMean(sampler, reward or _nothing, strength=strength)
+    finish = _nothing if reward is None else _ended(reward)
+    if value is None:
+        value = finish if reward is None else PosteriorMean(sampler, reward, strength=strength)
     meter = _Meter(sampler, reward, value)
     pop = _start(sampler.init(n, rng), n, rng)
     log_w, ess = torch.zeros(P, K, dtype=torch.float64, device=rng.device), []
@@ -112,7 +114,7 @@ def guided_sample(
         pop = replace(pop, x=sampler.step(pop.x, k, rng))
         candidates = log_w[..., None] + _log_ratio(pop.x, (P, K, C))
         if look:
-            answer = (reward or _nothing)(pop.x) if last else value(pop.x, k + 1, rng)
+            answer = (finish if last else value)(pop.x, k + 1, rng)
             previous, pop = pop.score, _scored(pop, answer, strength, reward, last, k + 1)
             pop, increment = _paid(pop, previous, None if last else potential)
             candidates = candidates + increment.view(P, K, C)
@@ -186,8 +188,13 @@ def _log_ratio(x: Any, shape: tuple[int, int, int]) -> Tensor | float:
     return 0.0 if ratio is None else ratio.double().view(shape)
 
 
-def _nothing(x: Any) -> Tensor:
-    """The reward None: 0 for everything."""
+def _ended(reward: Reward) -> Value:
+    """Make the value of finished states: the reward itself."""
+    return lambda x, k, rng: reward(x)
+
+
+def _nothing(x: Any, k: int, rng: Rng) -> Tensor:
+    """The value of the reward None: 0 for everything, and nothing drawn."""
     return torch.zeros(len(x), dtype=torch.float64)
 
 
