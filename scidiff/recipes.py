@@ -12,19 +12,21 @@ import difflib
 import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import EOS, PAD, Vocabulary, encode_rows
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from scidiff.strings import StringSettings, build_process
 from scidiff.training.batches import TokenBatches
-from scidiff.training.trainer import TrainConfig, Trainer
+from scidiff.training.config import TrainConfig
+from scidiff.training.trainer import Trainer
 
 
 class _Strict(BaseModel):
@@ -35,8 +37,13 @@ class DataSpec(_Strict):
     source: str  # a data set's name or a file
     split: str | None = None
     column: str | None = None
-    validation: int = 1000  # rows held out for the validation loss
-    limit: int | None = None
+    validation: float = Field(0.05, ge=0)  # held out: a share below 1, or a number of rows
+    limit: int | None = Field(None, ge=1)
+    standardise: dict[str, bool] = {}  # steps of chem.standardise.Standard, for files
+
+    def held_out(self, rows: int) -> int:
+        """How many of `rows` are kept for the validation loss."""
+        return round(self.validation * rows) if self.validation < 1 else int(self.validation)
 
 
 class NetworkSpec(_Strict):
@@ -49,16 +56,18 @@ class NetworkSpec(_Strict):
 
 class Stage(_Strict):
     process: Literal["masked", "block", "autoregressive"]
-    block_size: int | None = None
+    block_size: int | None = Field(None, ge=1)
     training: TrainConfig
 
     @model_validator(mode="before")
     @classmethod
     def _split(cls, data: Any) -> Any:
         """Everything but the process belongs to the training loop."""
-        own = {k: v for k, v in data.items() if k in ("process", "block_size", "training")}
-        rest = {k: v for k, v in data.items() if k not in own}
-        return {**own, "training": rest} if rest else own
+        if not isinstance(data, dict) or isinstance(data.get("training"), TrainConfig):
+            return data
+        own = {k: v for k, v in data.items() if k in ("process", "block_size")}
+        rest = {k: v for k, v in data.items() if k not in (*own, "training")}
+        return {**own, "training": {**data.get("training", {}), **rest}}
 
     @model_validator(mode="after")
     def _block(self) -> Stage:
@@ -78,8 +87,25 @@ class Recipe(_Strict):
     init: str | None = None  # continue from this model on other data
     data: DataSpec
     network: NetworkSpec = NetworkSpec()
-    stages: list[Stage]
+    stages: list[Stage] = Field(min_length=1)
     sampling: StringSettings = StringSettings()
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Recipe:
+        """Find out before hours of training that its result could not be sampled."""
+        whole = self.stages[-1].process == "masked"
+        if whole != (self.sampling.block_size is None):
+            expected = "left out" if whole else "given (1 or more)"
+            raise ValueError(
+                f"sampling.block_size must be {expected} where the last stage is "
+                f"{self.stages[-1].process!r}, got {self.sampling.block_size}"
+            )
+        return self
+
+    @property
+    def stage_names(self) -> list[str]:
+        """The folder of each stage in a run, as the training log names it."""
+        return [f"stage{number}-{s.process}" for number, s in enumerate(self.stages, start=1)]
 
 
 def read(path: Path) -> Recipe:
@@ -97,7 +123,7 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         unknown = ("extra_forbidden", "unexpected_keyword_argument")
         first = min(error.errors(), key=lambda e: e["type"] not in unknown)
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"] if part != "training") or "recipe"
         hint = ""
         if first["type"] in unknown:
             near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(), n=1)
@@ -159,21 +185,19 @@ def train_stages(
     """Run every stage, resuming inside or between stages; leaves the averaged weights in
     `network`."""
     summary = []
-    for number, stage in enumerate(recipe.stages, start=1):
-        name = f"stage{number}-{stage.process}"
-        process = build_process(stage.spec, network.mask_id)
-        validation = TokenBatches(data.validation, stage.training.batch_size)
+    for i, (name, stage) in enumerate(zip(recipe.stage_names, recipe.stages, strict=True)):
+        size, held = stage.training.batch_size, data.validation
         trainer = Trainer(
             network,
-            process,
-            TokenBatches(data.train, stage.training.batch_size, recipe.seed + number - 1),
+            build_process(stage.spec, network.mask_id),
+            TokenBatches(data.train, size, recipe.seed + i),
             stage.training,
             out / name,
-            validation=validation if len(data.validation) else None,
+            validation=TokenBatches(held, size) if len(held) else None,
             accelerator=accelerator,
         )
         trainer.resume()
-        trainer.fit(lambda step, row, name=name: on_log and on_log(name, step, row))
+        trainer.fit(partial(on_log, name) if on_log else None)
         trainer.use_averaged()
         summary.append({"steps": trainer.step, "seconds": trainer.seconds, "best": trainer.best})
     return summary

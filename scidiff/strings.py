@@ -45,12 +45,13 @@ def settings(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> StringS
     """The config's sampling settings with the user's on top; an unknown name is an error that
     lists the known ones."""
     known = [f.name for f in fields(StringSettings)]
-    unknown = [name for name in overrides if name not in known]
+    chosen = {**config.get("sampling", {}), **overrides}
+    unknown = [name for name in chosen if name not in known]
     if unknown:
         raise ValueError(
             f"unknown sampling setting {unknown[0]!r}; expected one of {', '.join(known)}"
         )
-    return StringSettings(**{**config.get("sampling", {}), **overrides})
+    return StringSettings(**chosen)
 
 
 def build_process(
@@ -121,7 +122,8 @@ class StringEngine:
             return sampler.num_steps
         counts = torch.tensor(self.config["length_counts"], dtype=torch.float64)
         longest = int((counts.cumsum(0) < 0.95 * counts.sum()).sum()) + 1
-        return min(sampler.num_steps, math.ceil(sampler.num_steps * longest / sampler.canvas.length))
+        share = longest / sampler.canvas.length
+        return min(sampler.num_steps, math.ceil(sampler.num_steps * share))
 
     # ---- likelihood
 
@@ -145,11 +147,15 @@ class StringEngine:
         return values.mean(0).cpu(), error.cpu()
 
     def _likelihood_process(self, block_size: int | None) -> MaskedProcess | BlockProcess:
-        if not self.block_causal:
-            return MaskedProcess(self.network.mask_id)
-        return BlockProcess(
-            self.network.mask_id, block_size or settings(self.config, {}).block_size or 1
-        )
+        if self.block_causal:
+            usual = settings(self.config, {}).block_size or 1
+            return BlockProcess(self.network.mask_id, usual if block_size is None else block_size)
+        if block_size is not None:
+            raise ValueError(
+                "this model was trained on whole strings (masked diffusion): block_size must be "
+                f"None, got {block_size}"
+            )
+        return MaskedProcess(self.network.mask_id)
 
     def _loss(
         self, process: MaskedProcess | BlockProcess, x0: TokenState, seed: int, draw: int
@@ -189,8 +195,16 @@ class StringEngine:
         if not self.block_causal:
             return x
         ends = start + torch.tensor(gaps, device=x.ids.device)[choice]
-        keep = gumbel_top(self._suffix_log_prob(x.ids, ends), n, rng)
-        return x[keep]
+        log_w = self._suffix_log_prob(x.ids, ends).masked_fill(
+            _ended_before(x.ids, ends), float("-inf")
+        )
+        fit = int((log_w > float("-inf")).sum())
+        if fit < n:
+            raise ScidiffError(
+                f"only {fit} of {total} drafts went on to the end of the gap, {n} are needed: "
+                "ask for more candidates or a shorter gap"
+            )
+        return x[gumbel_top(log_w, n, rng)]
 
     def _gap_rows(self, pattern: str, gaps: Sequence[int]) -> tuple[Tensor, int]:
         """Rows prefix + g MASK + suffix + EOS, one a gap length (G, L), and where the gap
@@ -231,10 +245,18 @@ def sample_rows(sampler: MaskedSampler, n: int, rng: torch.Generator) -> TokenSt
     return x
 
 
+def _ended_before(ids: Tensor, ends: Tensor) -> Tensor:
+    """Rows (B,) whose text ends before position `ends` (B,): no suffix can follow."""
+    position = torch.arange(ids.shape[1], device=ids.device)
+    return (((ids == EOS) | (ids == PAD)) & (position < ends[:, None])).any(1)
+
+
 def gumbel_top(log_w: Tensor, n: int, rng: torch.Generator) -> Tensor:
     """Draw n different rows with probabilities proportional to exp(log_w) (Gumbel top-n; Kool et
     al. 2019)."""
-    return (log_w - torch.log(-torch.log1p(-uniform(log_w.shape, rng).double()))).topk(n).indices
+    clock = torch.log(-torch.log1p(-uniform(log_w.shape, rng).double()))
+    # a row without weight never wins, even where u = 0 makes its clock ring at once
+    return torch.where(log_w == float("-inf"), log_w, log_w - clock).topk(n).indices
 
 
 def split_pattern(pattern: str) -> tuple[str, str]:

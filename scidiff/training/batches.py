@@ -5,11 +5,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scidiff.data.tokens import PAD, TokenState
+
+
+class Batches(Protocol):
+    """What the training loop asks of its data."""
+
+    def __len__(self) -> int:
+        """Rows in all."""
+        ...
+
+    def __call__(self, step: int, rank: int = 0, world: int = 1) -> Any:
+        """Clean state of batch `step`, the part of process `rank` of `world`."""
+        ...
+
+    def once(self) -> Iterator[Any]:
+        """All rows once, in stored order (validation)."""
+        ...
+
+    def units(self, x0: Any) -> Tensor:
+        """How many units () the loss of `x0` is divided by: tokens, atoms."""
+        ...
 
 
 @dataclass
@@ -37,20 +59,38 @@ class TokenBatches:
         self.batch_size = min(self.batch_size, len(self.ids))
         self.lengths = (self.ids != PAD).sum(1)
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
     @property
     def per_epoch(self) -> int:
         return len(self.ids) // self.batch_size
 
     def __call__(self, step: int, rank: int = 0, world: int = 1) -> TokenState:
         """Batch `step`; with several processes each takes every world-th row of it."""
+        if world > self.batch_size:
+            raise ValueError(
+                f"a batch of {self.batch_size} rows cannot be shared by {world} processes: "
+                "give each at least one row"
+            )
         epoch, i = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._deal(epoch)
         return self.rows(self._order[i][rank::world])
 
     def rows(self, which: np.ndarray) -> TokenState:
+        """Rows `which` (B,), cut behind the longest of them."""
         width = int(self.lengths[which].max())
         return TokenState(torch.from_numpy(self.ids[which, :width].astype(np.int64)))
+
+    def units(self, x0: TokenState) -> Tensor:
+        """Tokens with EOS, ()."""
+        return (x0.ids != PAD).sum()
+
+    def once(self) -> Iterator[TokenState]:
+        """All rows once, in stored order (validation)."""
+        for i in range(0, len(self.ids), self.batch_size):
+            yield self.rows(np.arange(i, min(i + self.batch_size, len(self.ids))))
 
     def _deal(self, epoch: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, epoch])
@@ -59,8 +99,3 @@ class TokenBatches:
         pools = [order[i : i + size] for i in range(0, len(order), size)]
         rows = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
         return rng.permutation(rows.reshape(-1, self.batch_size))
-
-    def once(self) -> Iterator[TokenState]:
-        """All rows once, in stored order (validation)."""
-        for i in range(0, len(self.ids), self.batch_size):
-            yield self.rows(np.arange(i, min(i + self.batch_size, len(self.ids))))

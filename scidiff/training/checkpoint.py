@@ -55,11 +55,14 @@ def resolve_class(path: str) -> type:
             f"config names the class {path!r}; expected 'scidiff.<module>:<Class>'"
         )
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise CheckpointError(
             f"config names the class {path!r}, which this version of scidiff lacks"
         ) from error
+    if not isinstance(found, type):
+        raise CheckpointError(f"config names {path!r}, which is not a class")
+    return found
 
 
 def save_model(
@@ -77,12 +80,13 @@ def save_model(
         for k, v in network.state_dict().items()
     }
     weights = save_tensors(tensors)
+    shape: Any = network.config
     full = {
         "format": FORMAT,
         **config,
         "sha256": hashlib.sha256(weights).hexdigest(),
-        "network": {"class": class_path(network), "config": asdict(network.config)},
-    }  # type: ignore[call-overload]
+        "network": {"class": class_path(network), "config": asdict(shape)},
+    }
     write_atomically(folder / "model.safetensors", weights)
     write_atomically(folder / "README.md", card.encode())
     write_atomically(folder / "config.json", (json.dumps(full, indent=1) + "\n").encode())
@@ -106,10 +110,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(file.read_text())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{file} is damaged: {error}") from error
-    missing = [key for key in ("format", "domain", "network", "sha256") if key not in config]
+    keys = ("format", "domain", "network", "sha256")
+    missing = [key for key in keys if not isinstance(config, dict) or key not in config]
     if missing:
         raise CheckpointError(f"{file} lacks {', '.join(missing)}")
-    if config["format"] > FORMAT:
+    if config["format"] not in range(FORMAT + 1):
         raise CheckpointError(
             f"{file} has format {config['format']}, this scidiff reads up to {FORMAT}: "
             "update scidiff"
@@ -137,13 +142,16 @@ def load_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
     """Build the network that `config` names and fill it; a wrong set of tensors is an error that
     names them."""
     spec = config["network"]
+    if not isinstance(spec, dict) or not spec.keys() >= {"class", "config"}:
+        raise CheckpointError(f"{folder}: config.json must give the network's class and config")
     network_class = resolve_class(spec["class"])
     config_class = resolve_class(spec["class"] + "Config")
+    if not issubclass(network_class, nn.Module):
+        raise CheckpointError(f"config names {spec['class']!r}, which is not a network")
     try:
         network = network_class(config_class(**spec["config"]))
         network.load_state_dict(read_weights(folder, config["sha256"]))
-    except (TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder}: weights and config do not fit together: {error}"
-        ) from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        why = " ".join(str(error).split())
+        raise CheckpointError(f"{folder}: weights and config do not fit: {why}") from error
     return network.eval()

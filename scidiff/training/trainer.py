@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +18,14 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from scidiff.core import Process, ScidiffError, seeded
-from scidiff.data.tokens import PAD
-from scidiff.training.batches import TokenBatches
+from scidiff.training.batches import Batches
+from scidiff.training.checkpoint import write_atomically
+from scidiff.training.config import TrainConfig, optimizers
+from scidiff.training.interrupts import held_back
 
+__all__ = ["TrainConfig", "Trainer"]
 
-@dataclass(frozen=True)
-class TrainConfig:
-    steps: int
-    batch_size: int = 256
-    lr: float = 3e-3
-    warmup: int = 200
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    ema: float = 0.999
-    precision: str = "bf16-mixed"
-    compile: bool = (
-        False  # fuse the network's blocks with torch.compile (needs a C++ compiler on the CPU)
-    )
-    accumulate: int = 1
-    log_every: int = 50
-    validate_every: int = 1000
-    checkpoint_every: int = 500
-    patience: int = 0  # stop after this many validations without a better loss; 0 = never
-    seed: int = 0
-
-    __pydantic_config__ = {"extra": "forbid"}  # an unknown key of a recipe is an error
-
-    def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch_size",
-            "accumulate",
-            "log_every",
-            "validate_every",
-            "checkpoint_every",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"training.{name} must be at least 1, got {getattr(self, name)}")
-
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine down to 1 % at the last step."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return self.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+_MAY_CHANGE = ("checkpoint_every", "log_every")  # settings that a resumed run may have anew
 
 
 class _Loss(nn.Module):
@@ -84,52 +48,33 @@ class _Batch:
         self.x0, self.rng = x0, rng
 
 
-def optimizers(network: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al. 2024) for the matrices inside blocks, AdamW for embeddings, heads, norms
-    and biases."""
-    inside = [p for n, p in network.named_parameters() if p.ndim == 2 and "blocks." in n]
-    ids = {id(p) for p in inside}
-    rest = [p for p in network.parameters() if id(p) not in ids]
-    adam = torch.optim.AdamW(
-        rest, lr=config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay
-    )
-    if not inside:
-        return [adam]
-    muon = torch.optim.Muon(
-        inside, lr=config.lr, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    return [muon, adam]
-
-
 class Trainer:
     """Train `network` by `process` on `batches`; `out/state/last.pt` always holds the newest
-    complete state."""
+    complete state.
+
+    Under torchrun every process takes its part of each batch and process 0 writes. Losses are in
+    nats per unit of `batches` (a token).
+    """
 
     def __init__(
         self,
         network: nn.Module,
         process: Process[Any],
-        batches: TokenBatches,
+        batches: Batches,
         config: TrainConfig,
         out: Path,
         *,
-        validation: TokenBatches | None = None,
+        validation: Batches | None = None,
         accelerator: str = "auto",
     ) -> None:
-        self.config, self.out, self.batches, self.validation = (
-            config,
-            Path(out),
-            batches,
-            validation,
-        )
-        world = int(os.environ.get("WORLD_SIZE", "1"))
+        self.network, self.process, self.config, self.out = network, process, config, Path(out)
+        self.batches, self.validation = batches, validation
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
+        nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
         self.fabric = Fabric(
-            accelerator=accelerator,
-            devices=world if accelerator == "cpu" else "auto" if world > 1 else 1,
-            precision=config.precision,
-        )  # type: ignore[arg-type]
+            accelerator=accelerator, devices=here, num_nodes=nodes, precision=config.precision
+        )
         self.fabric.launch()
-        self.network = network
         if config.compile:
             for part in getattr(network, "blocks", [network]):
                 part.compile(dynamic=True)
@@ -137,8 +82,15 @@ class Trainer:
             _Loss(network, process), *optimizers(network, config)
         )
         self.ema = [p.detach().clone() for p in network.parameters()]
+        self.best_ema: list[Tensor] | None = None  # kept where training may stop past its best
         self.step, self.best, self.stale, self.seconds = 0, math.inf, 0, 0.0
         self._tail: list[float] = []
+
+    @property
+    def finished(self) -> bool:
+        """True after the last step, or after `patience` validations without a better loss."""
+        c = self.config
+        return self.step >= c.steps or (c.patience > 0 and self.stale >= c.patience)
 
     # ---- state
 
@@ -154,12 +106,14 @@ class Trainer:
         state = {
             "network": self.network.state_dict(),
             "ema": self.ema,
+            "best_ema": self.best_ema,
             "step": self.step,
             "best": self.best,
             "stale": self.stale,
             "seconds": self.seconds,
             "tail": self._tail,
             "config": asdict(self.config),
+            "data": self._data(),
             "optimizers": [o.state_dict() for o in self.optimizers],
         }
         temporary = self.state_file.with_suffix(".tmp")
@@ -169,96 +123,92 @@ class Trainer:
     def resume(self) -> bool:
         """Continue from the last complete checkpoint of `out` if there is one; the log is cut back
         to its step."""
-        if not self.state_file.exists():
-            return False
-        state = torch.load(self.state_file, map_location=self.fabric.device, weights_only=True)
-        theirs = {
-            k: v for k, v in state["config"].items() if k not in ("checkpoint_every", "log_every")
-        }
-        changed = [k for k, v in theirs.items() if asdict(self.config)[k] != v]
+        if self.state_file.exists():
+            state = torch.load(self.state_file, map_location=self.fabric.device, weights_only=True)
+            self._refuse_other(state)
+            self.network.load_state_dict(state["network"])
+            self.ema, self.best_ema = state["ema"], state.get("best_ema")
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
+            self.seconds, self._tail = state["seconds"], state["tail"]
+        self._cut_log()
+        return self.step > 0
+
+    def _data(self) -> dict[str, Any]:
+        """What else a resumed run must agree with."""
+        shapes = [tuple(p.shape) for p in self.network.parameters()]
+        return {"process": repr(self.process), "rows": len(self.batches), "network": str(shapes)}
+
+    def _refuse_other(self, state: dict[str, Any]) -> None:
+        now = {**asdict(self.config), **self._data()}
+        then = {**state["config"], **state.get("data", {})}
+        changed = [k for k, v in then.items() if k not in _MAY_CHANGE and now.get(k) != v]
         if changed:
             raise ScidiffError(
                 f"{self.out} was started with other settings ({', '.join(changed)}); "
                 "use another --out or the old recipe"
             )
-        self.network.load_state_dict(state["network"])
-        self.ema = state["ema"]
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
-        self.seconds, self._tail = state["seconds"], state["tail"]
-        self._cut_log()
-        return True
 
-    def _cut_log(self) -> None:
-        log = self.out / "log.jsonl"
-        if log.exists() and self.fabric.global_rank == 0:
-            lines = [
-                line
-                for line in log.read_text().splitlines()
-                if json.loads(line)["step"] <= self.step
-            ]
-            log.write_text("".join(line + "\n" for line in lines))
+    # ---- log
+
+    @property
+    def log_file(self) -> Path:
+        return self.out / "log.jsonl"
 
     def log(self, **row: float) -> None:
-        if self.fabric.global_rank == 0:
-            self.out.mkdir(parents=True, exist_ok=True)
-            with (self.out / "log.jsonl").open("a") as f:
-                f.write(json.dumps({"step": self.step, **row}) + "\n")
+        """Append one row to the log."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        with self.log_file.open("a") as f:
+            f.write(json.dumps({"step": self.step, **row}) + "\n")
+
+    def _cut_log(self) -> None:
+        """Drop what was logged behind the state that is continued, and a line that a kill left
+        unfinished."""
+        if self.fabric.global_rank != 0 or not self.log_file.exists():
+            return
+        complete = self.log_file.read_text().split("\n")[:-1]
+        kept = [line for line in complete if json.loads(line)["step"] <= self.step]
+        write_atomically(self.log_file, "".join(line + "\n" for line in kept).encode())
 
     # ---- the loop
 
     def fit(self, on_log: Callable[[int, dict[str, float]], None] | None = None) -> None:
-        """Train to the last step, or until patience runs out; on an interrupt the state is saved
-        first."""
-        try:
-            for row in self._rows():
-                self.log(**row)
-                if on_log:
-                    on_log(self.step, row)
-        except KeyboardInterrupt:
+        """Train to the last step, or until patience runs out.
+
+        On Ctrl-C or SIGTERM the step is completed and the state saved first.
+        """
+        started = time.perf_counter() - self.seconds
+        with held_back() as signals:
+            while not (self.finished or signals):
+                self._tail.append(self._advance())
+                self.seconds = time.perf_counter() - started
+                for row in self._rows():
+                    if self.fabric.global_rank == 0:
+                        self.log(**row)
+                        if on_log:
+                            on_log(self.step, row)
+                if self.step % self.config.checkpoint_every == 0:
+                    self.save()
             self.save()
-            raise
-        self.save()
 
     def _rows(self) -> Iterator[dict[str, float]]:
-        c, started = self.config, time.perf_counter() - self.seconds
-        while self.step < c.steps and not (c.patience and self.stale >= c.patience):
-            self._tail.append(self._advance())
-            self.seconds = time.perf_counter() - started
-            if self.step % c.log_every == 0:
-                yield {
-                    "loss": sum(self._tail) / len(self._tail),
-                    "lr": c.learning_rate(self.step),
-                    "seconds": self.seconds,
-                }
-                self._tail = []
-            if self.validation and (self.step % c.validate_every == 0 or self.step == c.steps):
-                yield {"validation": self.validate(), "seconds": self.seconds}
-            if self.step % c.checkpoint_every == 0:
-                self.save()
+        """What there is to log after this step."""
+        c = self.config
+        if self.step % c.log_every == 0:
+            loss = sum(self._tail) / len(self._tail)
+            yield {"loss": loss, "lr": c.learning_rate(self.step), "seconds": self.seconds}
+            self._tail = []
+        if self.validation and (self.step % c.validate_every == 0 or self.step == c.steps):
+            yield {"validation": self.validate(), "seconds": self.seconds}
 
     def _advance(self) -> float:
-        """One optimiser step over `accumulate` batches; returns the loss in nats a token."""
-        c, total = self.config, 0.0
+        """One optimiser step over `accumulate` batches; returns the loss in nats a unit."""
+        c = self.config
         self.network.train()
-        for i in range(c.accumulate):
-            index = self.step * c.accumulate + i
-            x0 = self.batches(index, self.fabric.global_rank, self.fabric.world_size).to(
-                self.fabric.device
-            )
-            rng = seeded(
-                c.seed,
-                index * self.fabric.world_size + self.fabric.global_rank,
-                self.fabric.device,
-            )
-            loss = self.loss(_Batch(x0, rng)).sum() / (x0.ids != PAD).sum() / c.accumulate
-            self.fabric.backward(loss)
-            total += float(loss.detach())
-        if not math.isfinite(total):
-            raise ScidiffError(
-                f"the loss is {total} at step {self.step}: lower training.lr (now {c.lr})"
-            )
+        loss = sum(self._backward(self.step * c.accumulate + i) for i in range(c.accumulate))
+        if not math.isfinite(loss):
+            raise ScidiffError(f"the loss is {loss} at step {self.step}: lower lr (now {c.lr})")
         nn.utils.clip_grad_norm_(self.network.parameters(), c.clip)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -268,32 +218,46 @@ class Trainer:
         self.step += 1
         decay = min(c.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self.ema, [p.detach() for p in self.network.parameters()], 1 - decay)
-        return total
+        return loss
+
+    def _backward(self, index: int) -> float:
+        """Add the gradient of batch `index`, its noise seeded by (seed, index, process)."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        x0 = self.batches(index, rank, world).to(self.fabric.device)
+        rng = seeded(self.config.seed, index * world + rank, self.fabric.device)
+        nats = self.loss(_Batch(x0, rng)).sum()
+        loss = nats / self.batches.units(x0) / self.config.accumulate
+        self.fabric.backward(loss)
+        return float(loss.detach())
 
     @torch.no_grad()
     def validate(self) -> float:
-        """Bound on -log p in nats a token of the EMA weights on the validation rows, the same
+        """Bound on -log p in nats a unit of the EMA weights on the validation rows, the same
         noise every time."""
         if self.validation is None:
             raise ScidiffError("there are no validation rows")
-        nats = tokens = 0.0
+        nats = units = 0.0
         with self.averaged():
             for i, x0 in enumerate(self.validation.once()):
+                rng = seeded(self.config.seed + 1, i, self.fabric.device)
                 x0 = x0.to(self.fabric.device)
-                nats += float(
-                    self.loss(
-                        _Batch(x0, seeded(self.config.seed + 1, i, self.fabric.device))
-                    ).sum()
-                )
-                tokens += float((x0.ids != PAD).sum())
-        value = nats / tokens
+                nats += float(self.loss(_Batch(x0, rng)).sum())
+                units += float(self.validation.units(x0))
+        # every process must take the same decision to stop
+        value = self.fabric.broadcast(nats / units)
+        if self.config.patience and value < self.best:
+            self.best_ema = [p.clone() for p in self.ema]
         self.stale = 0 if value < self.best - 1e-4 else self.stale + 1
         self.best = min(self.best, value)
         return value
 
+    # ---- weights
+
     def use_averaged(self) -> None:
-        """Leave the EMA weights in the network for good."""
-        torch._foreach_copy_([p.data for p in self.network.parameters()], self.ema)
+        """Leave the EMA weights in the network for good; with patience, those that validated
+        best."""
+        chosen = self.ema if self.best_ema is None else self.best_ema
+        torch._foreach_copy_([p.data for p in self.network.parameters()], chosen)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
