@@ -1,0 +1,56 @@
+"""`scidiff data list | info | get`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scidiff.cli.answers import Answer, command, pairs, table
+from scidiff.cli.options import working
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set; see scidiff data list.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="The data sets that ship or can be had, and their licences.")
+    command(group, "list")(list_sets)
+    command(group, "info")(info)
+    command(group, "get")(get)
+    app.add_typer(group, name="data")
+
+
+def list_sets() -> Answer:
+    """Name the data sets."""
+    from scidiff.data import datasets
+
+    rows = [asdict(datasets.info(name)) for name in datasets.names()]
+    return Answer({"datasets": rows}, [table(rows)])
+
+
+def info(name: Name) -> Answer:
+    """Show what a data set is, where it comes from and its licence."""
+    from scidiff.data import datasets
+
+    facts = asdict(datasets.info(name))
+    return Answer(facts, [pairs(facts)])
+
+
+def get(
+    name: Name,
+    source: Annotated[
+        str | None, typer.Option(help="A file or address to take it from, where it needs one.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Where to (default: the cache)."),
+    ] = None,
+) -> Answer:
+    """Fetch a data set, check it, and say where it is."""
+    from scidiff.data import datasets
+
+    with working(f"fetching {name}"):
+        found = datasets.get(name, source=source, out=out)
+    return Answer({"name": name, "path": found}, [f"{name} is at {found}"])

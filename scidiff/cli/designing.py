@@ -1,0 +1,90 @@
+"""`scidiff design`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from scidiff.cli.answers import Answer, command, pairs, records, table
+from scidiff.cli.options import (
+    BlockSize,
+    Device,
+    Dtype,
+    ModelName,
+    OrderName,
+    Out,
+    Seed,
+    Temperature,
+    TokensPerStep,
+    check_output,
+    given,
+    load,
+    working,
+)
+
+SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "design")(design)
+
+
+def design(
+    model: ModelName,
+    reward: Annotated[
+        str,
+        typer.Option(
+            help="A formula such as '0.7*qed + 0.3*sa', a name, or package.module:name."
+        ),
+    ],
+    method: Annotated[str, typer.Option(help="svdd, nested, smc or best-of-n.")] = "svdd",
+    n: Annotated[int, typer.Option("-n", help="How many designs.")] = 64,
+    budget: Annotated[
+        int | None, typer.Option(help="Distinct objects the reward may be asked for, in all.")
+    ] = None,
+    seed: Seed = 0,
+    strength: Annotated[
+        float | None, typer.Option(help="How hard the reward pulls: p(x) exp(strength reward).")
+    ] = None,
+    floor: Annotated[
+        float | None, typer.Option(help="The score of an invalid object, for an unbounded reward.")
+    ] = None,
+    out: Out = None,
+    block_size: BlockSize = None,
+    order: OrderName = None,
+    tokens_per_step: TokensPerStep = None,
+    temperature: Temperature = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+) -> Answer:
+    """Design N objects that the model likes and the reward scores high, under a budget."""
+    from scidiff.designing import design as run
+    from scidiff.designing import find_method
+    from scidiff.results import SUFFIXES
+    from scidiff.rewards.combine import reward as resolve
+
+    check_output(out, SUFFIXES if out else ())
+    sys.path.insert(0, os.getcwd())  # a script's path lacks the user's own modules
+    find_method(method)
+    score = resolve(reward)
+    drawer = load(model, device, dtype)
+    settings = given(
+        strength=strength,
+        floor=floor,
+        block_size=block_size,
+        order=order,
+        tokens_per_step=tokens_per_step,
+        temperature=temperature,
+    )
+    with working(f"designing {n} objects with {drawer.name}"):
+        result = run(drawer, score, n=n, method=method, budget=budget, seed=seed, **settings)
+    summary = result.summary()
+    found = {"summary": summary, "provenance": result.provenance}
+    if out is not None:
+        result.save(out)
+        return Answer({"saved": out, **found}, [str(result), f"saved {out}"])
+    rows = records(result.to_frame())
+    return Answer({**found, "rows": rows}, [table(rows, limit=SHOWN), pairs(summary), str(result)])

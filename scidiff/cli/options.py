@@ -1,0 +1,106 @@
+"""Options that several commands share, and what is made of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from scidiff.model import Model
+
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A shipped name, a directory, or hf://owner/name.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="The same seed draws the same rows.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Where to save; the suffix says how."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda, cuda:1, ... (default: CUDA if there is one)"),
+]
+Dtype = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
+BlockSize = Annotated[
+    int | None, typer.Option("--block-size", help="Positions written together, left to right.")
+]
+OrderName = Annotated[
+    str | None, typer.Option("--order", help="Inside a block: random (exact) or confidence.")
+]
+TokensPerStep = Annotated[
+    int | None, typer.Option("--tokens-per-step", help="More is faster and less exact.")
+]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", help="1 is the model's own law.")
+]
+
+
+def load(name: str, device: str | None, dtype: str = "float32") -> Model:
+    """Load a model with its device and precision."""
+    from scidiff import api
+
+    with working(f"loading {name}"):
+        return api.load(name, device=device, dtype=dtype)
+
+
+def given(**settings: Any) -> dict[str, Any]:
+    """The settings that were typed; the model has its own defaults for the others."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def check_output(path: Path | None, suffixes: Sequence[str] = ()) -> None:
+    """Find out before any work is done whether a file can be written.
+
+    Raises ValueError for a suffix that is not one of `suffixes`, OSError for a folder that is
+    missing or cannot be written to.
+    """
+    if path is None:
+        return
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ValueError(
+            f"cannot save to {path}: expected a name that ends with {', '.join(suffixes)}, "
+            f"got {path.suffix or 'no suffix'!r}"
+        )
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot save to {path}: it is a folder")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot save to {path}: {path.parent} is not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise PermissionError(f"cannot save to {path}: {error.strerror}") from error
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on stderr what is being done, where a terminal is there to look."""
+    console = Console(stderr=True)
+    with console.status(what) if console.is_terminal else _nothing():
+        yield
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def bar() -> Progress:
+    """A progress bar on stderr; silent where stderr is no terminal."""
+    console = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )

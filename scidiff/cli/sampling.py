@@ -1,0 +1,153 @@
+"""`scidiff sample` and `scidiff infill`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scidiff.cli.answers import Answer, command, pairs, records, table
+from scidiff.cli.errors import saving
+from scidiff.cli.options import (
+    BlockSize,
+    Device,
+    Dtype,
+    ModelName,
+    OrderName,
+    Out,
+    Seed,
+    Temperature,
+    TokensPerStep,
+    bar,
+    check_output,
+    given,
+    load,
+    working,
+)
+
+if TYPE_CHECKING:
+    from scidiff.model import Model
+    from scidiff.results import SampleResult
+
+SHARDED = 50_000  # more rows than this go to shards
+SHOWN = 20  # rows of the table on the terminal
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "sample")(sample)
+    command(app, "infill")(infill)
+
+
+def sample(
+    model: ModelName,
+    n: Annotated[int, typer.Option("-n", help="How many rows.")] = 16,
+    seed: Seed = 0,
+    out: Out = None,
+    block_size: BlockSize = None,
+    order: OrderName = None,
+    tokens_per_step: TokensPerStep = None,
+    temperature: Temperature = None,
+    shards: Annotated[
+        bool | None,
+        typer.Option(
+            "--shards/--no-shards",
+            help=f"Write a folder of Parquet shards that can be killed and continued. "
+            f"(default: above {SHARDED:,} rows)",
+        ),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+) -> Answer:
+    """Draw N objects from a model; every row is kept, an invalid one with the reason."""
+    settings = given(
+        block_size=block_size,
+        order=order,
+        tokens_per_step=tokens_per_step,
+        temperature=temperature,
+    )
+    _at_least_one(n)
+    if shards or (shards is None and n > SHARDED):
+        folder = _shard_folder(n, out)
+        return _sharded(load(model, device, dtype), n, seed, folder, settings)
+    _check_result_file(out)
+    drawer = load(model, device, dtype)
+    with working(f"drawing {n:,} rows from {drawer.name}"):
+        result = drawer.sample(n, seed=seed, **settings)
+    return answer(result, out)
+
+
+def infill(
+    model: ModelName,
+    pattern: Annotated[str, typer.Argument(help="The text to keep, with one [*] to be written.")],
+    n: Annotated[int, typer.Option("-n", help="How many rows.")] = 16,
+    seed: Seed = 0,
+    shortest: Annotated[int, typer.Option(help="Fewest tokens written.")] = 1,
+    longest: Annotated[int, typer.Option(help="Most tokens written.")] = 12,
+    candidates: Annotated[
+        int, typer.Option(help="Fillings tried for a row, by a model that writes left to right.")
+    ] = 64,
+    out: Out = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+) -> Answer:
+    """Write the [*] of a pattern N times; the text around it stays as it is."""
+    _at_least_one(n)
+    _check_result_file(out)
+    writer = load(model, device, dtype)
+    with working(f"writing {n:,} fillings with {writer.name}"):
+        result = writer.infill(pattern, n, seed, gap=(shortest, longest), candidates=candidates)
+    return answer(result, out)
+
+
+def answer(result: SampleResult, out: Path | None) -> Answer:
+    """Save a result, or show its first rows; its summary either way."""
+    summary = result.summary()
+    found = {"summary": summary, "provenance": result.provenance}
+    if out is not None:
+        result.save(out)
+        return Answer({"saved": out, **found}, [pairs(summary), f"saved {out}"])
+    rows = records(result.to_frame())
+    return Answer({**found, "rows": rows}, [table(rows, limit=SHOWN), pairs(summary)])
+
+
+def _sharded(
+    model: Model, n: int, seed: int, folder: Path, settings: dict[str, Any]
+) -> Answer:
+    from scidiff.shards import Layout, sample_shards
+
+    with saving(lambda: f"{Layout(folder, n).progress()}; the same command continues"), bar() as b:
+        task = b.add_task(f"drawing from {model.name}", total=n)
+        done = sample_shards(
+            model, n, folder, seed, on_rows=lambda new: b.advance(task, new), **settings
+        )
+    facts = {"rows": n, "valid": done.valid, "shards": done.shards, "drawn now": done.drawn}
+    document = {"saved": folder, **facts, "provenance": done.manifest}
+    return Answer(document, [pairs(facts), f"saved {folder}"])
+
+
+def _at_least_one(n: int) -> None:
+    if n <= 0:
+        raise ValueError(f"-n must be at least 1, got {n}")
+
+
+def _check_result_file(out: Path | None) -> None:
+    if out is not None:
+        from scidiff.results import SUFFIXES
+
+        check_output(out, SUFFIXES)
+
+
+def _shard_folder(n: int, out: Path | None) -> Path:
+    """Shards go to a folder, which may be called something.parquet."""
+    if out is None:
+        raise ValueError(f"{n:,} rows are written as shards: say where with -o FOLDER")
+    if out.suffix not in ("", ".parquet"):
+        raise ValueError(
+            f"{n:,} rows are written as a folder of Parquet shards, got -o {out}: give a folder "
+            "or NAME.parquet, or say --no-shards"
+        )
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"cannot write shards to {out}: it is a file, expected a folder")
+    check_output(out / "shard" if out.is_dir() else out)
+    return out

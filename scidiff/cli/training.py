@@ -1,0 +1,59 @@
+"""`scidiff train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scidiff.cli.answers import Answer, command, pairs
+from scidiff.cli.errors import saving
+from scidiff.cli.options import Device, check_output, given
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "train")(train)
+
+
+def train(
+    source: Annotated[
+        Path, typer.Argument(help="A recipe (.toml), or a file of molecules (.csv, .smi, ...).")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The run; the model is DIR/model.")
+    ],
+    init: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Continue from this model on own data.")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="The column with the molecules, if it is not found.")
+    ] = None,
+    domain: Annotated[str | None, typer.Option(help="smiles or selfies.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Order of the data and first weights.")] = None,
+    device: Device = None,
+) -> Answer:
+    """Train a model; started again with the same DIR, a killed run goes on where it was."""
+    if not source.is_file():
+        raise FileNotFoundError(f"cannot read {source}: there is no such file")
+    _check_folder(out)
+    from scidiff.fitting import train as run
+
+    options = given(
+        init=init, column=column, domain=domain, steps=steps, seed=seed, device=device
+    )
+    note = f"{out} holds the last checkpoint; the same command continues from it"
+    with saving(lambda: note):
+        folder = run(source, out, **options)
+    return Answer({"model": folder}, [pairs({"model": folder, "card": folder / "README.md"})])
+
+
+def _check_folder(out: Path) -> None:
+    """A run's folder may be there or not; the first part of it that is there can be written."""
+    if out.is_dir():
+        return check_output(out / "checkpoint")
+    there = next(p for p in out.absolute().parents if p.exists())
+    if out.exists() or not there.is_dir():
+        raise NotADirectoryError(f"cannot write to {out}: it is not a folder")
+    return check_output(there / "run")

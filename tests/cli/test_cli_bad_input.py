@@ -1,0 +1,219 @@
+"""What users get wrong ends in one line that names it, with exit code 2."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from tiny_models import write_tiny_model
+
+from scidiff import model as models
+
+CSV = "smiles,activity\nCCO,1\nCCN,2\nOCC,3\n"
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """A model directory to be damaged."""
+    return write_tiny_model(tmp_path / "copy")
+
+
+@pytest.fixture
+def molecules(tmp_path) -> Path:
+    file = tmp_path / "mols.csv"
+    file.write_text(CSV)
+    return file
+
+
+def test_an_unknown_model_lists_the_nearest(scidiff, monkeypatch, tmp_path):
+    monkeypatch.setattr(models, "SHIPPED", tmp_path)
+    for name in ("moses-smiles", "enhancers"):
+        write_tiny_model(tmp_path / name)
+    said = scidiff("sample", "moses-smile").one_line()
+    assert "unknown model 'moses-smile'" in said and "nearest: moses-smiles" in said
+    assert "enhancers, moses-smiles" in scidiff("models", "info", "xyz").one_line()
+
+
+@pytest.mark.parametrize("cut", [0, 100, -1])
+def test_a_truncated_checkpoint(scidiff, copy, cut):
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:cut])
+    assert "corrupt or truncated" in scidiff("sample", copy).one_line()
+
+
+def test_a_corrupt_checkpoint(scidiff, copy):
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert "corrupt or truncated" in scidiff("sample", copy).one_line()
+
+
+@pytest.mark.parametrize("content", ["{", "", "\0", '{"format": 1}', "[]"])
+def test_a_damaged_config(scidiff, copy, content):
+    (copy / "config.json").write_text(content)
+    assert "config.json" in scidiff("sample", copy).one_line()
+
+
+def test_a_folder_that_is_no_model(scidiff, tmp_path):
+    assert "config.json is missing" in scidiff("sample", tmp_path).one_line()
+
+
+class Bomb:
+    """Says so if it is ever unpickled."""
+
+    def __reduce__(self):
+        return print, ("the pickle was executed",)
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.pkl", "model.ckpt", "pytorch_model.bin"])
+def test_a_pickle_is_refused_unopened(scidiff, tmp_path, name):
+    file = tmp_path / name
+    file.write_bytes(pickle.dumps(Bomb()))
+    said = scidiff("sample", file).one_line()
+    assert "never opened" in said and name in said
+
+
+def test_a_pickle_in_a_model_directory_is_refused(scidiff, copy):
+    (copy / "model.safetensors").rename(copy / "model.pt")
+    said = scidiff("sample", copy).one_line()
+    assert "no model.safetensors" in said and "never opened" in said
+
+
+def test_a_pickle_under_the_name_of_weights_is_refused(scidiff, copy):
+    (copy / "model.safetensors").write_bytes(pickle.dumps(Bomb()))
+    assert "corrupt or truncated" in scidiff("sample", copy).one_line()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--order", "randon"], "order must be one of random, confidence, got 'randon'"),
+        (["--block-size", 4], "block_size must be None"),
+        (["--tokens-per-step", 0], "0"),
+        (["--temperature", -1], "-1"),
+        (["--dtype", "float16"], "dtype must be one of float32, bfloat16, got 'float16'"),
+        (["--device", "cuda:99"], "cuda:99"),
+        (["--device", "gpu"], "gpu"),
+    ],
+)
+def test_wrong_settings(scidiff, tiny_model, options, line):
+    assert line in scidiff("sample", tiny_model, *options).one_line()
+
+
+@pytest.mark.parametrize("pattern", ["CCO", "C[*]C[*]C", "CXe[*]C"])
+def test_a_wrong_pattern(scidiff, tiny_model, pattern):
+    said = scidiff("infill", tiny_model, pattern).one_line()
+    assert "[*]" in said or "'X'" in said
+
+
+def test_a_wrong_gap(scidiff, tiny_model):
+    said = scidiff("infill", tiny_model, "C[*]", "--shortest", 5, "--longest", 2).one_line()
+    assert "(5, 2)" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--reward", "qedd"], "qed"),
+        (["--reward", "0.7*qed +"], "0.7*qed +"),
+        (["--reward", "__import__('os')"], "__import__"),
+        (["--reward", "no_such_module:score"], "no_such_module"),
+        (["--reward", "qed", "--method", "svd"], "did you mean 'svdd'"),
+        (["--reward", "qed", "-n", 0], "at least 1, got 0"),
+        (["--reward", "qed", "-n", 8, "--budget", 4], "at least 8, got 4"),
+        (["--reward", "qed", "-o", "no/such/folder/x.csv"], "is not a folder"),
+        (["--reward", "qed", "-o", "hits.docx"], ".csv"),
+    ],
+)
+def test_a_wrong_design(scidiff, tiny_model, options, line):
+    assert line in scidiff("design", tiny_model, *options).one_line()
+
+
+@pytest.mark.parametrize("method", ["svdd", "smc", "nested"])
+def test_a_deterministic_sampler_cannot_branch(scidiff, tiny_model, method):
+    fixed = ["--temperature", 0, "--order", "confidence", "-n", 2, "--budget", 40]
+    said = scidiff("design", tiny_model, "--reward", "qed", "--method", method, *fixed).one_line()
+    assert "deterministic" in said and "temperature > 0" in said
+
+
+@pytest.mark.parametrize("typed", [["evaluate"], ["likelihood", "MODEL"], ["train"]])
+def test_a_file_that_cannot_be_read(scidiff, tiny_model, tmp_path, typed):
+    out = ["--out", tmp_path / "run"] if typed[0] == "train" else []
+    command = [tiny_model if t == "MODEL" else t for t in typed]
+    for name, content in {
+        "binary.csv": bytes(range(256)) * 8,
+        "empty.csv": b"",
+        "header.csv": b"smiles\n",
+        "rows.docx": b"PK\x03\x04",
+        "packed.csv.gz": b"not gzip",
+        "broken.parquet": b"PAR1",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        assert name in scidiff(*command, tmp_path / name, *out).one_line()
+    if typed[0] != "evaluate":
+        assert "missing.csv" in scidiff(*command, tmp_path / "missing.csv", *out).one_line()
+
+
+def test_a_missing_column_lists_those_that_are_there(scidiff, tiny_model, molecules, tmp_path):
+    for command in (["likelihood", tiny_model, molecules], ["train", molecules, "-o", tmp_path]):
+        said = scidiff(*command, "--column", "smile").one_line()
+        assert "'smile'" in said and "smiles, activity" in said
+
+
+def test_a_token_that_the_model_lacks_is_named_with_its_row(scidiff, tiny_model, tmp_path):
+    file = tmp_path / "mols.smi"
+    file.write_text("CCO\nCCBr\n")
+    said = scidiff("likelihood", tiny_model, file).one_line()
+    assert "row 2" in said and "'Br'" in said
+
+
+def test_an_unknown_suite(scidiff, molecules):
+    assert "moses" in scidiff("evaluate", molecules, "--suite", "mozes").one_line()
+
+
+RECIPE = """
+name = "mine"
+[data]
+source = "mols.csv"
+[[stages]]
+process = "masked"
+steps = 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("steps = 2", "stepz = 2"), "did you mean 'steps'"),
+        (("source", "sourc"), "did you mean 'source'"),
+        (('"masked"', '"msked"'), "masked"),
+        (("[data]", "[data"), "cannot read the recipe"),
+    ],
+)
+def test_a_wrong_recipe(scidiff, tmp_path, change, line):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(RECIPE.replace(*change))
+    assert line in scidiff("train", recipe, "-o", tmp_path / "run").one_line()
+
+
+def test_a_run_that_cannot_be_written(scidiff, tmp_path, molecules):
+    for out in (molecules, molecules / "run"):
+        assert "not a folder" in scidiff("train", molecules, "-o", out).one_line()
+
+
+def test_an_unknown_data_set(scidiff):
+    for command in (["data", "info"], ["data", "get"]):
+        assert "moses" in scidiff(*command, "mozes").one_line()
+
+
+def test_pushing_something_that_is_no_model(scidiff, tmp_path, tiny_model):
+    assert "config.json" in scidiff("models", "push", tmp_path, "me/mine").one_line()
+    assert "hf://owner/name" in scidiff("models", "push", tiny_model, "mine").one_line()
+
+
+def test_the_line_is_one_even_where_a_message_has_many(scidiff, copy):
+    config = json.loads((copy / "config.json").read_text())
+    config["network"]["config"]["width"] = 32
+    (copy / "config.json").write_text(json.dumps(config))
+    assert "do not fit together" in scidiff("sample", copy).one_line()
