@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import QED, Mol, rdMolDescriptors
-from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
 from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
 from rdkit.Contrib.SA_Score import sascorer
 from rdkit.DataStructs import BulkTanimotoSimilarity
 
+from scidiff.chem.alerts import Alerts
+from scidiff.chem.molecules import parse
 from scidiff.rewards.scoring import NamedReward, bounded
 
 PERINDOPRIL = "O=C(OCC)C(NC(C(=O)N1C(C(=O)O)CC2CCCCC12)C)CCC"
@@ -88,16 +88,8 @@ def aromatic_rings(mols: Sequence[Mol]) -> list[float]:
 @bounded(0, 1)
 def alerts(mols: Sequence[Mol]) -> list[float]:
     """1 where no alert of PAINS (Baell and Holloway 2010) or BRENK (2008) hits, else 0."""
-    catalog = _alert_catalog()
-    return [0.0 if catalog.HasMatch(m) else 1.0 for m in mols]
-
-
-@cache  # a second to build, the same for ever
-def _alert_catalog() -> FilterCatalog:
-    params = FilterCatalogParams()
-    params.AddCatalog(FilterCatalogParams.FilterCatalogs.PAINS)
-    params.AddCatalog(FilterCatalogParams.FilterCatalogs.BRENK)
-    return FilterCatalog(params)
+    found = Alerts()
+    return [0.0 if found(m) else 1.0 for m in mols]
 
 
 @dataclass(frozen=True)
@@ -170,8 +162,7 @@ def perindopril_mpo(mols: Sequence[Mol]) -> list[float]:
 
 
 def _read(smiles: str, who: str) -> Mol:
-    with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(smiles) if isinstance(smiles, str) and smiles else None
+    mol = parse(smiles) if isinstance(smiles, str) else None
     if mol is None:
         raise ValueError(f"{who}: {smiles!r} is not a SMILES that RDKit can read")
     return mol

@@ -106,7 +106,8 @@ def test_a_combination_that_is_not_finite_is_failed_and_terms_pass_on_their_stat
 
     class Slow:
         def score(self, objects):
-            return Scores.of([(math.nan, Status.TIMEOUT), *[(1.0, Status.OK)] * (len(objects) - 1)])
+            rest = [(1.0, Status.OK)] * (len(objects) - 1)
+            return Scores.of([(math.nan, Status.TIMEOUT), *rest])
 
     monkeypatch.setattr(registry, "find", lambda name: Slow() if name == "slow" else molecules.qed)
     scores = reward("slow + qed").score(MOLS)
