@@ -27,9 +27,12 @@ def _run(*command: str | Path, cwd: Path) -> str:
 
 
 def _sources(*folders: str) -> set[str]:
-    """Files of the checkout under `folders`: tracked by git, or all of them outside a clone."""
+    """Files of the checkout under `folders`: those git does not ignore, or all of them outside a
+    clone."""
     if (ROOT / ".git").exists():
-        listed = _run("git", "ls-files", "-z", *folders, cwd=ROOT).split("\0")
+        listed = _run("git", "ls-files", "-zco", "--exclude-standard", *folders, cwd=ROOT).split(
+            "\0"
+        )
         return {name for name in listed if name and (ROOT / name).is_file()}
     found = {str(p.relative_to(ROOT)) for f in folders for p in (ROOT / f).rglob("*")}
     return {name for name in found if (ROOT / name).is_file() and "__pycache__" not in name}
