@@ -36,7 +36,7 @@ AT_TOP = {
     "data": {"torch", "numpy", "networkx", "torch_geometric"},
     "processes": {"torch", "numpy"},
     "networks": {"torch", "numpy", "safetensors", "torch_geometric", "e3nn"},
-    "training": {"torch", "numpy", "safetensors", "lightning", "rich"},  # rich: the bar, not the loop
+    "training": {"torch", "numpy", "safetensors", "lightning", "rich"},  # rich: the bar only
     "samplers": {"torch", "numpy"},
     "rewards": {"torch", "numpy", "rdkit", "pydantic"},
     "guidance": {"torch", "numpy"},
