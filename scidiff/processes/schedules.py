@@ -10,6 +10,7 @@ the arithmetic, not before.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -121,14 +122,16 @@ class VE:
         return 2 * self.sigma(t) ** 2 * math.log(self.sigma_max / self.sigma_min)
 
 
-def time_of_lam(schedule: Schedule, value: Tensor) -> Tensor:
-    """Invert lambda(t) = value on [0, 1] by bisection, float64."""
-    low, high = (
-        torch.zeros_like(value, dtype=torch.float64),
-        torch.ones_like(value, dtype=torch.float64),
-    )
+def time_of_lam(schedules: Sequence[Schedule], value: Tensor) -> Tensor:
+    """Invert the sum of lambda(t) over `schedules` = value on [0, 1] by bisection, float64."""
+    low, high = torch.zeros_like(value), torch.ones_like(value)
     for _ in range(80):
         middle = (low + high) / 2
-        noisy = lam(schedule, middle) < value
+        noisy = total_lam(schedules, middle) < value
         low, high = torch.where(noisy, low, middle), torch.where(noisy, middle, high)
     return (low + high) / 2
+
+
+def total_lam(schedules: Sequence[Schedule], t: Tensor) -> Tensor:
+    """Sum of lambda(t) over the components of a state."""
+    return torch.stack([lam(schedule, t) for schedule in schedules]).sum(0)

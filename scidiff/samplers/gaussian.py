@@ -13,7 +13,7 @@ from torch import Tensor
 from scidiff.core import Rng
 from scidiff.processes.gaussian import Component, Continuous, Parts, per_row
 from scidiff.processes.schedules import alpha
-from scidiff.samplers.tables import EXPONENTIAL, SOLVERS, make_table, uniform_times
+from scidiff.samplers.tables import EXPONENTIAL, SOLVERS, default_times, make_table
 
 X = TypeVar("X", bound=Continuous)
 X_in = TypeVar("X_in", bound=Continuous, contravariant=True)
@@ -38,8 +38,8 @@ class GaussianSampler(Generic[X]):
     solver: exp1, 2m, 3m (exponential rows of order 1, 2, 3), euler, reverse; by default 2m for eta
     <= 1, exp1 above (an extrapolated guess amplifies what is injected). eta: 0 is the ODE, 1 the
     reverse SDE, above 1 it also equilibrates. rho: noise temperature. times: the nodes (steps +
-    1,), by default equal steps in t from 1 to 1e-4. denoise: end on the clean guess at the last
-    node instead of on the node itself.
+    1,), by default from 1 to 1e-4, see `default_times`. denoise: end on the clean guess at the
+    last node instead of on the node itself.
     """
 
     def __init__(
@@ -56,14 +56,16 @@ class GaussianSampler(Generic[X]):
         device: torch.device | str = "cpu",
     ) -> None:
         solver = ("2m" if eta <= 1 else "exp1") if solver is None else solver
-        times = uniform_times(steps) if times is None else times.double().cpu()
-        _check(solver, steps, eta, rho, times)
+        _check(solver, steps, eta, rho)
+        if times is None:
+            times = default_times(solver, [c.schedule for c in denoiser.components], steps)
+        times = _checked_times(times.double().cpu(), steps)
         self.denoiser, self.canvas, self.denoise = denoiser, canvas, denoise
         self.num_steps, self.stochastic = steps, eta > 0 and rho > 0
         self.history = EXPONENTIAL.get(solver, 1)
         stay = torch.cat([times, times[-1:]])  # where a finished particle goes
         self.times = stay.to(device)
-        self.rows = tuple(
+        self.tables = tuple(
             make_table(solver, c.schedule, times, eta, rho).finished().stacked().to(device)
             for c in denoiser.components
         )
@@ -80,7 +82,7 @@ class GaussianSampler(Generic[X]):
     def step(self, x: X, k: int | Tensor, rng: Rng) -> X:
         """x <- a x + sum_j w_j D_j + b z from the stored guesses, then one network evaluation at
         the new place."""
-        moved = tuple(self._row(x, c, k, rng) for c in range(len(self.rows)))
+        moved = tuple(self._row(x, c, k, rng) for c in range(len(self.tables)))
         x = self.arrive(x.moved(moved, x.guesses), k + 1)
         if not self.denoise:
             return x
@@ -118,7 +120,7 @@ class GaussianSampler(Generic[X]):
 
     def _row(self, x: X, c: int, k: int | Tensor, rng: Rng) -> Tensor:
         part = x.parts[c]
-        a, *weights, b = (per_row(column, part) for column in self.rows[c][k].unbind(-1))
+        a, *weights, b = (per_row(column, part) for column in self.tables[c][k].unbind(-1))
         moved = a * part
         for weight, guess in zip(weights, x.guesses, strict=True):
             moved = moved + weight * guess[c]
@@ -136,7 +138,7 @@ def _where(condition: bool | Tensor, yes: Parts, no: Parts) -> Parts:
     )
 
 
-def _check(solver: str, steps: int, eta: float, rho: float, times: Tensor) -> None:
+def _check(solver: str, steps: int, eta: float, rho: float) -> None:
     if solver not in SOLVERS:
         near = difflib.get_close_matches(solver, SOLVERS, 1)
         raise ValueError(
@@ -146,8 +148,12 @@ def _check(solver: str, steps: int, eta: float, rho: float, times: Tensor) -> No
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     if eta < 0 or rho < 0:
-        raise ValueError(f"eta and rho must not be negative, got eta={eta}, rho={rho}")
+        raise ValueError(f"eta and rho must not be negative, got eta={eta} and rho={rho}")
     if solver == "reverse" and eta != 1:
         raise ValueError(f"solver 'reverse' is the reverse SDE, eta must be 1, got {eta}")
-    if times.shape != (steps + 1,) or bool((times.diff() >= 0).any()):
-        raise ValueError(f"times must be {steps + 1} decreasing nodes, got {tuple(times.shape)}")
+
+
+def _checked_times(times: Tensor, steps: int) -> Tensor:
+    if times.shape != (steps + 1,) or not bool((times.diff() < 0).all()):
+        raise ValueError(f"times must be {steps + 1} decreasing nodes, got {times.tolist()}")
+    return times

@@ -11,13 +11,14 @@ lambda_t - lambda_s > 0. All float64, on the host.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scidiff.processes.schedules import Schedule, alpha, lam, time_of_lam
+from scidiff.processes.schedules import Schedule, alpha, lam, time_of_lam, total_lam
 
 EXPONENTIAL = {"exp1": 1, "2m": 2, "3m": 3}  # solver: order
 SOLVERS = (*EXPONENTIAL, "euler", "reverse")
@@ -57,13 +58,27 @@ def uniform_times(steps: int, t_end: float = 1e-4) -> Tensor:
     return torch.linspace(1, t_end, steps + 1, dtype=torch.float64)
 
 
-def uniform_lambdas(schedule: Schedule, steps: int, t_end: float = 1e-4) -> Tensor:
-    """Nodes t_0 = 1 > .. > t_K = t_end at equal distance in the lambda of one schedule: (K + 1,)
-    float64."""
-    ends = lam(schedule, torch.tensor([1, t_end], dtype=torch.float64))
-    return time_of_lam(
-        schedule, torch.linspace(float(ends[0]), float(ends[1]), steps + 1, dtype=torch.float64)
-    )
+def uniform_lambdas(schedules: Sequence[Schedule], steps: int, t_end: float = 1e-4) -> Tensor:
+    """Nodes t_0 = 1 > .. > t_K = t_end at equal distance in lambda, summed over components:
+    (K + 1,) float64.
+
+    Extrapolating rows need steps of similar length in lambda: where the last one is several times
+    longer than the one before, they amplify the injected noise.
+    """
+    ends = total_lam(schedules, torch.tensor([1, t_end], dtype=torch.float64))
+    inner = torch.linspace(float(ends[0]), float(ends[1]), steps + 1, dtype=torch.float64)
+    times = time_of_lam(schedules, inner)
+    times[0], times[-1] = 1, t_end
+    return times
+
+
+def default_times(
+    solver: str, schedules: Sequence[Schedule], steps: int, t_end: float = 1e-4
+) -> Tensor:
+    """Equal steps in lambda for exponential rows, in time (as published) for the others."""
+    if solver in EXPONENTIAL:
+        return uniform_lambdas(schedules, steps, t_end)
+    return uniform_times(steps, t_end)
 
 
 # ---------------------------------------------------------------- weights

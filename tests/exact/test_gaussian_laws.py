@@ -1,0 +1,191 @@
+"""The continuous engine against closed forms: weights, orders of convergence and sampled laws."""
+
+import mpmath
+import pytest
+import torch
+from gaussian_targets import Oracle, gaussian
+
+from scidiff.core import seeded
+from scidiff.processes.schedules import VE, VP, alpha, lam
+from scidiff.samplers.gaussian import GaussianSampler
+from scidiff.samplers.tables import make_table, moments, uniform_lambdas, uniform_times
+from scidiff.testing import GaussianMixture
+
+SCHEDULES = {"VP": VP(0.1, 20.0), "VP slow": VP(0.1, 1.0), "VE": VE(0.2, 1.0)}
+
+
+def f64(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+# ---------------------------------------------------------------- weights
+
+
+def exact_moment(h, eta, power):
+    """int_0^h (1 + eta) e^{-(1 + eta)(h - u)} u^power du to 30 digits."""
+    with mpmath.workdps(30):
+        c, h = mpmath.mpf(1) + mpmath.mpf(eta), mpmath.mpf(h)
+        part = (1 - mpmath.exp(-c * h)) * (1 if power == 0 else 0)
+        for _ in range(1 if power else 0):
+            part = h**power - power / c * mpmath.mpf(exact_moment(h, eta, power - 1))
+        return part
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0, 35.0])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_weights_integrate_polynomials(eta, order):
+    h = torch.logspace(-4, 0.69897, 12, dtype=torch.float64)
+    back = torch.stack([-j * h * (1 + 0.3 * j) for j in range(order)], 1)
+    w = moments(h, back, eta)
+    for power in range(order):
+        got = (w * back**power).sum(1)
+        want = f64([float(exact_moment(float(v), eta, power)) for v in h])
+        scale = (w * back**power).abs().sum(1)
+        assert ((got - want).abs() <= 1e-12 * scale + 1e-15 * h**power).all()
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_second_order_weights_have_the_published_closed_form(eta):
+    """w_1 = -phi / h_1, w_0 = p_1 + phi / h_1, phi = (H - p_1) / (1 + eta)."""
+    h, before = f64([0.3, 1.2]), f64([0.5, 0.1])
+    H = (1 + eta) * h
+    p, phi = -torch.expm1(-H), (H + torch.expm1(-H)) / (1 + eta)
+    w = moments(h, torch.stack([0 * h, -before], 1), eta)
+    assert torch.allclose(w, torch.stack([p + phi / before, -phi / before], 1), rtol=1e-12)
+
+
+# ---------------------------------------------------------------- moments without Monte Carlo
+
+
+def variance_error(solver, schedule, steps, eta, grid, v=0.25):
+    """Relative error of the variance that the chain ends with at t = 1e-3, from the exact marginal
+    at t = 1: the chain is affine, so (x, D before) has an exact covariance recursion."""
+    times = grid(schedule, steps)
+    level, sigma = alpha(schedule, times), schedule.sigma(times)
+    gain = level * v / (level**2 * v + sigma**2)  # D = gain x
+    rows = make_table(solver, schedule, times, eta, 1.0).stacked()
+    g, start = float(gain[0]), float(level[0] ** 2 * v + sigma[0] ** 2)
+    C = start * f64([[1, g], [g, g * g]])
+    for k in range(steps):
+        a, w0, *w1, b = rows[k].tolist()
+        M = f64([[a + w0 * float(gain[k]), w1[0] if w1 else 0.0], [float(gain[k]), 0]])
+        C = M @ C @ M.T
+        C[0, 0] += b**2
+    target = level[-1] ** 2 * v + sigma[-1] ** 2
+    return float(C[0, 0] / target - 1)
+
+
+def in_time(schedule, steps):
+    return uniform_times(steps, 1e-3)
+
+
+def in_lambda(schedule, steps):
+    return uniform_lambdas([schedule], steps, 1e-3)
+
+
+CASES = [
+    # solver, eta, grid, wanted slope, relative variance error at N = 100 on the three schedules
+    ("euler", 1.0, in_time, 1, (1.5e-2, 2.2e-3, -5.8e-4)),
+    ("reverse", 1.0, in_time, 1, (6.1e-2, 9.4e-3, 1.2e-2)),
+    ("reverse", 1.0, in_lambda, 1, (8.2e-2, 2.3e-2, 1.2e-2)),
+    ("exp1", 1.0, in_lambda, 1, (-9.0e-2, -4.0e-2, -1.3e-2)),
+    ("exp1", 0.0, in_lambda, 1, (-4.7e-2, -1.6e-2, -5.3e-3)),
+    ("2m", 1.0, in_lambda, 2, (6.3e-3, 1.1e-3, 5.2e-5)),
+    ("2m", 0.3, in_lambda, 2, (3.0e-3, 3.7e-4, 1.1e-5)),
+    ("2m", 0.0, in_lambda, 2, (1.9e-3, 1.6e-4, 3.4e-7)),
+]
+
+
+@pytest.mark.parametrize("solver, eta, grid, slope, at_100", CASES)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_variance_of_a_gaussian_converges_at_the_order_of_the_solver(
+    name, solver, eta, grid, slope, at_100
+):
+    schedule = SCHEDULES[name]
+    error = [variance_error(solver, schedule, n, eta, grid) for n in (100, 800, 1600)]
+    assert torch.log2(torch.tensor(error[1] / error[2])).item() == pytest.approx(slope, abs=0.1)
+    wanted = at_100[list(SCHEDULES).index(name)]
+    assert error[0] == pytest.approx(wanted, rel=0.04)  # two digits known
+
+
+# ---------------------------------------------------------------- the sampler itself
+
+
+def run(sampler, n, seed):
+    rng = seeded(seed)
+    x = sampler.init(n, rng)
+    for k in range(sampler.num_steps):
+        x = sampler.step(x, k, rng)
+    return x
+
+
+def chain_law(oracle, sampler):
+    """Exact mean and variance of the finished chain for one Gaussian: its steps are affine in
+    (1, z_0 .. z_K), so push those coefficients through the sampler's own rows."""
+    schedule, target = oracle.components[0].schedule, oracle.targets[0]
+    mean0, v = float(target.means), float(target.variances)
+    steps, times = sampler.num_steps, sampler.times[:-1]
+    level, sigma = alpha(schedule, times), schedule.sigma(times)
+    gain = level * v / (level**2 * v + sigma**2)
+    shift = mean0 * (1 - gain * level)  # D = gain x + shift
+    x = torch.zeros(steps + 2, dtype=torch.float64)  # coefficients of (1, z_0 .. z_K)
+    x[1] = schedule.prior_std
+    one = torch.eye(steps + 2, dtype=torch.float64)
+    before = gain[0] * x + shift[0] * one[0]
+    for k, row in enumerate(sampler.tables[0][:steps]):
+        guess = gain[k] * x + shift[k] * one[0]
+        past = row[2] * before if len(row) == 4 else 0
+        x, before = row[0] * x + row[1] * guess + past + row[-1] * one[k + 2], guess
+    end = gain[-1] * x + shift[-1] * one[0]
+    return float(end[0]), float(end[1:].square().sum())
+
+
+@pytest.mark.parametrize("solver, eta", [("exp1", 1.0), ("2m", 1.0), ("2m", 0.4), ("exp1", 0.0)])
+@pytest.mark.parametrize("schedule", [VP(0.1, 20.0), VE(0.01, 5.0)], ids=["VP", "VE"])
+def test_samples_of_a_gaussian_have_the_law_of_the_chain(solver, eta, schedule):
+    oracle, n, steps = gaussian(schedule=schedule), 20_000, 12
+    sampler = GaussianSampler(oracle, oracle.canvas, steps=steps, solver=solver, eta=eta)
+    x = run(sampler, n, 1)
+    mean, variance = chain_law(oracle, sampler)
+    got = x.parts[0].squeeze(1)
+    assert abs(got.mean() - mean) < 4 * (variance / n) ** 0.5
+    assert abs(got.var() - variance) < 4 * variance * (2 / n) ** 0.5
+    assert oracle.rows == n * (steps + 1)
+
+
+def test_samples_of_coupled_components_have_the_moments_of_their_mixtures():
+    targets = [
+        GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, 0.0]], [[0.3], [0.5]]),
+        GaussianMixture([0.5, 0.5], [[-2.0], [1.0]], [[0.4], [0.2]]),
+    ]
+    oracle, n = Oracle(targets, [VP(0.1, 20.0), VE(0.01, 50.0)]), 20_000
+    x = run(GaussianSampler(oracle, oracle.canvas, steps=200), n, 2)
+    for part, target in zip(x.parts, targets, strict=True):
+        centred = part - target.mean()
+        assert (centred.mean(0).abs() < 4 * (target.variance() / n).sqrt()).all()
+        error = centred.square().std(0) / n**0.5
+        assert ((centred.square().mean(0) - target.variance()).abs() < 4 * error).all()
+
+
+def test_the_deterministic_sampler_is_ddim():
+    """x_t = alpha_t D + sigma_t (x_s - alpha_s D) / sigma_s (Song et al. 2021, eq. 12)."""
+    oracle = gaussian()
+    schedule, target = oracle.components[0].schedule, oracle.targets[0]
+    sampler = GaussianSampler(oracle, oracle.canvas, steps=5, solver="exp1", eta=0.0)
+    assert not sampler.stochastic
+    x = sampler.init(6, seeded(0))
+    y, times = x.parts[0], sampler.times[:-1]
+    for s, t in zip(times, times[1:], strict=False):
+        (a, sd), (a_next, sd_next) = ((alpha(schedule, v), schedule.sigma(v)) for v in (s, t))
+        guess = target.denoised(y, a, sd)
+        y = a_next * guess + sd_next * (y - a * guess) / sd
+    y = target.denoised(y, a_next, sd_next)
+    assert torch.allclose(run(sampler, 6, 0).parts[0], y, rtol=1e-12)
+    after = [sampler.step(x, 0, seeded(seed)).parts[0] for seed in (1, 2)]
+    assert torch.equal(*after)
+
+
+def test_lambda_grids_have_equal_steps():
+    schedule = VP(0.1, 20.0)
+    steps = lam(schedule, uniform_lambdas([schedule], 7, 1e-3)).diff()
+    assert torch.allclose(steps, steps.mean().expand(7), rtol=1e-9)
