@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
 
@@ -95,7 +96,7 @@ def table(
     rows: Sequence[Mapping[str, Any]], *, limit: int | None = None, title: str = ""
 ) -> Table:
     """A table of records with the same keys; cells fold, so that nothing is cut off."""
-    shown = Table(title=title or None, title_justify="left", header_style="bold")
+    shown = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for name in rows[0] if rows else ():
         number = isinstance(rows[0][name], int | float) and not isinstance(rows[0][name], bool)
         shown.add_column(str(name), overflow="fold", justify="right" if number else "left")
@@ -121,8 +122,12 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return "-" if math.isnan(value) else f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_cell(v)}" for k, v in value.items())
+        return "; ".join(f"{k}: {_cell(v)}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_cell, value))
     return "" if value is None else str(value)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scidiff.cli.answers import Answer, command, pairs, table
 from scidiff.cli.options import working
+
+if TYPE_CHECKING:
+    from scidiff.data.datasets import DatasetInfo
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set; see scidiff data list.")]
 
@@ -26,8 +29,13 @@ def list_sets() -> Answer:
     """Name the data sets."""
     from scidiff.data import datasets
 
-    rows = [asdict(datasets.info(name)) for name in datasets.names()]
-    return Answer({"datasets": rows}, [table(rows)])
+    note = "scidiff data get NAME fetches one"
+    found = [datasets.info(name) for name in datasets.names()]
+    rows = [
+        {"name": d.name, "rows": d.rows, "licence": d.licence, "where": _where(d), "what": d.title}
+        for d in found
+    ]
+    return Answer({"datasets": [asdict(d) for d in found]}, [table(rows), note])
 
 
 def info(name: Name) -> Answer:
@@ -52,5 +60,11 @@ def get(
     from scidiff.data import datasets
 
     with working(f"fetching {name}"):
-        found = datasets.get(name, source=source, out=out)
-    return Answer({"name": name, "path": found}, [f"{name} is at {found}"])
+        files = datasets.get(name, source=source, out=out)
+    return Answer({"name": name, "files": files}, [f"{name} is at", *map(str, files)])
+
+
+def _where(info: DatasetInfo) -> str:
+    if info.shipped:
+        return "shipped"
+    return "fetched" if info.present else "to be fetched"

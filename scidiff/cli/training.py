@@ -38,14 +38,19 @@ def train(
     if not source.is_file():
         raise FileNotFoundError(f"cannot read {source}: there is no such file")
     _check_folder(out)
+    from scidiff.fitting import choose_recipe
     from scidiff.fitting import train as run
+    from scidiff.training.progress import TrainingProgress
 
+    recipe = choose_recipe(source, init, domain, column, steps, seed)
+    stages = enumerate(recipe.stages, start=1)
+    known = {f"stage{i}-{stage.process}": stage.training.steps for i, stage in stages}
     options = given(
         init=init, column=column, domain=domain, steps=steps, seed=seed, device=device
     )
     note = f"{out} holds the last checkpoint; the same command continues from it"
-    with saving(lambda: note):
-        folder = run(source, out, **options)
+    with saving(lambda: note), TrainingProgress(known, out) as progress:
+        folder = run(source, out, on_log=progress, **options)
     return Answer({"model": folder}, [pairs({"model": folder, "card": folder / "README.md"})])
 
 

@@ -216,4 +216,4 @@ def test_the_line_is_one_even_where_a_message_has_many(scidiff, copy):
     config = json.loads((copy / "config.json").read_text())
     config["network"]["config"]["width"] = 32
     (copy / "config.json").write_text(json.dumps(config))
-    assert "do not fit together" in scidiff("sample", copy).one_line()
+    assert "do not fit" in scidiff("sample", copy).one_line()
