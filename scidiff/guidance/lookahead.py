@@ -29,23 +29,18 @@ Reward = Callable[[Any], Tensor | Scores]
 
 
 class PosteriorMean:
-    """Score guesses of the end drawn from the stored prediction: log mean_j exp(strength r(x0_j))
-    / strength.
+    """Score guesses x0_j drawn from the stored prediction: log mean_j exp(s r(x0_j)) / s.
 
-    For draws of the true posterior the mean of exp(strength r) is unbiased for exp(strength times
-    the soft value); one draw is the published SVDD-PM value with a sample in place of the mode.
-    Invalid draws are left out of the mean.
+    s is the strength. For draws of the true posterior the mean of exp(s r) is unbiased for exp(s
+    times the soft value); one draw is the published SVDD-PM value (arXiv 2408.08252) with a sample
+    in place of the mode. Draws that are not OK are left out of the mean.
     """
 
     def __init__(
         self, sampler: Sampler[Any], reward: Reward, draws: int = 1, strength: float = 1.0
     ) -> None:
-        self.sampler, self.reward, self.draws, self.strength = (
-            sampler,
-            reward,
-            _positive(draws),
-            strength,
-        )
+        self.sampler, self.reward = sampler, reward
+        self.draws, self.strength = _positive(draws), strength
         self.asked = 0  # states given to the reward
 
     def __call__(self, x: Any, k: int, rng: Rng) -> Scores:
@@ -63,12 +58,8 @@ class Rollout:
     def __init__(
         self, sampler: Sampler[Any], reward: Reward, draws: int = 1, strength: float = 1.0
     ) -> None:
-        self.sampler, self.reward, self.draws, self.strength = (
-            sampler,
-            reward,
-            _positive(draws),
-            strength,
-        )
+        self.sampler, self.reward = sampler, reward
+        self.draws, self.strength = _positive(draws), strength
         self.asked = 0  # states given to the reward
 
     def __call__(self, x: Any, k: int, rng: Rng) -> Scores:
@@ -80,8 +71,7 @@ class Rollout:
 
 
 class Exact:
-    """Look the value up: `table.soft_value(x)` (B,), known for enumerable laws
-    (`scidiff.testing.Table`)."""
+    """Look the value up: `table.soft_value(x)` (B,), as `scidiff.testing.Tilted` knows it."""
 
     def __init__(self, table: Any) -> None:
         self.table = table
@@ -112,9 +102,9 @@ class Domain(Protocol):
 
 
 class Decoded:
-    """A reward on states made of a reward on objects: decode, set invalid rows aside, ask for each
-    distinct object once.
+    """A reward on states made of a reward on objects.
 
+    Decodes, sets invalid rows aside and asks for each distinct object once.
     `reward` is any callable on objects, a reward with `score`, or a `Scorer` (budget, cache); the
     canonical key is the domain's `key` if it has one.
     """
@@ -141,8 +131,7 @@ class Decoded:
 
 
 def as_scores(answer: Tensor | Scores) -> Scores:
-    """Read what a reward or value returned; a plain tensor (B,) must be finite, the error names
-    the row."""
+    """Read what a reward or value returned; an error names the row that is not finite."""
     if isinstance(answer, Scores):
         return answer
     if not isinstance(answer, Tensor) or answer.ndim != 1:
@@ -154,8 +143,7 @@ def as_scores(answer: Tensor | Scores) -> Scores:
 
 
 def combined(scores: Scores, draws: int, strength: float) -> Scores:
-    """Merge `draws` consecutive rows: log mean exp over the OK ones; without any, the first draw's
-    status."""
+    """Merge `draws` consecutive rows: log mean exp over OK ones, or the first draw's status."""
     if draws == 1:
         return scores
     values, status = scores.values.view(-1, draws), scores.status.view(-1, draws)
@@ -164,9 +152,8 @@ def combined(scores: Scores, draws: int, strength: float) -> Scores:
     if strength == 0:
         merged = values.masked_fill(~ok, 0.0).sum(1) / count
     else:
-        merged = (
-            (strength * values).masked_fill(~ok, -torch.inf).logsumexp(1) - count.log()
-        ) / strength
+        tilted = (strength * values).masked_fill(~ok, -torch.inf)
+        merged = (tilted.logsumexp(1) - count.log()) / strength
     return Scores(merged, torch.where(ok.any(1), int(Status.OK), status[:, 0]).to(torch.int8))
 
 

@@ -1,5 +1,4 @@
-"""The weighted loop: sequential Monte Carlo over any sampler, steered by any reward, without a
-gradient of it."""
+"""The weighted loop: sequential Monte Carlo over any sampler, steered by any reward."""
 
 from __future__ import annotations
 
@@ -31,16 +30,15 @@ def difference(
 
 
 def maximum(previous: Tensor, score: Tensor, carry: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Pay the best score so far (Feynman-Kac steering, Singhal et al. 2025, arXiv 2501.06848,
-    potential "max")."""
+    """Pay the best score so far ("max" of Feynman-Kac steering, Singhal et al. 2025)."""
     best = score if carry is None else torch.maximum(carry, score)
     return best, best
 
 
 def total(previous: Tensor, score: Tensor, carry: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Pay the sum of the scores so far (same paper, potential "sum")."""
-    sum_ = score if carry is None else carry + score
-    return sum_, sum_
+    """Pay the sum of the scores so far ("sum" of arXiv 2501.06848)."""
+    so_far = score if carry is None else carry + score
+    return so_far, so_far
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,8 @@ def _looks(num_steps: int, every: int, window: tuple[int, int] | None) -> frozen
 
 
 def _population_size(n: int, populations: int) -> int:
-    _positive("n", n), _positive("populations", populations)
+    _positive("n", n)
+    _positive("populations", populations)
     if n % populations:
         raise ValueError(
             f"n must be a multiple of populations, got n={n} and populations={populations}"

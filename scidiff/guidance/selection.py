@@ -1,6 +1,6 @@
-"""Selection rules: what becomes of K parents with C candidates each. The only thing that changes a
-population.
+"""Selection rules: what becomes of K parents with C candidates each.
 
+Nothing else changes a population.
 A rule maps log weights (P, K, C) to an index (P, K) into K*C and the log weights (P, K) its
 choices carry. A rule is proper when the choices represent the same weighted measure in
 expectation: E[sum_j w'_j f(x_j)] = (1 / C) sum_kc w_kc f(x_kc). Everything is batched over
@@ -31,8 +31,7 @@ def effective_size(log_w: Tensor) -> Tensor:
     return (2 * log_w.logsumexp(-1) - (2 * log_w).logsumexp(-1)).exp()
 
 
-# ---------------------------------------------------------------- resampling: probabilities (P, K)
-# -> index (P, K)
+# ---------------------------------------------------------------- probabilities -> index, (P, K)
 
 
 def _search(probabilities: Tensor, points: Tensor) -> Tensor:
@@ -43,8 +42,7 @@ def _search(probabilities: Tensor, points: Tensor) -> Tensor:
 
 
 def systematic(probabilities: Tensor, rng: Rng) -> Tensor:
-    """One uniform shared by K equal strata (Kitagawa 1996): a particle gets floor or ceil of K p
-    copies."""
+    """One uniform shared by K equal strata (Kitagawa 1996): floor or ceil of K p copies each."""
     P, K = probabilities.shape
     strata = torch.arange(K, device=probabilities.device, dtype=probabilities.dtype)
     return _search(probabilities, (strata + uniform((P, 1), rng)) / K)
@@ -63,18 +61,14 @@ def multinomial(probabilities: Tensor, rng: Rng) -> Tensor:
 
 
 def residual(probabilities: Tensor, rng: Rng) -> Tensor:
-    """floor(K p) copies each, the remaining ones drawn independently from what is left (Liu and
-    Chen 1998)."""
-    K = probabilities.shape[-1]
+    """floor(K p) copies each, the other draws independent from the rest (Liu and Chen 1998)."""
+    P, K = probabilities.shape
     copies = (K * probabilities).floor()
-    slots = torch.arange(K, device=probabilities.device, dtype=probabilities.dtype).expand_as(
-        copies
-    )
-    sure = torch.searchsorted(copies.cumsum(-1), slots.contiguous(), right=True).clamp(max=K - 1)
-    rest = (K * probabilities - copies).clamp(
-        min=torch.finfo(copies.dtype).tiny
-    )  # positive also where nothing is left
-    drawn = _search(rest, uniform(probabilities.shape, rng).to(rest.dtype))
+    slots = torch.arange(K, device=copies.device, dtype=copies.dtype).repeat(P, 1)
+    sure = torch.searchsorted(copies.cumsum(-1), slots, right=True).clamp(max=K - 1)
+    # positive also where nothing is left to draw, so that the unused search stays finite
+    rest = (K * probabilities - copies).clamp(min=torch.finfo(copies.dtype).tiny)
+    drawn = _search(rest, uniform((P, K), rng).to(rest.dtype))
     return torch.where(slots < copies.sum(-1, keepdim=True), sure, drawn)
 
 
@@ -91,8 +85,7 @@ SCHEMES: dict[str, Callable[[Tensor, Rng], Tensor]] = {
 
 @dataclass(frozen=True)
 class KeepAll:
-    """Keep every particle with its weight: importance sampling, and best-of-n. Takes one candidate
-    a parent."""
+    """Keep every particle with its weight: importance sampling, best-of-n. Takes branch = 1."""
 
     proper: bool = True
     resamples: bool = False  # whether two particles can come to share a parent
@@ -166,8 +159,10 @@ class Resample:
 
 @dataclass(frozen=True)
 class Greedy:
-    """Keep the K best of all K*C candidates with their own weights: beam search. Improper: its
-    weights estimate nothing."""
+    """Keep the K best of all K*C candidates with their own weights: beam search.
+
+    Improper: its weights estimate nothing.
+    """
 
     proper: bool = False
     resamples: bool = True
@@ -183,12 +178,13 @@ greedy = Greedy()
 
 
 def smc(ess: float = 0.5, scheme: str = "systematic") -> Resample:
-    """Resample a population when its effective size falls below the fraction `ess`; 0 never does,
-    1 always."""
+    """Resample a population when its effective size falls below ess K; 0 never does, 1 always."""
     return Resample(ess, scheme)
 
 
 def nested(ess: float = 0.5, scheme: str = "systematic") -> Resample:
-    """Nested SVDD: `per_parent` among the candidates, then `smc` over the parents. Needs branch >
-    1 to differ from smc."""
+    """Nested SVDD: `per_parent` among the candidates, then `smc` over the parents.
+
+    The same rule as `smc`, which reduces candidates in this way; with branch = 1 both are SMC.
+    """
     return Resample(ess, scheme)

@@ -194,7 +194,7 @@ def test_greedy_is_biased_and_says_so():
 
 
 def test_best_of_n_has_its_closed_law():
-    n, repeats = 10, 20_000
+    n, repeats = 10, 10_000
     guided = guided_sample(
         masked(), chain_reward, n * repeats, seeded(0), select=keep_all, populations=repeats
     )
@@ -258,16 +258,17 @@ def test_the_chain_is_the_one_of_the_published_numbers():
     assert float((SHARP.p - TABLE.p).abs().sum() / 2) == pytest.approx(0.672, abs=1e-3)
 
 
-@pytest.mark.parametrize("branch, known", [(4, 0.441), (10, 0.225), (32, 0.057)])
-def test_svdd_converges_with_the_exact_value(branch, known):
-    assert total_variation(sharp(per_parent, 1, branch, Exact(SHARP), 30_000))[0] == pytest.approx(
-        known, abs=0.012
-    )
+@pytest.mark.parametrize(
+    "branch, n, known", [(4, 30_000, 0.441), (10, 20_000, 0.225), (32, 12_000, 0.057)]
+)
+def test_svdd_converges_with_the_exact_value(branch, n, known):
+    tv, _ = total_variation(sharp(per_parent, 1, branch, Exact(SHARP), n))
+    assert tv == pytest.approx(known, abs=0.015)
 
 
 def test_svdd_with_the_posterior_mode_stays_off_the_target():
-    assert total_variation(sharp(per_parent, 1, 10, Argmax(), 40_000))[0] == pytest.approx(
-        0.545, abs=0.01
+    assert total_variation(sharp(per_parent, 1, 10, Argmax(), 20_000))[0] == pytest.approx(
+        0.545, abs=0.015
     )
 
 

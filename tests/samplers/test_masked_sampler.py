@@ -270,7 +270,7 @@ def test_lengths_at_the_edges():
     (lambda: FixedCanvas(torch.zeros(3, dtype=torch.int64), MASK), r"\(R, L\) int64"),
     (lambda: FixedCanvas(torch.zeros(2, 3, dtype=torch.int64), MASK)(3, seeded(0)),
      "multiple of the canvas's 2 rows"),
-    (lambda: MaskedSampler(Flat(), blank()).step(TokenState(torch.full((1, 7), MASK)), 0, seeded(0)),
+    (lambda: MaskedSampler(Flat(), blank()).token_law(TokenState(torch.zeros(1, 7).long()), None),
      "no prediction"),
 ])  # fmt: skip
 def test_impossible_arguments_are_named(make, message):
