@@ -19,13 +19,12 @@ from scipy.stats import wasserstein_distance
 from scidiff.chem.molecules import as_mol, canonical, fingerprints, tanimoto
 from scidiff.data.records import Record
 from scidiff.evaluation.fcd import activations, bias_floor, frechet_distance, moments
-from scidiff.evaluation.intervals import SUBSETS, mean_interval, spread, wilson
+from scidiff.evaluation.intervals import SUBSETS, spread, wilson
 from scidiff.evaluation.metric import Metric, Report
 from scidiff.evaluation.novelty import NoveltyFilter
-from scidiff.evaluation.reference import PROPERTIES, UNITS, Reference, property_table, shipped
+from scidiff.evaluation.reference import UNITS, Reference, property_table, shipped
 
 KS = (1_000, 10_000)
-DIVERSITY_ROWS = 5_000  # pairs grow with the square: the summary stops at the first 5,000
 _BLOCK = 2_000
 
 
@@ -42,7 +41,7 @@ def moses(
     valid = [m for m in mols if m is not None]
     keys = [str(canonical(m)) for m in valid]
     against = shipped(reference) if isinstance(reference, str) else reference
-    found = [valid_metric(len(valid), len(mols)), *(unique(keys, k) for k in KS)]
+    found = [validity(len(valid), len(mols)), *(unique(keys, k) for k in KS)]
     if train is not None:
         found.append(novelty(keys, train))
     found += [*diversity(valid), *wasserstein(property_table(valid), against)]
@@ -58,7 +57,7 @@ def _molecule(row: str | Mol | Record | None) -> Mol | None:
     return None if row is None else as_mol(row)
 
 
-def valid_metric(valid: int, n: int) -> Metric:
+def validity(valid: int, n: int) -> Metric:
     """Share of all rows that are valid."""
     share = valid / n if n else math.nan
     return Metric("valid", share, *wilson(valid, n), n, "valid rows / all rows")
@@ -77,16 +76,16 @@ def unique(keys: Sequence[str], k: int) -> Metric:
 def novelty(keys: Sequence[str], train: NoveltyFilter) -> Metric:
     """Distinct valid objects outside the training set, over distinct valid objects.
 
-    The filter takes a share f of new objects for known, so the count is divided by 1 - f.
+    The filter takes a share f of new objects for known ones, so the count is divided by 1 - f.
     """
     what = "distinct valid rows not in the training set / distinct valid rows"
-    distinct = sorted(set(keys))
-    n, f = len(distinct), train.false_positive_rate
+    distinct, rate = sorted(set(keys)), train.false_positive_rate
+    n = len(distinct)
     if n == 0:
         return Metric("novelty", math.nan, math.nan, math.nan, 0, what)
-    new = min(int((~train.contains(distinct)).sum()) / (1 - f), n)
+    new = min(int((~train.contains(distinct)).sum()) / (1 - rate), n)
     return Metric("novelty", new / n, *wilson(round(new), n), n, what,
-                  f"{train.size:,} training objects, {f:.2%} false positives corrected")
+                  f"{train.size:,} training objects, {rate:.2%} false positives corrected")
 
 
 def diversity(mols: Sequence[Mol]) -> tuple[Metric, Metric]:
@@ -151,23 +150,3 @@ def fcd_metric(smiles: Sequence[str], against: Reference, device: str = "cpu") -
     value = distance(features)
     return Metric(name, value, *spread(value, distance, features), len(smiles), what,
                   f"real molecules score {bias_floor(len(smiles)):.3f} at this n")
-
-
-def summary(records: Sequence[Record], train: NoveltyFilter | None = None) -> Report:
-    """The few numbers printed under a sample: seconds for thousands of rows, no reference set."""
-    valid = [r for r in records if r.valid]
-    mols = [m for r in valid if (m := _molecule(r)) is not None]
-    keys = [str(canonical(m)) for m in mols]
-    distinct = len(set(keys))
-    found = [valid_metric(len(valid), len(records)),
-             Metric("unique", distinct / len(keys) if keys else math.nan,
-                    *wilson(distinct, len(keys)), len(keys), "distinct / valid rows")]
-    if train is not None:
-        found.append(novelty(keys, train))
-    found.append(diversity(mols[:DIVERSITY_ROWS])[0])
-    for name in ("qed", "sa", "logp"):
-        values = np.asarray(PROPERTIES[name](mols))
-        mean = float(values.mean()) if len(values) else math.nan
-        found.append(Metric(f"{name}_mean", mean, *mean_interval(list(values)), len(values),
-                            f"mean {UNITS[name]}"))
-    return Report(tuple(found), {"rows": len(records), "rdkit": rdkit.__version__})
