@@ -56,7 +56,7 @@ def read_gdss(path: str | PathLike[str], ema: bool = False) -> GraphDenoiser:
 
 def _read_npz(path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             content = json.loads(str(arrays["meta_json"]))
             for name in arrays.files:
                 part, _, key = name.partition("/")
