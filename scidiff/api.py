@@ -1,14 +1,19 @@
-"""The public functions: load, sample, design, evaluate, train, reward."""
+"""The public functions: load, sample, evaluate (design and train have files of their own)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scidiff.model import Model, model_folder
+from scidiff.core import ScidiffError
+from scidiff.model import SHIPPED, Model, model_folder
 
 if TYPE_CHECKING:
-    from scidiff.results import SampleResult
+    from scidiff.evaluation.metric import Report
+    from scidiff.results import DesignResult, SampleResult
+
+SUITES = ("moses",)
 
 
 def load(name: str | Path, *, device: str | None = None, dtype: str = "float32") -> Model:
@@ -23,3 +28,39 @@ def load(name: str | Path, *, device: str | None = None, dtype: str = "float32")
 def sample(model: Model | str | Path, n: int, seed: int = 0, **settings: Any) -> SampleResult:
     """Draw n objects from a model or the name of one; see Model.sample."""
     return (model if isinstance(model, Model) else load(model)).sample(n, seed, **settings)
+
+
+def evaluate(
+    objects: SampleResult | DesignResult | Sequence[Any] | str | Path,
+    suite: str = "moses",
+    *,
+    column: str | None = None,
+    fcd: bool = True,
+) -> Report:
+    """Measure molecules of any origin: a result, SMILES, RDKit molecules, or a file of them.
+
+    Every row counts: an invalid one stays in the denominator. Novelty is measured against the
+    training set of the model that drew the rows, else against MOSES. FCD needs the extra `fcd`.
+    """
+    from scidiff.evaluation.molecules import moses
+    from scidiff.evaluation.novelty import NoveltyFilter
+
+    if suite not in SUITES:
+        raise ValueError(f"unknown suite {suite!r}; expected one of {', '.join(SUITES)}")
+    rows = _rows(objects, column)
+    if not rows:
+        raise ScidiffError("there is nothing to evaluate: 0 rows")
+    train = getattr(objects, "novelty", None)
+    moses_train = SHIPPED / "moses-smiles" / "train_filter.npz"
+    if train is None and moses_train.is_file():
+        train = NoveltyFilter.load(moses_train)
+    return moses(rows, train=train, fcd=fcd)
+
+
+def _rows(objects: Any, column: str | None) -> list[Any]:
+    if isinstance(objects, str | Path):
+        from scidiff.data import tables
+
+        found = tables.read(objects, column)
+        return [*found.objects(), *(p.text for p in found.rejects)]
+    return list(objects)

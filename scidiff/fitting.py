@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scidiff.card import card, hardware, table
+from scidiff.card import card, hardware, replace_section, table
+from scidiff.chem.standardise import Standard
 from scidiff.core import ScidiffError
 from scidiff.data import datasets, tables
-from scidiff.data.tokens import UnknownToken, Vocabulary
-from scidiff.domains.smiles import molecule_record
+from scidiff.data.tokens import Vocabulary
 from scidiff.evaluation.novelty import NoveltyFilter
 from scidiff.model import Model, find_domain, model_folder
 from scidiff.networks.token_transformer import TokenTransformer
@@ -30,7 +28,7 @@ from scidiff.recipes import (
     read,
     train_stages,
 )
-from scidiff.training.checkpoint import save_model
+from scidiff.training.checkpoint import save_model, write_atomically
 
 OnLog = Callable[[str, int, dict[str, float]], None]
 _log = logging.getLogger("scidiff")
@@ -38,10 +36,11 @@ _log = logging.getLogger("scidiff")
 
 @dataclass(frozen=True)
 class Source:
-    """The strings of a recipe, and the rows that were left out with the reason."""
+    """The strings of a recipe, how many rows were left out, and what was done to the others."""
 
     strings: Sequence[str]
-    rejects: Sequence[tuple[int, str, str]]  # row number, text, reason
+    rejected: int
+    standard: str
 
 
 def train(
@@ -64,10 +63,9 @@ def train(
     cannot be used are listed with the reason in `out`/rejects.csv.
     """
     out = Path(out)
-    recipe = _recipe(Path(source), init, domain, column, steps, seed)
+    recipe = choose_recipe(Path(source), init, domain, column, steps, seed)
     parent = Model(model_folder(recipe.init), device="cpu") if recipe.init else None
-    found = load_strings(recipe)
-    _write_rejects(out, found.rejects)
+    found = load_strings(recipe, out)
     data = prepare(recipe, found.strings, parent)
     network = _network(recipe, data, parent)
     accelerator = "auto" if device is None else torch.device(device).type
@@ -75,27 +73,96 @@ def train(
     folder = out / "model"
     write_model(folder, recipe, network.cpu(), data, log, found)
     if parent is not None:
-        _report_memory(folder, data)
+        report_memory(folder, data, recipe.seed)
     return folder
+
+
+def choose_recipe(
+    source: Path,
+    init: str | None,
+    domain: str | None,
+    column: str | None,
+    steps: int | None,
+    seed: int | None,
+) -> Recipe:
+    """Read a recipe, or make the default one for a file of molecules.
+
+    From scratch: autoregression, then blocks of four. From `init`: its own process at a tenth of
+    the learning rate, stopping after five validations without a better loss.
+    """
+    if source.suffix == ".toml":
+        given = {"init": init, "domain": domain, "column": column, "steps": steps, "seed": seed}
+        extra = [name for name, value in given.items() if value is not None]
+        if extra:
+            raise ScidiffError(f"a recipe says {', '.join(extra)} itself; change it in {source}")
+        return read(source)
+    if not source.is_file():
+        raise ScidiffError(f"no such file: {source}; expected a recipe (.toml) or a data file")
+    content: dict[str, Any] = {
+        "name": source.name.split(".")[0],
+        "seed": seed or 0,
+        "data": {"source": str(source), "column": column},
+    }
+    if init is None:
+        content |= {"domain": domain or "smiles", "stages": _fresh_stages(steps or 2000)}
+        content["sampling"] = {"block_size": 4}
+    else:
+        config = Model(model_folder(init), device="cpu").config
+        if domain not in (None, config["domain"]):
+            raise ScidiffError(f"{init} is a {config['domain']} model, got domain={domain!r}")
+        content |= {"init": init, "domain": config["domain"], "sampling": config["sampling"]}
+        content["stages"] = [_tuning_stage(config["process"], steps or 1000)]
+    return parse(content, str(source))
+
+
+def _fresh_stages(steps: int) -> list[dict[str, Any]]:
+    short = {"warmup": min(200, steps // 10), "batch_size": 128}
+    first = {"process": "autoregressive", "steps": steps, **short}
+    return [first, {"process": "block", "block_size": 4, "lr": 2e-3, "steps": steps // 2, **short}]
+
+
+def _tuning_stage(process: dict[str, Any], steps: int) -> dict[str, Any]:
+    block = {} if process.get("block_size") is None else {"block_size": process["block_size"]}
+    each = max(1, steps // 40)
+    return {
+        "process": process["kind"],
+        **block,
+        "steps": steps,
+        "lr": 3e-4,
+        "batch_size": 64,
+        "warmup": min(50, each),
+        "validate_every": each,
+        "checkpoint_every": each,
+        "ema": 0.99,
+        "patience": 5,
+    }
 
 
 # ---------------------------------------------------------------- data
 
 
-def load_strings(recipe: Recipe) -> Source:
-    """Read the recipe's data set or file; a row that is no valid molecule is rejected, not lost."""
+def load_strings(recipe: Recipe, out: Path) -> Source:
+    """Read the recipe's data set as it is, or a file: standardised row by row, with every row that
+    cannot be used in `out`/rejects.csv with the reason."""
     spec = recipe.data
-    if Path(spec.source).suffix:
-        found = tables.read(Path(spec.source), column=spec.column)
-        checked = [(number, text, molecule_record(text)) for number, text in found.numbered()]
-        bad = [(number, text, r.reason) for number, text, r in checked if not r.valid]
-        strings = [text for _, text, r in checked if r.valid]
-        rejects = [*found.rejects, *bad]
-    else:
-        strings, rejects = datasets.strings(spec.source, spec.split), []
+    if not Path(spec.source).suffix:
+        strings = datasets.load(spec.source, spec.split).objects()
+        return Source(strings[: spec.limit], 0, "taken as published")
+    try:
+        standard = Standard(**spec.standardise)
+    except TypeError:
+        steps = ", ".join(f.name for f in fields(Standard))
+        raise ScidiffError(
+            f"data.standardise takes {steps}, got {', '.join(spec.standardise)}"
+        ) from None
+    found = tables.read(spec.source, spec.column, check=lambda s: standard(s).report.message)
+    if found.problems:
+        write_atomically(out / "rejects.csv", found.problem_frame().to_csv(index=False).encode())
+        _log.warning("%s; see %s", found.summary(), out / "rejects.csv")
+    strings = [str(standard(text).smiles) for text in found.objects()]
     if not strings:
-        raise ScidiffError(f"{spec.source}: no row can be used ({len(rejects)} were rejected)")
-    return Source(strings[: spec.limit], rejects)
+        raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'}")
+    return Source(strings[: spec.limit], len(found.rejects), standard.describe())
 
 
 def prepare(recipe: Recipe, strings: Sequence[str], parent: Model | None) -> Prepared:
@@ -111,7 +178,7 @@ def prepare(recipe: Recipe, strings: Sequence[str], parent: Model | None) -> Pre
     else:
         vocabulary = parent.engine.vocabulary.extended(strings)
         length = parent.engine.network.config.max_length
-    return encode(strings, vocabulary, recipe.data.validation, recipe.seed, length)
+    return encode(strings, vocabulary, recipe.data.held_out(len(strings)), recipe.seed, length)
 
 
 def _network(recipe: Recipe, data: Prepared, parent: Model | None) -> TokenTransformer:
@@ -119,15 +186,6 @@ def _network(recipe: Recipe, data: Prepared, parent: Model | None) -> TokenTrans
         return build_network(recipe, data)
     engine = parent.engine
     return extend_network(engine.network, engine.vocabulary, data.vocabulary).train()
-
-
-def _write_rejects(out: Path, rejects: Sequence[tuple[int, str, str]]) -> None:
-    if not rejects:
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "rejects.csv").open("w", newline="") as f:
-        csv.writer(f).writerows([("row", "text", "reason"), *rejects])
-    _log.warning("%d rows were left out: see %s", len(rejects), out / "rejects.csv")
 
 
 # ---------------------------------------------------------------- the model directory
@@ -157,7 +215,7 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     save_model(folder, network, config, _card(recipe, network, data, log, found))
     domain = find_domain(recipe.domain)(data.vocabulary)
-    NoveltyFilter.build(domain.canonical(data.strings)).save(folder / "train_filter.npz")
+    NoveltyFilter.build(domain.keys(data.strings)).save(folder / "train_filter.npz")
 
 
 def _card(
@@ -177,13 +235,40 @@ def _card(
         }
         for s, row in zip(recipe.stages, log, strict=True)
     ]
-    source = f"{recipe.data.source}" + (f", split {recipe.data.split}" if recipe.data.split else "")
+    source = f"{recipe.data.source}" + (
+        f", split {recipe.data.split}" if recipe.data.split else ""
+    )
     facts = {
-        "data": f"{source}: {len(data.strings):,} rows trained on, {len(data.validation):,} held out, "
-        f"{len(found.rejects):,} rejected",
+        "data": f"{source}: {len(data.strings):,} rows trained on, "
+        f"{len(data.validation):,} held out, {found.rejected:,} rejected",
+        "standardisation": found.standard,
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
         "continued from": recipe.init or "nothing: trained from scratch",
         "seed": recipe.seed,
         "hardware": hardware(),
     }
     return card(recipe.name, facts, {"Training": table(stages)})
+
+
+MEMORY_SAMPLES = 200
+
+
+def report_memory(folder: Path, data: Prepared, seed: int) -> None:
+    """Say in the card how much of what a tuned model draws stands in its training set.
+
+    A share well above that of its held-out rows' neighbours means that it recites.
+    """
+    model = Model(folder, device="cpu")
+    drawn = {model.domain.key(r) for r in model.sample(MEMORY_SAMPLES, seed) if r.valid}
+    known = set(model.domain.keys(data.strings))
+    share = len(drawn & known) / max(1, len(drawn))
+    text = (
+        f"{share:.1%} of {len(drawn)} different valid molecules, drawn with seed {seed}, stand in "
+        f"the {len(known):,} training molecules."
+    )
+    if share > 0.5:
+        _log.warning("the model recites its training set: %s", text)
+    card_file = folder / "README.md"
+    write_atomically(
+        card_file, replace_section(card_file.read_text(), "Memorisation", text).encode()
+    )
