@@ -95,11 +95,23 @@ def test_only_missing_shards_are_drawn(model, tmp_path):
 def test_a_damaged_shard_is_drawn_again_and_half_written_ones_are_removed(model, tmp_path):
     sample_shards(model, 30, tmp_path, chunks=2)
     before = contents(tmp_path)
-    first = tmp_path / "part-00000.parquet"
+    first, second, last = sorted(tmp_path.glob("part-*"))
     first.write_bytes(first.read_bytes()[:-20])
+    second.write_bytes(last.read_bytes())  # readable, with fewer rows than it should have
     (tmp_path / ".part-00001.parquet.4711.tmp").write_bytes(b"half")
-    assert sample_shards(model, 30, tmp_path, chunks=2).drawn == 1
+    assert sample_shards(model, 30, tmp_path, chunks=2).drawn == 2
     assert contents(tmp_path) == before
+
+
+def test_a_shard_appears_whole_or_not_at_all(model, tmp_path, monkeypatch):
+    def half(table, file):
+        file.write(b"PAR1")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pq, "write_table", half)
+    with pytest.raises(KeyboardInterrupt):
+        sample_shards(model, 30, tmp_path)
+    assert list(contents(tmp_path)) == ["_manifest.json"]
 
 
 @pytest.mark.parametrize(
