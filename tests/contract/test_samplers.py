@@ -4,14 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from gaussian_targets import tiny_graph_denoiser
 
 from scidiff.core import Denoiser, Sampler
+from scidiff.data.graphs import GraphCanvas, NodeCounts
 from scidiff.data.tokens import TokenState
 from scidiff.networks.token_transformer import (
     TokenDenoiser,
     TokenTransformer,
     TokenTransformerConfig,
 )
+from scidiff.samplers.corrector import PredictorCorrector
+from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.masked import (
     AncestralSampler,
     Confidence,
@@ -24,6 +28,13 @@ from scidiff.testing import chain_table, check_full_graph, check_sampler
 TABLE = chain_table()
 BLANK = FixedCanvas.blank(4, TABLE.mask_id)
 LENGTHS = LengthLaw([0, 1, 2, 3], TABLE.mask_id, length=4)
+
+
+GRAPHS = GraphCanvas(NodeCounts(torch.tensor([0.0, 1, 0, 1, 1])), 3)  # 1, 3 or 4 nodes
+
+
+def graphs(**options) -> GaussianSampler:
+    return GaussianSampler(tiny_graph_denoiser(), GRAPHS, steps=3, **options)
 
 
 class Flat:
@@ -47,6 +58,11 @@ def network(block_size=None) -> TokenDenoiser:
 
 
 SAMPLERS = {
+    "graphs": lambda: graphs(solver="exp1"),
+    "graphs without noise": lambda: graphs(solver="2m", eta=0.0),
+    "graphs, corrected": lambda: PredictorCorrector(
+        graphs(solver="reverse"), snr=0.2, scale_eps=1
+    ),
     "first hitting": lambda: MaskedSampler(TABLE.denoiser(), BLANK),
     "two tokens a step": lambda: MaskedSampler(TABLE.denoiser(), BLANK, tokens_per_step=2),
     "confident": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Confidence()),
@@ -63,6 +79,12 @@ SAMPLERS = {
     "transformer": lambda: MaskedSampler(network(), FixedCanvas.blank(6, 7), tokens_per_step=2),
     "block transformer": lambda: MaskedSampler(network(3), FixedCanvas.blank(6, 7), block_size=3),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
 
 
 @pytest.fixture(params=SAMPLERS)
