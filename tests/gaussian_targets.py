@@ -53,6 +53,27 @@ def gaussian(mean=0.3, sd=0.5, schedule=None):
     return Oracle([GaussianMixture([1.0], [[mean]], [[sd]])], [schedule or VP(0.1, 20.0)])
 
 
+def chain_law(oracle, sampler):
+    """Exact mean and variance of the finished chain for one Gaussian: its steps are affine in
+    (1, z_0 .. z_K), so push those coefficients through the sampler's own rows."""
+    schedule, target = oracle.components[0].schedule, oracle.targets[0]
+    mean0, v = float(target.means), float(target.variances)
+    steps, times = sampler.num_steps, sampler.times[:-1]
+    level, sigma = alpha(schedule, times), schedule.sigma(times)
+    gain = level * v / (level**2 * v + sigma**2)
+    shift = mean0 * (1 - gain * level)  # D = gain x + shift
+    x = torch.zeros(steps + 2, dtype=torch.float64)  # coefficients of (1, z_0 .. z_K)
+    x[1] = schedule.prior_std
+    one = torch.eye(steps + 2, dtype=torch.float64)
+    before = gain[0] * x + shift[0] * one[0]
+    for k, row in enumerate(sampler.tables[0][:steps]):
+        guess = gain[k] * x + shift[k] * one[0]
+        past = row[2] * before if len(row) == 4 else 0
+        x, before = row[0] * x + row[1] * guess + past + row[-1] * one[k + 2], guess
+    end = gain[-1] * x + shift[-1] * one[0]
+    return float(end[0]), float(end[1:].square().sum())
+
+
 MIXED = (VP(0.1, 1.0), VE(0.2, 1.0))  # X and A of ZINC250k
 
 

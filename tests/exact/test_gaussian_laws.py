@@ -3,7 +3,7 @@
 import mpmath
 import pytest
 import torch
-from gaussian_targets import Oracle, gaussian
+from gaussian_targets import Oracle, chain_law, gaussian
 
 from scidiff.core import seeded
 from scidiff.processes.schedules import VE, VP, alpha, lam
@@ -117,27 +117,6 @@ def run(sampler, n, seed):
     for k in range(sampler.num_steps):
         x = sampler.step(x, k, rng)
     return x
-
-
-def chain_law(oracle, sampler):
-    """Exact mean and variance of the finished chain for one Gaussian: its steps are affine in
-    (1, z_0 .. z_K), so push those coefficients through the sampler's own rows."""
-    schedule, target = oracle.components[0].schedule, oracle.targets[0]
-    mean0, v = float(target.means), float(target.variances)
-    steps, times = sampler.num_steps, sampler.times[:-1]
-    level, sigma = alpha(schedule, times), schedule.sigma(times)
-    gain = level * v / (level**2 * v + sigma**2)
-    shift = mean0 * (1 - gain * level)  # D = gain x + shift
-    x = torch.zeros(steps + 2, dtype=torch.float64)  # coefficients of (1, z_0 .. z_K)
-    x[1] = schedule.prior_std
-    one = torch.eye(steps + 2, dtype=torch.float64)
-    before = gain[0] * x + shift[0] * one[0]
-    for k, row in enumerate(sampler.tables[0][:steps]):
-        guess = gain[k] * x + shift[k] * one[0]
-        past = row[2] * before if len(row) == 4 else 0
-        x, before = row[0] * x + row[1] * guess + past + row[-1] * one[k + 2], guess
-    end = gain[-1] * x + shift[-1] * one[0]
-    return float(end[0]), float(end[1:].square().sum())
 
 
 @pytest.mark.parametrize("solver, eta", [("exp1", 1.0), ("2m", 1.0), ("2m", 0.4), ("exp1", 0.0)])
