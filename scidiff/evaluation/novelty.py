@@ -68,7 +68,8 @@ class NoveltyFilter:
     def load(cls, path: str | Path) -> NoveltyFilter:
         """Read a file written by `save`. Raises ValueError where it is something else."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # numpy leaves a broken archive open unless the file is ours to close
+            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if str(file["format"]) != FORMAT:
                     raise KeyError(str(file["format"]))
                 return cls(file["bits"], int(file["size"]), str(file["form"]))

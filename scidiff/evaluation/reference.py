@@ -72,7 +72,8 @@ class Reference:
     def load(cls, path: str | Path) -> Reference:
         """Read a file written by `save`. Raises ValueError where it is something else."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # numpy leaves a broken archive open unless the file is ours to close
+            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if str(file["format"]) != FORMAT:
                     raise KeyError(str(file["format"]))
                 table = {k.removeprefix("property_"): file[k] for k in file.files
