@@ -42,7 +42,9 @@ def canonical(molecule: str | Mol, stereo: bool = True) -> str | None:
     if mol is None:
         return None
     with rdBase.BlockLogs():
-        return Chem.MolToSmiles(Chem.RemoveHs(mol), isomericSmiles=stereo)
+        if mol.GetNumAtoms() > mol.GetNumHeavyAtoms():
+            mol = Chem.RemoveHs(mol)
+        return Chem.MolToSmiles(mol, isomericSmiles=stereo)
 
 
 def canonical_key(molecule: str | Mol) -> str:

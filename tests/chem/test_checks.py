@@ -32,6 +32,7 @@ BROKEN = [
     ("C1C1", "ring closure", (0, 1)),
     ("CC12CC12", "ring closure", (1, 3)),
     ("C.1CC1", "ring closure", ()),
+    ("C1(CC)C1", "ring closure", (0, 3)),
     ("CC(C)(C)(C)C", "valence", (1,)),
     ("CN(C)(C)C", "valence", (1,)),
     ("F=F", "valence", (0, 1)),

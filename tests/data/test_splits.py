@@ -51,6 +51,8 @@ def test_groups_are_never_cut_and_sizes_are_near():
     assert not kinds[0] & kinds[1] and not kinds[0] & kinds[2] and not kinds[1] & kinds[2]
     assert sum(len(p) for p in parts.values()) == 5000
     assert [len(p) / 5000 for p in parts.values()] == pytest.approx([0.7, 0.2, 0.1], abs=0.02)
+    halves = group_split([0] * 500 + list(range(1, 501)), {"train": 0.5, "test": 0.5})
+    assert [len(p) for p in halves.values()] == [500, 500]
     with pytest.raises(ValueError, match="every row"):
         group_split(groups, {"train": 0.5})
 
