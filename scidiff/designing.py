@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +13,23 @@ import torch
 from torch import Tensor
 
 from scidiff.core import Sampler, Select, seeded
+from scidiff.data.records import Record
 from scidiff.guidance.certificate import Guided
 from scidiff.guidance.lookahead import Decoded, PosteriorMean, Rollout, Value
 from scidiff.guidance.particles import guided_sample
 from scidiff.guidance.selection import keep_all, nested, per_parent, smc
 from scidiff.model import Model
+from scidiff.rewards.combine import components
 from scidiff.rewards.combine import reward as resolve_reward
-from scidiff.rewards.scoring import Scorer
+from scidiff.rewards.scoring import Scorer, Scores, Status
 
 if TYPE_CHECKING:
     from scidiff.results import DesignResult
 
 CALLS = 128  # reward calls a design where no budget is given
 STRENGTH = 30.0  # for rewards in [0, 1]
+_OWN = ("smiles", "valid", "reason", "canonical", "score", "log_w", "status")  # a row's columns
+_log = logging.getLogger("scidiff")
 
 
 @dataclass(frozen=True)
@@ -160,3 +165,54 @@ def pick(run: Guided, best: bool, seed: int) -> Tensor:
     P = len(run.log_z)
     scores = run.scores.view(P, -1)
     return scores.argmax(1) + torch.arange(P, device=scores.device) * scores.shape[1]
+
+
+def _result(
+    model: Model, run: Guided, method: Method, scorer: Scorer, seed: int, settings: dict[str, Any]
+) -> DesignResult:
+    """One design of each population, best first, with its score, its terms and its weight."""
+    from scidiff.results import DesignResult, SampleResult
+
+    picked = pick(run, method.best, seed)
+    records = model.domain.decode(run.x[picked])
+    scores = scorer.score(records)  # remembered: nothing is asked again
+    columns: dict[str, list[Any]] = {
+        "score": scores.values.tolist(),
+        **_terms(model, scorer, records, scores),
+        "log_w": run.log_z.tolist(),
+        "status": [Status(s).name.lower() for s in scores.status.tolist()],
+    }
+    order = sorted(range(len(records)), key=lambda i: (
+        int(scores.status[i]), -columns["score"][i] if scores.ok[i] else 0.0))
+    cost = {k: v for k, v in vars(run.ledger).items() if k != "seconds"}  # equal runs, equal files
+    rows = SampleResult(
+        [records[i] for i in order],
+        kind=model.domain.kind,
+        provenance=model.provenance(seed, n=len(records), design=settings,
+                                    certificate=vars(run.certificate), ledger=cost),
+        columns={name: [values[i] for i in order] for name, values in columns.items()},
+        novelty=model.novelty,
+        notes=(str(run.certificate), ", ".join(f"{v:,} {k.replace('_', ' ')}"
+                                               for k, v in cost.items())),
+    )
+    return DesignResult(rows, certificate=run.certificate, ledger=run.ledger, settings=settings)
+
+
+def _terms(
+    model: Model, scorer: Scorer, records: Sequence[Record], scores: Scores
+) -> dict[str, list[float]]:
+    """Terms of the reward for the scored rows, NaN elsewhere; each distinct object is asked once
+    more, outside the budget, because a reward's terms are not remembered."""
+    keys = {i: model.domain.key(r) for i, r in enumerate(records) if scores.ok[i]}
+    first = {key: records[i].obj for i, key in keys.items()}
+    try:
+        parts = components(scorer.reward, list(first.values()))
+    except Exception as error:  # foreign code; it must not cost a finished run
+        _log.warning("the terms of the reward are left out: %s: %s", type(error).__name__, error)
+        return {}
+    found = {}
+    for name, part in parts.items():
+        value = dict(zip(first, part.values.tolist(), strict=True))
+        column = f"term {name}" if name in _OWN else name
+        found[column] = [value[keys[i]] if i in keys else math.nan for i in range(len(records))]
+    return found

@@ -1,0 +1,245 @@
+"""Pictures of molecules and scores as matplotlib figures; no global state, safe colours."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rdkit.Chem import Mol
+
+from scidiff.chem.molecules import fingerprints
+from scidiff.evaluation.drawing import (
+    CAPTION,
+    FAINT,
+    HEIGHT,
+    INK,
+    LINE,
+    WIDTH,
+    WRONG,
+    WRONG_FILL,
+    Card,
+    folded,
+    molecule_png,
+)
+
+# Okabe and Ito 2008: told apart by every common colour vision, and by their grey on paper
+BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#8a94a0"
+SCALE = "cividis"
+TITLES = {"qed": "QED", "sa": "SA score (1 easy, 10 hard)", "logp": "logP",
+          "mw": "molecular weight (g/mol)", "length": "length"}
+_STYLE = {"svg.hashsalt": "scidiff", "svg.fonttype": "none"}
+
+
+class Picture(Figure):
+    """A figure that notebooks show without pyplot, with equal bytes for equal content."""
+
+    def png(self, dpi: int = 150) -> bytes:
+        return self._written("png", dpi)
+
+    def svg(self) -> str:
+        """An <svg> element to put into a page."""
+        text = self._written("svg", 72).decode()
+        return text[text.index("<svg"):]
+
+    def _repr_png_(self) -> bytes:
+        return self.png(110)
+
+    def _written(self, form: str, dpi: int) -> bytes:
+        buffer = io.BytesIO()
+        stamp = {"Date": None} if form == "svg" else {}
+        with matplotlib.rc_context(_STYLE):
+            self.savefig(buffer, format=form, dpi=dpi, metadata=stamp)
+        return buffer.getvalue()
+
+
+def properties(
+    values: Mapping[str, NDArray[Any]], reference: Mapping[str, NDArray[Any]] | None = None,
+    names: tuple[str, str] = ("this result", "reference"),
+) -> Picture:
+    """Histograms of every property, beside those of a reference where it has the property.
+
+    Both are densities, so that sets of different size compare; medians are marked.
+    """
+    picture = Picture(figsize=(3.1 * max(len(values), 1), 2.7), layout="constrained")
+    for i, (name, found) in enumerate(values.items()):
+        axes = _axes(picture, (1, len(values), i + 1), TITLES.get(name, name))
+        other = None if reference is None else reference.get(name)
+        _histogram(axes, np.asarray(found, np.float64), other, names)
+        axes.set_yticks([])
+        if i == 0:
+            axes.set_ylabel("density")
+            if other is not None:
+                axes.legend(frameon=False, fontsize=8, loc="upper right")
+    return picture
+
+
+def _histogram(axes: Axes, found: NDArray[np.float64], other: NDArray[Any] | None,
+               names: tuple[str, str]) -> None:
+    both = found if other is None else np.concatenate([found, np.asarray(other, np.float64)])
+    if not len(both):
+        _say(axes, "nothing to show")
+        return
+    low, high = np.percentile(both, [0.5, 99.5])
+    pad = max((high - low) * 0.05, 1e-6, 0.005 * abs(high))
+    bins = np.linspace(low - pad, high + pad, 29 if len(found) > 200 else 19)
+    if len(found):
+        axes.hist(np.clip(found, bins[0], bins[-1]), bins=bins.tolist(), density=True, color=BLUE,
+                  alpha=0.75, label=names[0], linewidth=0)
+        axes.axvline(float(np.median(found)), color=BLUE, linewidth=1.2)
+    if other is not None and len(other):
+        axes.hist(np.clip(other, bins[0], bins[-1]), bins=bins.tolist(), density=True,
+                  histtype="step", color=INK, linewidth=1.4, label=names[1])
+        axes.axvline(float(np.median(other)), color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+
+
+def space(
+    mols: Sequence[Mol], colour: NDArray[np.float64] | None = None, label: str = "score",
+    reference: Sequence[Mol] = (),
+) -> Picture:
+    """The two main axes of Morgan fingerprints (radius 2, 1,024 bits), found on all molecules.
+
+    `colour` (B,) is shown where it is finite; the reference lies behind in grey.
+    """
+    picture = Picture(figsize=(6.2, 5.0), layout="constrained")
+    axes = _axes(picture, (1, 1, 1), "")
+    if len(mols) + len(reference) < 3:
+        _say(axes, "a map needs three molecules")
+        return picture
+    places, shares = principal_axes([*reference, *mols])
+    behind, front = places[:len(reference)], places[len(reference):]
+    if len(behind):
+        axes.scatter(*behind.T, s=12, c=LINE, edgecolors=GREY, linewidths=0.3, label="reference")
+    _points(axes, front, colour, label)
+    axes.set_xlabel(f"first axis ({100 * shares[0]:.0f} % of the variance)")
+    axes.set_ylabel(f"second axis ({100 * shares[1]:.0f} %)")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if len(behind):
+        axes.legend(frameon=False, fontsize=8)
+    return picture
+
+
+def _points(axes: Axes, places: NDArray[Any], colour: NDArray[np.float64] | None,
+            label: str) -> None:
+    known = np.zeros(len(places), np.bool_) if colour is None else np.isfinite(colour)
+    plain: dict[str, Any] = {"s": 26, "linewidths": 0.5, "edgecolors": "white"}
+    if (~known).any():
+        name = "this result" if colour is None else "unscored"
+        axes.scatter(*places[~known].T, c=BLUE if colour is None else GREY, label=name, **plain)
+    if colour is not None and known.any():
+        order = np.argsort(colour[known])  # the best on top
+        dots = axes.scatter(*places[known][order].T, c=colour[known][order], cmap=SCALE, **plain)
+        picture = axes.get_figure()
+        if picture is not None:
+            bar = picture.colorbar(dots, ax=axes, shrink=0.8, aspect=28, label=label)
+            bar.outline.set_visible(False)  # type: ignore[operator]
+
+
+def principal_axes(mols: Sequence[Mol]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Places (B, 2) on the two main axes of the fingerprints, and their share of the variance.
+
+    Signs are fixed (the largest entry of an axis is positive), so that a map does not flip.
+    """
+    bits = np.unpackbits(fingerprints(mols), axis=1).astype(np.float64)
+    bits -= bits.mean(0)
+    variance, directions = np.linalg.eigh(bits.T @ bits)
+    top = directions[:, [-1, -2]]
+    top = top * np.sign(top[np.abs(top).argmax(0), [0, 1]])
+    total = variance.sum()
+    return bits @ top, variance[[-1, -2]] / total if total > 0 else np.zeros(2)
+
+
+def scores(values: NDArray[np.float64], terms: Mapping[str, NDArray[np.float64]]) -> Picture:
+    """Scores of designs from the best down, and the distribution of each term of the reward."""
+    picture = Picture(figsize=(8.2, 3.2), layout="constrained")
+    found = np.sort(values[np.isfinite(values)])[::-1]
+    left = _axes(picture, (1, 2, 1), "")
+    left.plot(np.arange(1, len(found) + 1), found, color=BLUE, marker="o", markersize=3.5,
+              linewidth=1)
+    left.set_xlabel("rank")
+    left.set_ylabel("score")
+    if len(found):
+        left.axhline(float(found.mean()), color=INK, linewidth=1, linestyle=(0, (4, 2)))
+        left.annotate(f"mean {found.mean():.3g}", (len(found), float(found.mean())), ha="right",
+                      va="bottom", fontsize=8, color=INK)
+    else:
+        _say(left, "no row was scored")
+    _terms(_axes(picture, (1, 2, 2), ""), {"score": values, **terms})
+    return picture
+
+
+def _terms(axes: Axes, columns: Mapping[str, NDArray[np.float64]]) -> None:
+    shown = {n: v[np.isfinite(v)] for n, v in columns.items() if np.isfinite(v).any()}
+    if not shown:
+        _say(axes, "no row was scored")
+        return
+    boxes = axes.boxplot(list(shown.values()), orientation="horizontal", widths=0.55,
+                         patch_artist=True, flierprops={"markersize": 3, "markeredgecolor": GREY},
+                         medianprops={"color": INK, "linewidth": 1.4})
+    for i, box in enumerate(boxes["boxes"]):
+        box.set(facecolor=BLUE if i == 0 else ORANGE, alpha=0.8, linewidth=0.8)
+    axes.set_yticks(range(1, len(shown) + 1), [_short(name) for name in shown])
+    axes.invert_yaxis()
+    axes.set_xlabel("value")
+
+
+def grid(cards: Sequence[Card], columns: int = 4) -> Picture:
+    """Drawings row by row; invalid rows as boxes with their text and the reason."""
+    columns = max(1, min(columns, len(cards)))
+    rows = max(1, -(-len(cards) // columns))
+    lines = max((len(c.caption) for c in cards), default=0)
+    high = HEIGHT + CAPTION * lines
+    picture = Picture(figsize=(columns * (WIDTH + 10) / 100, rows * (high + 10) / 100))
+    picture.subplots_adjust(0.005, 0.005, 0.995, 0.995, wspace=0.04, hspace=0.05)
+    for i, card in enumerate(cards):
+        axes = picture.add_subplot(rows, columns, i + 1)
+        axes.set(xlim=(0, WIDTH), ylim=(high, 0), xticks=[], yticks=[])
+        axes.set_facecolor(WRONG_FILL if card.reason else "white")
+        for spine in axes.spines.values():
+            spine.set(color="#e8bfae" if card.reason else LINE)
+        _fill(axes, card)
+    return picture
+
+
+def _fill(axes: Axes, card: Card) -> None:
+    centred: dict[str, Any] = {"ha": "center", "va": "center", "parse_math": False}
+    if card.mol is not None:
+        pixels = matplotlib.image.imread(io.BytesIO(molecule_png(card.mol, 3 * WIDTH, 3 * HEIGHT)))
+        axes.imshow(pixels, extent=(0, WIDTH, HEIGHT, 0), aspect="auto", interpolation="hanning")
+        axes.set_ylim(HEIGHT + CAPTION * len(card.caption), 0)
+    else:
+        text, why = folded(card)
+        coloured = [*((t, INK) for t in text), *((w, WRONG) for w in why)]
+        for i, (line, colour) in enumerate(coloured):
+            gap = 10 if i >= len(text) else 0
+            axes.text(WIDTH / 2, 34 + 15 * i + gap, line, color=colour, fontsize=7.5, **centred,
+                      family="monospace" if i < len(text) else "sans-serif")
+    for i, line in enumerate(card.caption):
+        axes.text(WIDTH / 2, HEIGHT + CAPTION * i + 9, line, color=FAINT if i else INK,
+                  fontsize=7.5 if i else 8.5, **centred)
+
+
+def _axes(picture: Picture, place: tuple[int, int, int], label: str) -> Axes:
+    axes = picture.add_subplot(*place)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(labelsize=8, color=GREY)
+    axes.set_xlabel(label)
+    return axes
+
+
+def _say(axes: Axes, words: str) -> None:
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=FAINT)
+
+
+def _short(name: str, most: int = 22) -> str:
+    return name if len(name) <= most else name[:most - 1] + "…"
+
+
+__all__ = ["Picture", "grid", "principal_axes", "properties", "scores", "space"]

@@ -1,0 +1,305 @@
+"""What sampling and designing hand back: every row, what it is worth, and where it came from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scidiff.data.records import Record
+from scidiff.guidance.certificate import Certificate, Ledger
+from scidiff.saving import SUFFIXES, check_output, plain, provenance_text, save
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from scidiff.evaluation.description import Description, Known
+    from scidiff.evaluation.drawing import Card
+    from scidiff.evaluation.metric import Metric
+    from scidiff.plotting import Plots
+
+GRID = 24  # rows that a grid shows
+NOT_SHOWN = ("score", "log_w", "status")  # columns that a caption writes elsewhere, or not at all
+
+
+class SampleResult:
+    """Rows as they were drawn, invalid ones with the reason; nothing is dropped or reordered.
+
+    `kind` is "molecule", "sequence" or "graph". `columns` are extra values, one a row. `novelty`
+    answers `contains(keys) -> (B,) bool` for the training set. `notes` are lines shown above the
+    rows. Raises ValueError for a column of another length, or with the name of a row's own field.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        *,
+        kind: str,
+        provenance: Mapping[str, Any],
+        columns: Mapping[str, Sequence[Any]] | None = None,
+        novelty: Known | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.records, self.kind, self.novelty = tuple(records), kind, novelty
+        self.provenance, self.notes = dict(provenance), tuple(notes)
+        self.columns = {name: _values(column) for name, column in (columns or {}).items()}
+        own = (self.text_name, "valid", "reason", "canonical")
+        for name, values in self.columns.items():
+            if name in own:
+                raise ValueError(f"a column cannot be called {name!r}: every row has one already")
+            if len(values) != len(self):
+                raise ValueError(f"column {name!r} must have {len(self)} values, one a row, "
+                                 f"got {len(values)}")
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, index: slice | Sequence[Any] | NDArray[Any]) -> SampleResult: ...
+
+    def __getitem__(self, index: Any) -> Record | SampleResult:
+        """One row, or the rows of a slice, a mask or a list of row numbers as a result."""
+        if isinstance(index, int | np.integer):
+            return self.records[index]
+        if not isinstance(index, slice):
+            index = np.asarray(index)  # an empty list is a choice of no rows
+            index = index if len(index) else index.astype(np.int64)
+        chosen = np.arange(len(self))[index].tolist()
+        return SampleResult(
+            [self.records[i] for i in chosen], kind=self.kind, provenance=self.provenance,
+            columns={name: [v[i] for i in chosen] for name, v in self.columns.items()},
+            novelty=self.novelty, notes=self.notes)
+
+    @property
+    def text_name(self) -> str:
+        """What the text of a row is called: smiles, sequence or text."""
+        return {"molecule": "smiles", "sequence": "sequence"}.get(self.kind, "text")
+
+    @property
+    def texts(self) -> list[str]:
+        """Every row as it was written."""
+        return [r.text for r in self.records]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which rows are valid, (B,)."""
+        return np.array([r.valid for r in self.records], np.bool_)
+
+    @property
+    def objects(self) -> list[Any]:
+        """The objects of the valid rows: RDKit molecules, or the texts of sequences."""
+        return [r.text if r.obj is None else r.obj for r in self.records if r.valid]
+
+    # ---- tables
+
+    def _table(self) -> dict[str, list[Any]]:
+        own: dict[str, list[Any]] = {
+            self.text_name: self.texts, "valid": self.valid.tolist(),
+            "reason": [r.reason for r in self.records]}
+        if self.kind == "molecule":
+            from scidiff.evaluation.description import row_key
+
+            own["canonical"] = [row_key(r, self.kind) if r.valid else None for r in self.records]
+        return {**own, **self.columns}
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row a row: smiles or sequence, valid, reason, canonical (molecules), then columns."""
+        import pandas as pd
+
+        return pd.DataFrame(self._table())
+
+    def to_arrow(self) -> pa.Table:
+        """The same columns; provenance is JSON in the schema's metadata under "scidiff"."""
+        import pyarrow as pa
+
+        types = {self.text_name: pa.string(), "valid": pa.bool_(), "reason": pa.string(),
+                 "canonical": pa.string()}
+        arrays = {name: pa.array(v, types.get(name)) for name, v in self._table().items()}
+        return pa.table(arrays).replace_schema_metadata({"scidiff": provenance_text(self)})
+
+    # ---- numbers
+
+    @cached_property
+    def _description(self) -> Description:
+        from scidiff.evaluation.description import describe
+
+        return describe(self.records, self.kind, self.novelty)
+
+    def summary(self) -> dict[str, Any]:
+        """Shares of valid, of distinct among valid, of novel among distinct rows; diversity,
+        means and deviations of properties; how often each reason of invalidity occurs.
+
+        NaN where undefined. Diversity is 1 - mean Tanimoto similarity of at most 2,000 molecules,
+        properties are those of at most 1,000, evenly spaced; SA runs from 1 (easy) to 10 (hard).
+        """
+        return self._description.to_dict()
+
+    def metrics(self) -> list[Metric]:
+        """The numbers of `summary` with 95 % intervals."""
+        return self._description.metrics()
+
+    # ---- pictures
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures: .properties(), .space(), .scores(), .grid()."""
+        from scidiff.plotting import Plots
+
+        return Plots(self)
+
+    def cards(self, rows: Sequence[int] | None = None) -> list[Card]:
+        """Rows (the first 24) as they are drawn."""
+        from scidiff.evaluation.drawing import Card
+
+        chosen = range(min(len(self), GRID)) if rows is None else rows
+        return [Card(r.text, r.obj if self.kind == "molecule" and r.valid else None, r.reason,
+                     self._caption(i)) for i in chosen for r in [self.records[i]]]
+
+    def _caption(self, row: int) -> tuple[str, ...]:
+        parts = [f"{name} {_number(v[row])}" for name, v in self.columns.items()
+                 if name not in NOT_SHOWN and isinstance(v[row], int | float)]
+        first = []
+        if "score" in self.columns:
+            status = self.columns["status"][row] if "status" in self.columns else "ok"
+            score = self.columns["score"][row]
+            first = [f"score {_number(score)}" if status == "ok" else f"unscored: {status}"]
+        return (*first, " · ".join(parts[:3])) if parts else tuple(first)
+
+    def __repr__(self) -> str:
+        n, good = len(self), int(self.valid.sum())
+        source = [f"{key} {self.provenance[key]}" for key in ("model", "seed")
+                  if key in self.provenance]
+        return f"<SampleResult: {', '.join([f'{n:,} rows', f'{good:,} valid', *source])}>"
+
+    def _repr_html_(self) -> str:
+        from scidiff.evaluation.drawing import grid_svg
+        from scidiff.evaluation.report import metric_strip, note_lines
+
+        more = f"first {GRID} of {len(self):,} rows" if len(self) > GRID else ""
+        lines = note_lines([*self.notes, *([more] if more else [])])
+        return f"<div>{metric_strip(self.metrics())}{lines}{grid_svg(self.cards())}</div>"
+
+    def to_html(self) -> str:
+        """The report as one self-contained page: metrics, plots, rows, provenance."""
+        from scidiff.plotting import page_of
+
+        return page_of(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write by suffix: csv, parquet, html; smi, sdf, png for molecules; fasta for sequences.
+
+        Provenance goes into Parquet and HTML, else beside the file as NAME.SUFFIX.json. smi, sdf
+        and fasta hold valid rows only; the file beside them lists the others. Raises ValueError
+        for another suffix, OSError where the folder cannot be written to.
+        """
+        save(self, path)
+
+
+class DesignResult:
+    """Designs, best first, with what they cost and how far their weights can be trusted.
+
+    `rows` has the columns score, one a term of the reward where there are several, log_w (log mean
+    weight of the population a design was drawn from) and status; unscored rows come last.
+    """
+
+    def __init__(
+        self,
+        rows: SampleResult,
+        *,
+        certificate: Certificate,
+        ledger: Ledger,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.rows, self.certificate = rows, certificate
+        self.ledger, self.settings = ledger, dict(settings)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One row, or several as a SampleResult."""
+        return self.rows[index]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self.rows.provenance
+
+    @property
+    def texts(self) -> list[str]:
+        return self.rows.texts
+
+    @property
+    def objects(self) -> list[Any]:
+        return self.rows.objects
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Score of every row, (B,); NaN where the reward was not asked or did not answer."""
+        return np.asarray(self.rows.columns["score"], np.float64)
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """Which rows the reward answered for, (B,)."""
+        return np.array([s == "ok" for s in self.rows.columns["status"]], np.bool_)
+
+    def to_frame(self) -> pd.DataFrame:
+        """See SampleResult.to_frame."""
+        return self.rows.to_frame()
+
+    def to_arrow(self) -> pa.Table:
+        """See SampleResult.to_arrow."""
+        return self.rows.to_arrow()
+
+    def summary(self) -> dict[str, Any]:
+        """SampleResult.summary, with the scores of scored rows, the verdict and the cost."""
+        found = self.scores[self.scored]
+        top, mean = (found.max(), found.mean()) if len(found) else (math.nan, math.nan)
+        return {"scored": len(found), "score_best": float(top), "score_mean": float(mean),
+                **self.rows.summary(), "verdict": self.certificate.verdict,
+                "log_z": self.certificate.log_z, "asked": self.ledger.asked,
+                "cache_hits": self.ledger.cache_hits, "network_rows": self.ledger.network_rows}
+
+    def save(self, path: str | Path) -> None:
+        """See SampleResult.save."""
+        self.rows.save(path)
+
+    @property
+    def plot(self) -> Plots:
+        """Pictures: .properties(), .space(), .scores(), .grid()."""
+        return self.rows.plot
+
+    def __repr__(self) -> str:
+        found = self.scores[self.scored]
+        scores = f": best {found.max():.4g}, mean {found.mean():.4g}" if len(found) else ""
+        head = f"{len(self):,} designs, {len(found):,} scored{scores}"
+        return "\n".join([head, str(self.certificate), str(self.ledger)])
+
+    def _repr_html_(self) -> str:
+        return self.rows._repr_html_()
+
+
+def _values(column: Any) -> list[Any]:
+    """A column as plain Python values."""
+    return list(column.tolist() if hasattr(column, "tolist") else column)
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+__all__ = ["SUFFIXES", "DesignResult", "SampleResult", "check_output", "plain"]

@@ -1,0 +1,174 @@
+"""Results as files: what can be written is checked before any work, and written whole or not at
+all. Equal results give equal bytes."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scidiff.training.checkpoint import write_atomically
+
+if TYPE_CHECKING:
+    from scidiff.results import SampleResult
+
+EVERY = (".csv", ".parquet", ".html")
+OF_KIND: Mapping[str, tuple[str, ...]] = {
+    "molecule": (".csv", ".smi", ".sdf", ".parquet", ".png", ".html"),
+    "sequence": (".csv", ".fasta", ".parquet", ".html"),
+}
+SUFFIXES = (".csv", ".smi", ".sdf", ".fasta", ".parquet", ".png", ".html")
+_CARRIES_PROVENANCE = (".parquet", ".html")
+
+
+def suffixes(kind: str) -> tuple[str, ...]:
+    """Names of files that a result of this kind can be saved to."""
+    return OF_KIND.get(kind, EVERY)
+
+
+def check_output(path: str | Path | None, expected: Sequence[str] = SUFFIXES) -> None:
+    """Find out before any work whether `path` can be written; None always can.
+
+    Raises ValueError for a suffix that is not one of `expected`, OSError (one line, the path
+    named) where the folder is missing or cannot be written to.
+    """
+    if path is None:
+        return
+    path = Path(path)
+    if path.suffix.lower() not in expected:
+        near = difflib.get_close_matches(path.suffix.lower(), expected, n=1, cutoff=0.3)
+        hint = f"; did you mean {path.with_suffix(near[0]).name}?" if near else ""
+        raise ValueError(f"cannot save to {path}: expected a name that ends with "
+                         f"{', '.join(expected)}, got {path.suffix or 'no suffix'!r}{hint}")
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot save to {path}: it is a folder")
+    _check_folder(path)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot save to {path}: the folder {path.parent} does not exist")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise PermissionError(f"cannot save to {path}: the folder {path.parent} cannot be "
+                              f"written to ({error.strerror})") from error
+
+
+def save(result: SampleResult, path: str | Path) -> None:
+    """Write a result by suffix; provenance in the file, else beside it in NAME.SUFFIX.json."""
+    path = Path(path)
+    check_output(path, suffixes(result.kind))
+    suffix = path.suffix.lower()
+    content = _WRITERS[suffix](result)
+    if suffix not in _CARRIES_PROVENANCE:
+        write_atomically(path.with_name(path.name + ".json"), _sidecar(result, suffix))
+    write_atomically(path, content)
+
+
+def provenance_text(result: SampleResult) -> str:
+    """Where a result came from as JSON."""
+    return json.dumps(plain(result.provenance), sort_keys=True, ensure_ascii=False)
+
+
+def plain(value: Any) -> Any:
+    """Reduce to what JSON has: numbers that are not finite become None, arrays lists, the rest
+    text."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _sidecar(result: SampleResult, suffix: str) -> bytes:
+    found: dict[str, Any] = {"rows": len(result), "provenance": plain(result.provenance)}
+    if suffix in (".smi", ".sdf", ".fasta"):
+        found["left_out"] = [{"row": i, "text": r.text, "reason": r.reason}
+                             for i, r in enumerate(result) if not r.valid]
+    return (json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+# ---------------------------------------------------------------- one function a format
+
+
+def _csv(result: SampleResult) -> bytes:
+    return result.to_frame().to_csv(index=False, lineterminator="\n").encode()
+
+
+def _parquet(result: SampleResult) -> bytes:
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(result.to_arrow(), buffer)
+    return buffer.getvalue()
+
+
+def _smi(result: SampleResult) -> bytes:
+    """Valid rows as `SMILES row_number`; invalid ones would stop most readers."""
+    return "".join(f"{r.text} row_{i}\n" for i, r in enumerate(result) if r.valid).encode()
+
+
+def _sdf(result: SampleResult) -> bytes:
+    """Valid rows with their columns as properties; flat coordinates where there are none."""
+    from rdkit import Chem
+    from rdkit.Chem import rdDepictor
+
+    from scidiff.evaluation.description import molecules
+
+    out = []
+    for i, record in enumerate(result):
+        for mol in map(Chem.Mol, molecules([record])):
+            if not mol.GetNumConformers():
+                rdDepictor.Compute2DCoords(mol)
+            mol.SetProp("_Name", f"row_{i}")
+            facts = {"row": i, "smiles": record.text, **_cells(result, i)}
+            out.append(Chem.MolToMolBlock(mol) + "".join(_sdf_property(*f) for f in facts.items()))
+    return "".join(f"{block}$$$$\n" for block in out).encode()
+
+
+def _sdf_property(name: str, value: Any) -> str:
+    name = name.replace("<", "(").replace(">", ")")  # an SDF field name stands between < and >
+    return f">  <{name}>\n{' '.join(str(value).split())}\n\n"
+
+
+def _fasta(result: SampleResult) -> bytes:
+    """Valid rows as `>seq_ROW key=value`."""
+    out = []
+    for i, record in enumerate(result):
+        facts = "".join(f" {k}={'_'.join(str(v).split())}" for k, v in _cells(result, i).items())
+        if record.valid:
+            out.append(f">seq_{i}{facts}\n{record.text}\n")
+    return "".join(out).encode()
+
+
+def _cells(result: SampleResult, row: int) -> dict[str, Any]:
+    """Values of the extra columns of a row, those without one left out."""
+    found = {name: plain(values[row]) for name, values in result.columns.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _png(result: SampleResult) -> bytes:
+    return result.plot.grid().png()
+
+
+def _html(result: SampleResult) -> bytes:
+    return result.to_html().encode()
+
+
+_WRITERS: Mapping[str, Callable[[SampleResult], bytes]] = {
+    ".csv": _csv, ".smi": _smi, ".sdf": _sdf, ".fasta": _fasta, ".parquet": _parquet,
+    ".png": _png, ".html": _html,
+}
+
+__all__ = ["OF_KIND", "SUFFIXES", "check_output", "plain", "provenance_text", "save", "suffixes"]
