@@ -18,9 +18,9 @@ def test_pains_finds_a_rhodanine_and_says_where():
 
 
 def test_brenk_finds_an_aldehyde_and_ethanol_is_clean():
-    found = Alerts.of("brenk")(Chem.MolFromSmiles("CCCCC=O"))
+    found = Alerts.of("brenk")(Chem.MolFromSmiles("CC1CCCCC1CC=O"))
     assert [a.name for a in found] == ["aldehyde"]
-    assert {4, 5} <= set(found[0].atoms) and 0 not in found[0].atoms
+    assert found[0].atoms == (8, 9)
     assert Alerts()(Chem.MolFromSmiles("CCO")) == []
 
 
