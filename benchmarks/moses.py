@@ -21,8 +21,10 @@ DIAL = [
     {"block_size": 1},
     {"block_size": 2},
     {"block_size": 4},
+    {"block_size": 4, "order": "sequential"},
     {"block_size": 4, "order": "confidence"},
     {"block_size": 4, "tokens_per_step": 2},
+    {"block_size": 4, "tokens_per_step": 2, "order": "sequential"},
     {"block_size": 4, "tokens_per_step": 2, "order": "confidence"},
     {"block_size": 4, "tokens_per_step": 4},
 ]

@@ -18,9 +18,13 @@ from scidiff.processes.block import AutoregressiveProcess, BlockProcess
 from scidiff.processes.masked import MaskedProcess, cross_entropy
 from scidiff.samplers.canvas import Canvas, FixedCanvas, LengthLaw
 from scidiff.samplers.masked import MaskedSampler
-from scidiff.samplers.orders import Confidence, Order, Random
+from scidiff.samplers.orders import Confidence, Order, Random, Sequential
 
-ORDERS: dict[str, type[Order]] = {"random": Random, "confidence": Confidence}
+ORDERS: dict[str, type[Order]] = {
+    "random": Random,
+    "confidence": Confidence,
+    "sequential": Sequential,
+}
 
 
 @dataclass(frozen=True)

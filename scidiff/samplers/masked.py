@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from scidiff.core import Rng, Shared, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.samplers.canvas import Canvas, FixedCanvas, LengthLaw
-from scidiff.samplers.orders import NEVER, Confidence, Order, Random, race
+from scidiff.samplers.orders import NEVER, Confidence, Order, Random, Sequential, race
 
 __all__ = [
     "AncestralSampler",
@@ -29,6 +29,7 @@ __all__ = [
     "MaskedSampler",
     "Order",
     "Random",
+    "Sequential",
     "TokenPredictor",
     "race",
 ]

@@ -22,6 +22,7 @@ from scidiff.samplers.masked import (
     FixedCanvas,
     LengthLaw,
     MaskedSampler,
+    Sequential,
 )
 from scidiff.testing import chain_table, check_full_graph, check_sampler
 
@@ -65,6 +66,7 @@ SAMPLERS = {
     ),
     "first hitting": lambda: MaskedSampler(TABLE.denoiser(), BLANK),
     "two tokens a step": lambda: MaskedSampler(TABLE.denoiser(), BLANK, tokens_per_step=2),
+    "sequential": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Sequential()),
     "confident": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Confidence()),
     "blocks of 2": lambda: MaskedSampler(TABLE.denoiser(), BLANK, block_size=2),
     "left to right": lambda: MaskedSampler(TABLE.denoiser(), BLANK, block_size=1, temperature=0.7),

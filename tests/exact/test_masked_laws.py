@@ -16,6 +16,7 @@ from scidiff.samplers.masked import (
     FixedCanvas,
     LengthLaw,
     MaskedSampler,
+    Sequential,
 )
 from scidiff.samplers.orders import clocks, race
 from scidiff.testing import Table
@@ -58,7 +59,7 @@ def transition(sampler: MaskedSampler, table: Table) -> torch.Tensor:
     kernel = torch.zeros(S, S, dtype=torch.float64)
     x = TokenState(table.states, Shared(sampler.denoiser(TokenState(table.states), 0)))
     for key in keys:
-        positions, live = sampler.choose(x, Tape(None, [("uniform", key.expand(S, L))]))
+        positions, live = sampler.choose(x, Tape(seeded(0), [("uniform", key.expand(S, L))]))
         law = sampler.token_law(x, positions)
         for word in words:
             p = law.gather(2, word.expand(S, M)[..., None])[..., 0].exp()
@@ -98,7 +99,8 @@ def chi2_z(table: Table, ids: torch.Tensor, p: torch.Tensor) -> float:
 @pytest.mark.parametrize("table", [FLAT, PEAKED])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"block_size": 2}, {"block_size": 1}, {"block_size": 3}, {"order": Confidence()}],
+    [{}, {"block_size": 2}, {"block_size": 1}, {"block_size": 3}, {"order": Confidence()},
+     {"order": Sequential()}, {"order": Sequential(), "block_size": 2}],
 )
 def test_one_token_a_step_is_exact(table, options):
     # with exact conditionals every order is, also the confident one
