@@ -1,4 +1,4 @@
-"""`sd.design`: draw objects that a model likes and a black-box reward scores high, under a budget."""
+"""`sd.design`: objects that a model finds likely and a black-box reward good, under a budget."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from scidiff.model import Model
 from scidiff.rewards.combine import components
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.scoring import Scorer, Scores, Status
+from scidiff.samplers.strided import StridedSampler
 
 if TYPE_CHECKING:
     from scidiff.results import DesignResult
@@ -57,18 +58,18 @@ class Method:
 
 
 def _svdd(b: int) -> Plan:
-    looks = max(1, min(16, (b - 1) // 4))
+    looks = max(1, min(6, b // 8))
     return Plan(1, max(1, (b - 1) // looks), looks)
 
 
 def _nested(b: int) -> Plan:
-    looks = max(1, min(8, b // 16))
+    looks = max(1, min(4, b // 16))
     side = max(1, int(math.sqrt(b / (looks + 1))))
     return Plan(side, max(1, (b // side - 1) // looks), looks)
 
 
 def _smc(b: int) -> Plan:
-    looks = max(1, min(8, b // 4 - 1))
+    looks = max(1, min(4, b // 4 - 1))
     return Plan(max(1, b // (looks + 1)), 1, looks)
 
 
@@ -105,12 +106,28 @@ def design(
         raise ValueError(f"n must be at least 1, got {n}")
     budget = CALLS * n if budget is None else budget
     if budget < n:
-        raise ValueError(f"budget counts distinct objects asked; {n} designs need at least {n}, got {budget}")
+        raise ValueError(
+            f"budget counts distinct objects asked; {n} designs need at least {n}, got {budget}"
+        )
     scorer = Scorer(resolve_reward(reward, floor=floor), key=model.domain.key, budget=budget)
     plan, run = run_method(model, chosen, scorer, n, budget // n, seed, strength, settings)
-    return _result(model, run, chosen, scorer, seed, {
-        "method": method, "reward": scorer.name, "strength": strength, "budget": budget,
-        "particles": plan.particles, "branch": plan.branch, "looks": plan.looks, **settings})
+    return _result(
+        model,
+        run,
+        chosen,
+        scorer,
+        seed,
+        {
+            "method": method,
+            "reward": scorer.name,
+            "strength": strength,
+            "budget": budget,
+            "particles": plan.particles,
+            "branch": plan.branch,
+            "looks": plan.looks,
+            **settings,
+        },
+    )
 
 
 def find_method(name: str) -> Method:
@@ -133,9 +150,10 @@ def run_method(
     settings: dict[str, Any],
 ) -> tuple[Plan, Guided]:
     """Run one guided population a design, `calls` reward calls each."""
-    sampler, plan = model.sampler(**settings), method.plan(calls)
+    inner, plan = model.sampler(**settings), method.plan(calls)
     reward = Decoded(model.domain, scorer)
-    every = max(1, model.engine.typical_steps(sampler) // max(1, plan.looks))
+    stretch = max(1, model.engine.typical_steps(inner) // max(1, plan.looks))
+    sampler = StridedSampler(inner, stretch if plan.looks else inner.num_steps)
     guided = guided_sample(
         sampler,
         reward,
@@ -145,8 +163,6 @@ def run_method(
         strength=strength,
         value=look_ahead(model, sampler, reward, strength),
         branch=plan.branch,
-        every=every,
-        window=None if plan.looks else (sampler.num_steps, sampler.num_steps),
         populations=n,
     )
     return plan, guided
@@ -182,18 +198,23 @@ def _result(
         "log_w": run.log_z.tolist(),
         "status": [Status(s).name.lower() for s in scores.status.tolist()],
     }
-    order = sorted(range(len(records)), key=lambda i: (
-        int(scores.status[i]), -columns["score"][i] if scores.ok[i] else 0.0))
+    order = sorted(
+        range(len(records)),
+        key=lambda i: (int(scores.status[i]), -columns["score"][i] if scores.ok[i] else 0.0),
+    )
     cost = {k: v for k, v in vars(run.ledger).items() if k != "seconds"}  # equal runs, equal files
     rows = SampleResult(
         [records[i] for i in order],
         kind=model.domain.kind,
-        provenance=model.provenance(seed, n=len(records), design=settings,
-                                    certificate=vars(run.certificate), ledger=cost),
+        provenance=model.provenance(
+            seed, n=len(records), design=settings, certificate=vars(run.certificate), ledger=cost
+        ),
         columns={name: [values[i] for i in order] for name, values in columns.items()},
         novelty=model.novelty,
-        notes=(str(run.certificate), ", ".join(f"{v:,} {k.replace('_', ' ')}"
-                                               for k, v in cost.items())),
+        notes=(
+            str(run.certificate),
+            ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in cost.items()),
+        ),
     )
     return DesignResult(rows, certificate=run.certificate, ledger=run.ledger, settings=settings)
 

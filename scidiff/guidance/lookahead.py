@@ -52,7 +52,8 @@ class PosteriorMean:
 class Rollout:
     """Score ends reached by running the sampler itself: unbiased for the soft value, and dear.
 
-    The value for block samplers, whose posterior mean stops at the current block.
+    The value for block samplers, whose posterior mean stops at the current block. An invalid end
+    is a real one, not a poor guess, so it scores the reward's floor where one is declared.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Rollout:
         for later in range(k, self.sampler.num_steps):
             x = self.sampler.step(x, later, rng)
         self.asked += len(x)
-        return combined(as_scores(self.reward(x)), self.draws, self.strength)
+        return combined(_floored(as_scores(self.reward(x))), self.draws, self.strength)
 
 
 class Exact:
@@ -140,6 +141,13 @@ def as_scores(answer: Tensor | Scores) -> Scores:
     return Scores(
         answer.detach().double(), torch.zeros(len(answer), dtype=torch.int8, device=answer.device)
     )
+
+
+def _floored(scores: Scores) -> Scores:
+    """Let INVALID rows that carry the reward's floor count as answered."""
+    floored = (scores.status == Status.INVALID) & scores.values.isfinite()
+    status = scores.status.masked_fill(floored, int(Status.OK))
+    return Scores(scores.values, status)
 
 
 def combined(scores: Scores, draws: int, strength: float) -> Scores:

@@ -24,6 +24,7 @@ from scidiff.samplers.masked import (
     MaskedSampler,
     Sequential,
 )
+from scidiff.samplers.strided import StridedSampler
 from scidiff.testing import chain_table, check_full_graph, check_sampler
 
 TABLE = chain_table()
@@ -66,6 +67,7 @@ SAMPLERS = {
     ),
     "first hitting": lambda: MaskedSampler(TABLE.denoiser(), BLANK),
     "two tokens a step": lambda: MaskedSampler(TABLE.denoiser(), BLANK, tokens_per_step=2),
+    "strided": lambda: StridedSampler(MaskedSampler(TABLE.denoiser(), BLANK), 3),
     "sequential": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Sequential()),
     "confident": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Confidence()),
     "blocks of 2": lambda: MaskedSampler(TABLE.denoiser(), BLANK, block_size=2),

@@ -283,3 +283,15 @@ def test_chunks_need_rows(n, chunk):
 def test_tokens_in_the_state_are_whole():
     guided = guide()
     assert isinstance(guided.x, TokenState) and not (guided.x.ids == TABLE.mask_id).any()
+
+
+def test_a_rollout_that_ends_invalid_scores_the_floor():
+    def invalid(x):  # every end is invalid; the reward declares the floor -2
+        values = torch.full((len(x),), -2.0, dtype=torch.float64)
+        return Scores(values, torch.full((len(x),), int(Status.INVALID), dtype=torch.int8))
+
+    x = masked().init(3, seeded(0))
+    rolled = Rollout(masked(), invalid)(x, 1, seeded(1))
+    assert rolled.ok.all() and (rolled.values == -2).all()
+    guessed = PosteriorMean(masked(), invalid)(x, 1, seeded(1))
+    assert not guessed.ok.any()

@@ -1,0 +1,46 @@
+"""A sampler whose step is several steps of another one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from scidiff.core import Rng, Sampler
+
+
+class StridedSampler:
+    """Take `stride` steps of `inner` as one; the law of the result is inner's own.
+
+    Candidates that branch from a parent then differ by a whole stretch of text or time before they
+    are compared: for a chain that writes one token a step, a look-ahead tells stretches apart far
+    better than single tokens (look-ahead at block ends).
+    """
+
+    def __init__(self, inner: Sampler[Any], stride: int) -> None:
+        if stride < 1:
+            raise ValueError(f"stride must be at least 1, got {stride}")
+        self.inner, self.stride = inner, stride
+        self.num_steps, self.stochastic = -(-inner.num_steps // stride), inner.stochastic
+        self.denoiser = getattr(inner, "denoiser", None)
+
+    def init(self, n: int, rng: Rng) -> Any:
+        return self.inner.init(n, rng)
+
+    def step(self, x: Any, k: int, rng: Rng) -> Any:
+        """Steps k * stride .. (k + 1) * stride of the inner sampler, or up to its end."""
+        for j in range(k * self.stride, min((k + 1) * self.stride, self.inner.num_steps)):
+            x = self.inner.step(x, j, rng)
+        return x
+
+    def predict_clean(self, x: Any, k: int | Tensor, rng: Rng) -> Any:
+        return self.inner.predict_clean(x, self._place(k), rng)
+
+    def renoise(self, clean: Any, k: int, rng: Rng) -> Any:
+        return self.inner.renoise(clean, self._place(k), rng)  # type: ignore[attr-defined]
+
+    def _place(self, k: int | Tensor) -> int | Tensor:
+        """The inner step that k stands for."""
+        if isinstance(k, int):
+            return min(k * self.stride, self.inner.num_steps)
+        return (k * self.stride).clamp(max=self.inner.num_steps)
