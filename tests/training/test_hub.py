@@ -141,6 +141,8 @@ def test_a_dead_network_is_one_line_from_the_real_client(tmp_path: Path, model: 
         "HF_HUB_OFFLINE": "0",
     }
     command = [sys.executable, "-c", CODE, str(tmp_path / "cache"), str(model)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=120, check=True
+    )
     lines = done.stdout.splitlines()
     assert len(lines) == 2 and all("the hub cannot be reached" in line for line in lines), lines
