@@ -1,4 +1,5 @@
-"""Guided design at equal distinct objects asked: unguided, best-of-n, SVDD, nested SVDD and SMC side by side.
+"""Guided design at equal distinct objects asked: unguided, best-of-n, SVDD, nested SVDD and SMC
+side by side.
 
     python benchmarks/design.py --reward perindopril_mpo -n 64 --budget 8192
 """

@@ -39,8 +39,11 @@ def row(model, n, settings, seed):
     used = mols.provenance["sampling"]
     shown = {key: used[key] for key in ("block_size", "order", "tokens_per_step")}
     names = ["valid", "unique@1000", "unique@10000", "novel", "int_div", "fcd_moses_test"]
-    return {**shown, **{name: text(found[name]) for name in names if name in found},
-            "CPU s / 1,000": round(1000 * seconds / n, 1)}
+    return {
+        **shown,
+        **{name: text(found[name]) for name in names if name in found},
+        "CPU s / 1,000": round(1000 * seconds / n, 1),
+    }
 
 
 def text(metric):
@@ -64,9 +67,11 @@ def main():
     for settings in DIAL if args.dial else [{}]:
         rows.append(row(model, args.n, settings, args.seed))
         print(rows[-1], flush=True)
-    note = (f"{args.n:,} samples a row, seed {args.seed}, network in {args.dtype}, no filtering; "
-            f"95 % intervals. Real training molecules score an FCD of about "
-            f"{bias_floor(args.n):.2f} at this n.")
+    note = (
+        f"{args.n:,} samples a row, seed {args.seed}, network in {args.dtype}, no filtering; "
+        f"95 % intervals. Real training molecules score an FCD of about "
+        f"{bias_floor(args.n):.2f} at this n."
+    )
     print(f"{table(rows)}\n\n{note}")
     if args.card:
         name = "Block size, order and cost" if args.dial else "Evaluation"

@@ -26,13 +26,15 @@ _PUBLIC = {
 __all__ = sorted([*_PUBLIC, "__version__"])
 
 if TYPE_CHECKING:
-    from scidiff.api import evaluate, load, sample
-    from scidiff.core import ScidiffError
-    from scidiff.data import datasets
-    from scidiff.designing import design
-    from scidiff.fitting import train
-    from scidiff.model import Model
-    from scidiff.rewards.combine import reward
+    from scidiff.api import evaluate as evaluate
+    from scidiff.api import load as load
+    from scidiff.api import sample as sample
+    from scidiff.core import ScidiffError as ScidiffError
+    from scidiff.data import datasets as datasets
+    from scidiff.designing import design as design
+    from scidiff.fitting import train as train
+    from scidiff.model import Model as Model
+    from scidiff.rewards.combine import reward as reward
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,5 @@
-"""The card of a model directory (README.md): what it is, what it was trained on, how good it is."""
+"""The card of a model directory (README.md): what it is, what it was trained on, how good it
+is."""
 
 from __future__ import annotations
 
@@ -34,12 +35,17 @@ def _cell(value: Any) -> str:
 def card(title: str, facts: Mapping[str, Any], sections: Mapping[str, str]) -> str:
     """Write a card: a table of facts, then sections of Markdown."""
     rows = [{"what": key, "value": value} for key, value in facts.items()]
-    parts = [f"# {title}", table(rows), *(f"## {name}\n\n{text}" for name, text in sections.items())]
+    parts = [
+        f"# {title}",
+        table(rows),
+        *(f"## {name}\n\n{text}" for name, text in sections.items()),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def replace_section(text: str, name: str, content: str) -> str:
-    """Put `content` under heading `name` of a card, in place of what stood there, or at its end."""
+    """Put `content` under heading `name` of a card, in place of what stood there, or at its
+    end."""
     head, found, tail = text.partition(f"## {name}\n")
     if not found:
         return f"{text.rstrip()}\n\n## {name}\n\n{content.rstrip()}\n"

@@ -275,7 +275,10 @@ class Renoisable(Sampler[X], Protocol[X]):
 class Select(Protocol):
     """The only thing that changes a population."""
 
-    proper: bool
+    @property
+    def proper(self) -> bool:
+        """Whether the weights it hands back estimate expectations without bias."""
+        ...
 
     def __call__(self, log_w: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """log_w (P, K, C): P populations, K parents, C candidates each -> index (P, K) into K*C,

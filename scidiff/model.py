@@ -89,9 +89,9 @@ class Model:
         self.domain: Domain = find_domain(self.config["domain"])(vocabulary)
 
     def __repr__(self) -> str:
-        size = sum(p.numel() for p in self.engine.network.parameters())
+        millions = sum(p.numel() for p in self.engine.network.parameters()) / 1e6
         kind = self.config["process"]["kind"]
-        return f"<Model {self.name}: {self.domain.name}, {kind} diffusion, {size / 1e6:.1f} M parameters>"
+        return f"<Model {self.name}: {self.domain.name}, {kind} diffusion, {millions:.1f} M weights>"
 
     @cached_property
     def novelty(self) -> NoveltyFilter | None:

@@ -11,10 +11,11 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder with development data that does not ship; tests that need it are skipped where it is unset."""
+    """Folder with development data that does not ship; tests that need it are skipped where it is
+    unset."""
     folder = os.environ.get("SCIDIFF_DATA")
     if not folder:
-        pytest.skip("SCIDIFF_DATA is not set: this test needs development data that does not ship with the package")
+        pytest.skip("SCIDIFF_DATA is not set: this needs development data that does not ship")
     return Path(folder)
 
 

@@ -46,7 +46,9 @@ def to_selfies(smiles: Sequence[str]) -> list[str]:
             out.append(selfies.encoder(text))
         except selfies.EncoderError as error:
             why = str(error).splitlines()[0]
-            raise ValueError(f"row {number}: {text!r} cannot be written as SELFIES: {why}") from None
+            raise ValueError(
+                f"row {number}: {text!r} cannot be written as SELFIES: {why}"
+            ) from None
     return out
 
 

@@ -27,10 +27,13 @@ class StridedSampler:
     def init(self, n: int, rng: Rng) -> Any:
         return self.inner.init(n, rng)
 
-    def step(self, x: Any, k: int, rng: Rng) -> Any:
+    def step(self, x: Any, k: int | Tensor, rng: Rng) -> Any:
         """Steps k * stride .. (k + 1) * stride of the inner sampler, or up to its end."""
-        for j in range(k * self.stride, min((k + 1) * self.stride, self.inner.num_steps)):
-            x = self.inner.step(x, j, rng)
+        for j in range(self.stride):
+            place = k * self.stride + j
+            if isinstance(place, int) and place >= self.inner.num_steps:
+                break
+            x = self.inner.step(x, place, rng)
         return x
 
     def predict_clean(self, x: Any, k: int | Tensor, rng: Rng) -> Any:
