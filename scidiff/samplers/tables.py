@@ -142,8 +142,7 @@ def _multistep(h: Tensor, order: int, eta: float) -> Tensor:
     past = torch.cat([torch.zeros(1, dtype=h.dtype), h.cumsum(0)])
     w = torch.zeros(len(h), order, dtype=h.dtype)
     for p in range(1, order + 1):
-        rows = torch.arange(p - 1, p if p < order else len(h))
-        rows = rows[rows < len(h)]
+        rows = torch.arange(len(h))[p - 1 : p if p < order else None]
         nodes = torch.stack([past[rows - j] - past[rows] for j in range(p)], 1)
         w[rows, :p] = moments(h[rows], nodes, eta)
     return w

@@ -149,6 +149,12 @@ def test_renoising_has_the_forward_law_and_can_be_continued():
     assert sampler.renoise(clean, 5, seeded(1)) is clean
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_few_steps_suffice_for_any_order(steps):
+    sampler = GaussianSampler(tiny_graph_denoiser(), CANVAS, steps=steps, solver="3m")
+    assert walk(sampler, sampler.init(2, seeded(0)), seeded(1)).X.isfinite().all()
+
+
 def test_one_evaluation_a_step():
     sampler = graph_sampler()
     walk(sampler, sampler.init(7, seeded(0)), seeded(0))
