@@ -23,12 +23,12 @@ from scidiff.data.records import Record
 from scidiff.guidance.chunks import in_chunks
 from scidiff.guidance.particles import sample
 from scidiff.model import CHUNK, Model
+from scidiff.results import SampleResult
 from scidiff.strings import settings
 from scidiff.training.checkpoint import write_atomically
 
 CHUNKS = 50  # chunks in a shard: 50,000 rows
 MANIFEST = "_manifest.json"  # readers of a Parquet folder skip names that begin with _ or .
-SCHEMA = pa.schema([("text", pa.string()), ("valid", pa.bool_()), ("reason", pa.string())])
 
 
 class ShardError(ScidiffError):
@@ -116,9 +116,10 @@ def sample_shards(
     for shard in missing:
         tables = []
         for records in draw(model, layout, shard, seed, overrides):
-            tables.append(_table(records))
+            result = SampleResult(records, kind=model.domain.kind, provenance=manifest)
+            tables.append(result.to_arrow())
             on_rows(len(records))
-        _write(layout.path(shard), pa.concat_tables(tables), manifest)
+        _write(layout.path(shard), pa.concat_tables(tables))
     valid = _dataset(layout.folder).count_rows(filter=ds.field("valid"))
     return ShardedSample(layout.folder, n, valid, len(layout), len(missing), manifest)
 
@@ -140,15 +141,9 @@ def draw(
     )
 
 
-def _table(records: list[Record]) -> pa.Table:
-    columns = {name: [getattr(r, name) for r in records] for name in SCHEMA.names}
-    return pa.table(columns, schema=SCHEMA)
-
-
-def _write(path: Path, table: pa.Table, manifest: Mapping[str, Any]) -> None:
+def _write(path: Path, table: pa.Table) -> None:
     """Write under a temporary name, flush to the disk, and rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table = table.replace_schema_metadata({"scidiff": json.dumps(manifest, sort_keys=True)})
     try:
         with temporary.open("wb") as file:
             pq.write_table(table, file)
@@ -159,7 +154,7 @@ def _write(path: Path, table: pa.Table, manifest: Mapping[str, Any]) -> None:
 
 
 def _dataset(folder: Path) -> ds.Dataset:
-    return ds.dataset(folder, format="parquet", schema=SCHEMA)
+    return ds.dataset(folder, format="parquet")
 
 
 # ---------------------------------------------------------------- whose folder it is

@@ -56,7 +56,7 @@ def test_shards_hold_the_rows_of_one_seeded_chunk_after_the_other(model, tmp_pat
         for record in model.domain.decode(sample(sampler, size, seeded(3, j)))
     ]
     table = done.dataset().to_table().to_pandas()
-    assert table["text"].tolist() == expected
+    assert table["smiles"].tolist() == expected
     assert (done.shards, done.drawn, done.valid) == (4, 4, int(table["valid"].sum()))
     assert 0 < done.valid < 45, "the tiny model writes molecules and others"
     assert (table["valid"] == (table["reason"] == "")).all()
@@ -66,7 +66,7 @@ def test_the_first_shard_is_what_model_sample_draws(tiny_model, tmp_path):
     """With the package's own chunk size."""
     model = load(tiny_model, device="cpu")
     sample_shards(model, 1200, tmp_path, seed=5, chunks=1)
-    assert pd.read_parquet(tmp_path)["text"].tolist() == [r.text for r in model.sample(1200, 5)]
+    assert pd.read_parquet(tmp_path)["smiles"].tolist() == [r.text for r in model.sample(1200, 5)]
 
 
 def test_one_folder_reads_as_one_table(model, tmp_path):

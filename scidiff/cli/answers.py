@@ -65,26 +65,14 @@ def _with_json(function: Callable[..., Answer]) -> inspect.Signature:
 def show(answer: Answer, as_json: bool) -> None:
     """Print the document, or the view."""
     if as_json:
+        from scidiff.saving import plain
+
         print(json.dumps(plain(answer.document), indent=1, allow_nan=False, ensure_ascii=False))
         return
     # molecules are not markup: [nH] is an atom and :cop: three of them
     console = Console(highlight=False, markup=False, emoji=False)
     for part in answer.view:
         console.print(part, soft_wrap=isinstance(part, str))
-
-
-def plain(value: Any) -> Any:
-    """Reduce to what JSON has: numbers that are not finite become null, paths text, arrays
-    lists."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(v) for v in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def records(frame: Any) -> list[dict[str, Any]]:
@@ -98,13 +86,17 @@ def table(
     """A table of records with the same keys; cells fold, so that nothing is cut off."""
     shown = Table(title=title or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     for name in rows[0] if rows else ():
-        number = isinstance(rows[0][name], int | float) and not isinstance(rows[0][name], bool)
+        number = all(_is_number(row[name]) for row in rows)
         shown.add_column(str(name), overflow="fold", justify="right" if number else "left")
     for row in rows[:limit]:
         shown.add_row(*(_cell(v) for v in row.values()))
     if limit is not None and len(rows) > limit:
         shown.caption = f"and {len(rows) - limit:,} more; -o FILE keeps them all"
     return shown
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def pairs(facts: Mapping[str, Any]) -> Table:
@@ -131,4 +123,4 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-__all__ = ["Answer", "Json", "command", "pairs", "plain", "records", "show", "table"]
+__all__ = ["Answer", "Json", "command", "pairs", "records", "show", "table"]

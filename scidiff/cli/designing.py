@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scidiff.cli.answers import Answer, command, pairs, records, table
+from scidiff.cli.answers import Answer, command, records
 from scidiff.cli.options import (
     BlockSize,
     Device,
@@ -19,13 +19,11 @@ from scidiff.cli.options import (
     Seed,
     Temperature,
     TokensPerStep,
-    check_output,
     given,
     load,
     working,
 )
-
-SHOWN = 20
+from scidiff.cli.sampling import rows_table
 
 
 def register(app: typer.Typer) -> None:
@@ -63,10 +61,10 @@ def design(
     """Design N objects that the model likes and the reward scores high, under a budget."""
     from scidiff.designing import design as run
     from scidiff.designing import find_method
-    from scidiff.results import SUFFIXES
     from scidiff.rewards.combine import reward as resolve
+    from scidiff.saving import check_output
 
-    check_output(out, SUFFIXES if out else ())
+    check_output(out)
     sys.path.insert(0, os.getcwd())  # a script's path lacks the user's own modules
     find_method(method)
     score = resolve(reward)
@@ -87,4 +85,4 @@ def design(
         result.save(out)
         return Answer({"saved": out, **found}, [str(result), f"saved {out}"])
     rows = records(result.to_frame())
-    return Answer({**found, "rows": rows}, [table(rows, limit=SHOWN), pairs(summary), str(result)])
+    return Answer({**found, "rows": rows}, [rows_table(rows), str(result)])

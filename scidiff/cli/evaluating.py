@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scidiff.cli.answers import Answer, command, pairs, records, table
-from scidiff.cli.options import Device, Dtype, ModelName, Out, Seed, check_output, load, working
+from scidiff.cli.options import Device, Dtype, ModelName, Out, Seed, load, working
 
 TABLES = (".csv", ".parquet")
 SHOWN = 20
@@ -24,6 +24,8 @@ def evaluate(
         str, typer.Argument(metavar="FILE|MODEL", help="A file of molecules, or a model.")
     ],
     suite: Annotated[str, typer.Option(help="Which metrics.")] = "moses",
+    column: Annotated[str | None, typer.Option(help="The column with the molecules.")] = None,
+    fcd: Annotated[bool, typer.Option(help="Measure the Frechet ChemNet distance too.")] = True,
     n: Annotated[int, typer.Option("-n", help="Rows drawn from a model.")] = 10_000,
     seed: Seed = 0,
     device: Device = None,
@@ -33,12 +35,12 @@ def evaluate(
 
     if Path(what).is_file():
         with working(f"measuring {what}"):
-            report = api.evaluate(what, suite=suite)
+            report = api.evaluate(what, suite, column=column, fcd=fcd)
     else:
         model = load(what, device)
         with working(f"drawing {n:,} rows from {model.name} and measuring them"):
-            report = api.evaluate(model.sample(n, seed=seed), suite=suite)
-    document = {"of": what, "suite": suite, "metrics": records(report.to_frame())}
+            report = api.evaluate(model.sample(n, seed=seed), suite, fcd=fcd)
+    document = {"of": what, "suite": suite, **report.to_dict()}
     return Answer(document, [str(report)])
 
 
@@ -57,6 +59,7 @@ def likelihood(
 ) -> Answer:
     """Bound log p of every string of a file from below (nats), with its standard error."""
     from scidiff.data import tables
+    from scidiff.saving import check_output
 
     check_output(out, TABLES)
     read = tables.read(file, column=column)

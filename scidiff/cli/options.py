@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,22 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 if TYPE_CHECKING:
     from scidiff.model import Model
 
+
+def _device(name: str | None) -> str | None:
+    """Check a device's name before anything is loaded."""
+    if name is None:
+        return None
+    import torch
+
+    try:
+        kind = torch.device(name).type
+    except RuntimeError:
+        raise typer.BadParameter(f"expected cpu, cuda, cuda:0, ..., got {name!r}") from None
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise typer.BadParameter(f"{name} was asked for, but torch sees no CUDA device")
+    return name
+
+
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A shipped name, a directory, or hf://owner/name.")
 ]
@@ -25,7 +40,11 @@ Out = Annotated[
 ]
 Device = Annotated[
     str | None,
-    typer.Option("--device", help="cpu, cuda, cuda:1, ... (default: CUDA if there is one)"),
+    typer.Option(
+        "--device",
+        callback=_device,
+        help="cpu, cuda, cuda:1, ... (default: CUDA if there is one)",
+    ),
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
 BlockSize = Annotated[
@@ -55,28 +74,14 @@ def given(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def check_output(path: Path | None, suffixes: Sequence[str] = ()) -> None:
-    """Find out before any work is done whether a file can be written.
+def check_folder(path: Path) -> None:
+    """Find out before any work is done whether files can be written to a folder, there or not."""
+    from scidiff.saving import check_output
 
-    Raises ValueError for a suffix that is not one of `suffixes`, OSError for a folder that is
-    missing or cannot be written to.
-    """
-    if path is None:
-        return
-    if suffixes and path.suffix.lower() not in suffixes:
-        raise ValueError(
-            f"cannot save to {path}: expected a name that ends with {', '.join(suffixes)}, "
-            f"got {path.suffix or 'no suffix'!r}"
-        )
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot save to {path}: it is a folder")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save to {path}: {path.parent} is not a folder")
-    try:
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise PermissionError(f"cannot save to {path}: {error.strerror}") from error
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"cannot write to {path}: it is a file, expected a folder")
+    inside = path / "file" if path.is_dir() else path
+    check_output(inside, (inside.suffix,))
 
 
 @contextmanager

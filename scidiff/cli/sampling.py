@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import RenderableType
 
 from scidiff.cli.answers import Answer, command, pairs, records, table
 from scidiff.cli.errors import saving
@@ -20,7 +22,7 @@ from scidiff.cli.options import (
     Temperature,
     TokensPerStep,
     bar,
-    check_output,
+    check_folder,
     given,
     load,
     working,
@@ -60,6 +62,8 @@ def sample(
     dtype: Dtype = "float32",
 ) -> Answer:
     """Draw N objects from a model; every row is kept, an invalid one with the reason."""
+    from scidiff.saving import check_output
+
     settings = given(
         block_size=block_size,
         order=order,
@@ -70,7 +74,7 @@ def sample(
     if shards or (shards is None and n > SHARDED):
         folder = _shard_folder(n, out)
         return _sharded(load(model, device, dtype), n, seed, folder, settings)
-    _check_result_file(out)
+    check_output(out)
     drawer = load(model, device, dtype)
     with working(f"drawing {n:,} rows from {drawer.name}"):
         result = drawer.sample(n, seed=seed, **settings)
@@ -92,8 +96,10 @@ def infill(
     dtype: Dtype = "float32",
 ) -> Answer:
     """Write the [*] of a pattern N times; the text around it stays as it is."""
+    from scidiff.saving import check_output
+
     _at_least_one(n)
-    _check_result_file(out)
+    check_output(out)
     writer = load(model, device, dtype)
     with working(f"writing {n:,} fillings with {writer.name}"):
         result = writer.infill(pattern, n, seed, gap=(shortest, longest), candidates=candidates)
@@ -108,7 +114,13 @@ def answer(result: SampleResult, out: Path | None) -> Answer:
         result.save(out)
         return Answer({"saved": out, **found}, [pairs(summary), f"saved {out}"])
     rows = records(result.to_frame())
-    return Answer({**found, "rows": rows}, [table(rows, limit=SHOWN), pairs(summary)])
+    return Answer({**found, "rows": rows}, [rows_table(rows), pairs(summary)])
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The first rows of a result, without what a terminal has no room for."""
+    hidden = {"canonical", "log_w"} | ({"reason"} if all(r["valid"] for r in rows) else set())
+    return table([{k: v for k, v in r.items() if k not in hidden} for r in rows], limit=SHOWN)
 
 
 def _sharded(
@@ -131,13 +143,6 @@ def _at_least_one(n: int) -> None:
         raise ValueError(f"-n must be at least 1, got {n}")
 
 
-def _check_result_file(out: Path | None) -> None:
-    if out is not None:
-        from scidiff.results import SUFFIXES
-
-        check_output(out, SUFFIXES)
-
-
 def _shard_folder(n: int, out: Path | None) -> Path:
     """Shards go to a folder, which may be called something.parquet."""
     if out is None:
@@ -147,7 +152,5 @@ def _shard_folder(n: int, out: Path | None) -> Path:
             f"{n:,} rows are written as a folder of Parquet shards, got -o {out}: give a folder "
             "or NAME.parquet, or say --no-shards"
         )
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"cannot write shards to {out}: it is a file, expected a folder")
-    check_output(out / "shard" if out.is_dir() else out)
+    check_folder(out)
     return out

@@ -9,7 +9,7 @@ import typer
 
 from scidiff.cli.answers import Answer, command, pairs
 from scidiff.cli.errors import saving
-from scidiff.cli.options import Device, check_output, given
+from scidiff.cli.options import Device, check_folder, given
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,7 @@ def train(
     """Train a model; started again with the same DIR, a killed run goes on where it was."""
     if not source.is_file():
         raise FileNotFoundError(f"cannot read {source}: there is no such file")
-    _check_folder(out)
+    _check_run(out)
     from scidiff.fitting import choose_recipe
     from scidiff.fitting import train as run
     from scidiff.training.progress import TrainingProgress
@@ -54,11 +54,6 @@ def train(
     return Answer({"model": folder}, [pairs({"model": folder, "card": folder / "README.md"})])
 
 
-def _check_folder(out: Path) -> None:
-    """A run's folder may be there or not; the first part of it that is there can be written."""
-    if out.is_dir():
-        return check_output(out / "checkpoint")
-    there = next(p for p in out.absolute().parents if p.exists())
-    if out.exists() or not there.is_dir():
-        raise NotADirectoryError(f"cannot write to {out}: it is not a folder")
-    return check_output(there / "run")
+def _check_run(out: Path) -> None:
+    """A run's folder may be there or not, and so may those above it."""
+    check_folder(next(p for p in (out, *out.absolute().parents) if p.exists()))

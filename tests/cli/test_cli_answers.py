@@ -1,6 +1,5 @@
 """What all commands share: --json, --help, errors of one line, interruptions."""
 
-import json
 import logging
 import os
 import subprocess
@@ -11,7 +10,7 @@ import pytest
 import typer
 
 from scidiff.cli import main
-from scidiff.cli.answers import Answer, command, pairs, plain, table
+from scidiff.cli.answers import Answer, command, pairs, table
 from scidiff.cli.errors import saving
 from scidiff.core import ScidiffError
 
@@ -73,15 +72,15 @@ def test_the_list_above_is_complete():
 
 def test_help_loads_no_torch_and_is_quick():
     code = (
-        "import sys, time; t = time.perf_counter()\n"
+        "import sys, time; t = time.process_time()\n"
         "from scidiff.cli.main import run\n"
         "assert run(['sample', '--help']) == 0\n"
         "heavy = {'torch', 'numpy', 'pandas', 'rdkit', 'pyarrow', 'matplotlib'}\n"
-        "print(time.perf_counter() - t, sorted(heavy & set(sys.modules)))"
+        "print(time.process_time() - t, sorted(heavy & set(sys.modules)))"
     )
     seconds, loaded = python(code).splitlines()[-1].split(" ", 1)
     assert loaded == "[]"
-    assert float(seconds) < 2, "0.2 s on an idle machine"
+    assert float(seconds) < 1, "of processor time: a busy machine is no slow command"
 
 
 def test_version_and_no_command(scidiff):
@@ -179,7 +178,17 @@ def test_molecules_are_no_markup(scidiff, monkeypatch):
 
 
 def test_a_reader_that_leaves_ends_the_command_quietly():
-    code = "from scidiff.cli.main import run; import sys; sys.exit(run(['doctor', '--json']))"
+    code = """
+import sys, typer
+from scidiff.cli import answers, main
+def build():
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    answers.command(app, "act")(lambda: answers.Answer({}, ["molecules"] * 1000))
+    return app
+main.build = build
+sys.exit(main.run(["act"]))
+"""
     writer = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -190,11 +199,3 @@ def test_a_reader_that_leaves_ends_the_command_quietly():
         writer.stdout.close()
         said = writer.stderr.read()
     assert b"Traceback" not in said and b"Exception" not in said
-
-
-def test_plain_is_json_of_anything():
-    import numpy as np
-
-    found = {"a": np.float32(0.5), "b": np.arange(3), "c": float("inf"), 4: main}
-    assert json.loads(json.dumps(plain(found), allow_nan=False))["b"] == [0, 1, 2]
-    assert plain(found)["c"] is None and plain(found)["a"] == 0.5

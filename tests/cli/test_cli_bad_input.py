@@ -88,13 +88,13 @@ def test_a_pickle_under_the_name_of_weights_is_refused(scidiff, copy):
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--order", "randon"], "order must be one of random, confidence, got 'randon'"),
+        (["--order", "randon"], "order must be one of random, confidence"),
         (["--block-size", 4], "block_size must be None"),
         (["--tokens-per-step", 0], "0"),
         (["--temperature", -1], "-1"),
         (["--dtype", "float16"], "dtype must be one of float32, bfloat16, got 'float16'"),
         (["--device", "cuda:99"], "cuda:99"),
-        (["--device", "gpu"], "gpu"),
+        (["--device", "gpu"], "expected cpu, cuda, cuda:0, ..., got 'gpu'"),
     ],
 )
 def test_wrong_settings(scidiff, tiny_model, options, line):
@@ -122,7 +122,7 @@ def test_a_wrong_gap(scidiff, tiny_model):
         (["--reward", "qed", "--method", "svd"], "did you mean 'svdd'"),
         (["--reward", "qed", "-n", 0], "at least 1, got 0"),
         (["--reward", "qed", "-n", 8, "--budget", 4], "at least 8, got 4"),
-        (["--reward", "qed", "-o", "no/such/folder/x.csv"], "is not a folder"),
+        (["--reward", "qed", "-o", "no/such/folder/x.csv"], "no/such/folder does not exist"),
         (["--reward", "qed", "-o", "hits.docx"], ".csv"),
     ],
 )
@@ -199,7 +199,13 @@ def test_a_wrong_recipe(scidiff, tmp_path, change, line):
 
 def test_a_run_that_cannot_be_written(scidiff, tmp_path, molecules):
     for out in (molecules, molecules / "run"):
-        assert "not a folder" in scidiff("train", molecules, "-o", out).one_line()
+        assert "expected a folder" in scidiff("train", molecules, "-o", out).one_line()
+
+
+def test_a_device_that_is_not_there(scidiff, molecules, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said = scidiff("train", molecules, "-o", tmp_path / "run", "--device", "cuda").one_line()
+    assert "torch sees no CUDA device" in said
 
 
 def test_an_unknown_data_set(scidiff):

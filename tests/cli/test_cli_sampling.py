@@ -25,7 +25,7 @@ def test_a_saved_table_is_what_the_model_draws(scidiff, tiny_model, tmp_path):
     told = scidiff("sample", tiny_model, "-n", 30, "--seed", 4, "-o", file, "--json").document
     drawn = load(tiny_model, device="cpu").sample(30, seed=4).to_frame()
     saved = pd.read_csv(file, keep_default_na=False)
-    assert saved["text"].tolist() == drawn["text"].tolist()
+    assert saved["smiles"].tolist() == drawn["smiles"].tolist()
     assert told["saved"] == str(file) and "rows" not in told
     assert told["provenance"]["seed"] == 4
 
@@ -33,8 +33,8 @@ def test_a_saved_table_is_what_the_model_draws(scidiff, tiny_model, tmp_path):
 def test_without_a_file_the_rows_are_shown(scidiff, tiny_model):
     told = scidiff("sample", tiny_model, "-n", 25, "--json").document
     shown = scidiff("sample", tiny_model, "-n", 25)
-    assert len(told["rows"]) == 25 and {"text", "valid", "reason"} <= set(told["rows"][0])
-    assert all(row["text"] in shown.out for row in told["rows"][: sampling.SHOWN])
+    assert len(told["rows"]) == 25 and {"smiles", "valid", "reason"} <= set(told["rows"][0])
+    assert all(row["smiles"] in shown.out for row in told["rows"][: sampling.SHOWN])
     assert "and 5 more" in shown.out and told["summary"]
 
 
@@ -52,7 +52,7 @@ def test_sampling_settings_reach_the_sampler(scidiff, tmp_path):
 def test_infill_keeps_the_text_around(scidiff, tmp_path):
     model = write_tiny_model(tmp_path / "block", "block")
     told = scidiff("infill", model, "CC[*]O", "-n", 7, "--longest", 3, "--json").document
-    texts = [row["text"] for row in told["rows"]]
+    texts = [row["smiles"] for row in told["rows"]]
     assert len(texts) == 7 and all(t.startswith("CC") and t.endswith("O") for t in texts)
     assert all(4 <= len(t) <= 6 for t in texts)
 
@@ -63,7 +63,7 @@ def test_shards_are_a_folder_that_reads_as_one_table(scidiff, tiny_model, tmp_pa
     typed = ["sample", tiny_model, "-n", 1100, "--seed", 2, "--shards", "-o", folder, "--json"]
     told, again = scidiff(*typed).document, scidiff(*typed).document
     drawn = load(tiny_model, device="cpu").sample(1100, seed=2).to_frame()
-    assert pd.read_parquet(folder)["text"].tolist() == drawn["text"].tolist()
+    assert pd.read_parquet(folder)["smiles"].tolist() == drawn["smiles"].tolist()
     assert (told["rows"], told["drawn now"], again["drawn now"]) == (1100, 1, 0)
     assert told["valid"] == drawn["valid"].sum()
 
@@ -111,8 +111,8 @@ def test_a_file_that_cannot_be_written_is_found_before_any_work(
     (tmp_path / "file").write_text("")
     for name, line in {
         "folder.csv": "it is a folder",
-        "missing/rows.csv": "missing is not a folder",
-        "file/rows.csv": "file is not a folder",
+        "missing/rows.csv": "missing does not exist",
+        "file/rows.csv": "file does not exist",
         "rows.xls": ".csv",
         "rows": "no suffix",
     }.items():

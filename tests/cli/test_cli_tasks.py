@@ -26,7 +26,8 @@ def test_design_shows_scores_ledger_and_certificate(scidiff, tiny_model, method)
     told, again = scidiff(*typed, "--json").document, scidiff(*typed, "--json").document
     assert len(told["rows"]) == 3 and told["rows"] == again["rows"]
     shown = scidiff(*typed).out
-    assert "objects asked" in shown and "weights" in shown or "improper" in shown
+    assert "objects asked" in shown and "log Z" in shown and "score" in shown
+    assert told["summary"]["verdict"] in shown and told["summary"]["asked"] <= 60
 
 
 def test_the_same_seed_writes_the_same_designs(scidiff, tiny_model, tmp_path):
@@ -89,9 +90,9 @@ def test_interrupted_training_says_how_to_go_on(scidiff, molecules, tmp_path, mo
 
 
 def test_evaluate_a_file_and_a_model(scidiff, tiny_model, molecules):
-    told = scidiff("evaluate", molecules, "--json").document
+    told = scidiff("evaluate", molecules, "--no-fcd", "--json").document
     assert told["suite"] == "moses" and len(told["metrics"]) > 3
-    shown = scidiff("evaluate", tiny_model, "-n", 40).out
+    shown = scidiff("evaluate", tiny_model, "-n", 40, "--no-fcd").out
     assert "valid" in shown
 
 
