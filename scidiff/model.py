@@ -15,6 +15,7 @@ import torch
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import Domain
+from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.strings import StringEngine, settings
 from scidiff.training.checkpoint import load_network, read_config, refuse_pickle
@@ -84,14 +85,15 @@ class Model:
         self.name = str(self.config.get("name", folder.name))
         vocabulary = Vocabulary(**_vocabulary(self.config))
         network = load_network(folder, self.config).to(choose_device(device))
-        # type: ignore[arg-type]
+        if not isinstance(network, TokenTransformer):
+            raise ScidiffError(f"{folder}: sd.load reads string models, got {type(network).__name__}")
         self.engine = StringEngine(network, vocabulary, self.config, DTYPES[dtype])
         self.domain: Domain = find_domain(self.config["domain"])(vocabulary)
 
     def __repr__(self) -> str:
         millions = sum(p.numel() for p in self.engine.network.parameters()) / 1e6
         kind = self.config["process"]["kind"]
-        return f"<Model {self.name}: {self.domain.name}, {kind} diffusion, {millions:.1f} M weights>"
+        return f"<Model {self.name}: {self.domain.name}, {kind} diffusion, {millions:.1f} M>"
 
     @cached_property
     def novelty(self) -> NoveltyFilter | None:
@@ -121,7 +123,8 @@ class Model:
         of
         n = 1000. Keyword arguments override the model's sampling settings.
         """
-        from scidiff.guidance.particles import in_chunks, sample
+        from scidiff.guidance.chunks import in_chunks
+        from scidiff.guidance.particles import sample
         from scidiff.results import SampleResult
 
         if n <= 0:

@@ -32,7 +32,7 @@ class SelfiesDomain:
         return TokenState(encode_rows(self.vocabulary, to_selfies(objects)))
 
     def key(self, record: Record) -> str:
-        return canonical_key(record.obj)
+        return canonical_key(record.obj or record.text)
 
     def keys(self, objects: Sequence[str]) -> list[str]:
         return [canonical_key(selfies.decoder(text)) for text in objects]

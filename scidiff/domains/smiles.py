@@ -33,7 +33,7 @@ class SmilesDomain:
         return TokenState(encode_rows(self.vocabulary, objects))
 
     def key(self, record: Record) -> str:
-        return canonical_key(record.obj)
+        return canonical_key(record.obj or record.text)
 
     def keys(self, objects: Sequence[str]) -> list[str]:
         return [canonical_key(text) for text in objects]
