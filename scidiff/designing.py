@@ -21,7 +21,7 @@ from scidiff.guidance.selection import keep_all, nested, per_parent, smc
 from scidiff.model import Model
 from scidiff.rewards.combine import components
 from scidiff.rewards.combine import reward as resolve_reward
-from scidiff.rewards.scoring import Scorer, Scores, Status
+from scidiff.rewards.scoring import Scorer, Scores, Status, require_floor
 from scidiff.samplers.strided import StridedSampler
 
 if TYPE_CHECKING:
@@ -110,24 +110,10 @@ def design(
             f"budget counts distinct objects asked; {n} designs need at least {n}, got {budget}"
         )
     scorer = Scorer(resolve_reward(reward, floor=floor), key=model.domain.key, budget=budget)
+    require_floor(scorer.reward)
     plan, run = run_method(model, chosen, scorer, n, budget // n, seed, strength, settings)
-    return _result(
-        model,
-        run,
-        chosen,
-        scorer,
-        seed,
-        {
-            "method": method,
-            "reward": scorer.name,
-            "strength": strength,
-            "budget": budget,
-            "particles": plan.particles,
-            "branch": plan.branch,
-            "looks": plan.looks,
-            **settings,
-        },
-    )
+    used = {"method": method, "reward": scorer.name, "strength": strength, "budget": budget}
+    return _result(model, run, chosen, scorer, seed, {**used, **vars(plan), **settings})
 
 
 def find_method(name: str) -> Method:
@@ -213,7 +199,8 @@ def _result(
         novelty=model.novelty,
         notes=(
             str(run.certificate),
-            ", ".join(f"{v:,} {k.replace('_', ' ')}" for k, v in cost.items()),
+            f"{cost['asked']:,} objects asked, {cost['cache_hits']:,} cache hits, "
+            f"{cost['network_rows']:,} network rows",
         ),
     )
     return DesignResult(rows, certificate=run.certificate, ledger=run.ledger, settings=settings)

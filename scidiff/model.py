@@ -86,7 +86,7 @@ class Model:
         vocabulary = Vocabulary(**_vocabulary(self.config))
         network = load_network(folder, self.config).to(choose_device(device))
         if not isinstance(network, TokenTransformer):
-            raise ScidiffError(f"{folder}: sd.load reads string models, got {type(network).__name__}")
+            raise ScidiffError(f"{folder} holds no string model: {type(network).__name__}")
         self.engine = StringEngine(network, vocabulary, self.config, DTYPES[dtype])
         self.domain: Domain = find_domain(self.config["domain"])(vocabulary)
 
