@@ -1,4 +1,4 @@
-"""Pictures and the report of a result: what is shown of it, drawn by scidiff.evaluation."""
+"""`result.plot`: which rows and values of a result go into which picture."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from rdkit.Chem import Mol
 from scidiff.chem.molecules import parse
 from scidiff.data.records import Record
 from scidiff.evaluation import plots
-from scidiff.evaluation.description import describe, every, molecules, property_values
+from scidiff.evaluation.description import every, molecules, property_values
 from scidiff.evaluation.plots import Picture
-from scidiff.evaluation.report import Page, Table, report
-from scidiff.saving import plain
+from scidiff.showing import OWN_PLACE, cards_of
 
 if TYPE_CHECKING:
     from scidiff.results import SampleResult
 
 MAP_ROWS = 2_000  # dots of a map
-TABLE_ROWS = 200  # drawings of a report
 
 
 class Plots:
@@ -33,17 +31,18 @@ class Plots:
 
     def properties(self, reference: Any = None) -> Picture:
         """Histograms of QED, SA score, logP and weight (length for sequences)."""
-        values = describe(self._result.records, self._result.kind).properties
+        values = self._result.description.properties
         return plots.properties(values, None if reference is None else _properties(reference))
 
     def space(self, reference: Any = None) -> Picture:
         """Map of Morgan fingerprints (principal axes), colour = score where there is one."""
-        rows = [i for i, r in enumerate(self._molecular("space")) if isinstance(r.obj, Mol)]
-        rows = every(rows, MAP_ROWS)
-        score = self._result.columns.get("score")
-        colour = None if score is None else np.array([score[i] for i in rows], np.float64)
+        drawn = [(i, r.obj) for i, r in enumerate(self._molecular("space"))
+                 if r.valid and isinstance(r.obj, Mol)]
+        drawn = every(drawn, MAP_ROWS)
+        columns = self._result.columns
+        colour = _scores(columns)[0][[i for i, _ in drawn]] if "score" in columns else None
         others = [] if reference is None else every(_molecules(reference), MAP_ROWS)
-        return plots.space([self._result.records[i].obj for i in rows], colour, reference=others)
+        return plots.space([mol for _, mol in drawn], colour, reference=others)
 
     def scores(self) -> Picture:
         """Scores from the best down, and the terms of the reward. Raises ValueError where the
@@ -56,7 +55,7 @@ class Plots:
     def grid(self, columns: int = 4) -> Picture:
         """The first 24 rows drawn, invalid ones with the reason."""
         self._molecular("grid")
-        return plots.grid(self._result.cards(), columns)
+        return plots.grid(cards_of(self._result), columns)
 
     def _molecular(self, what: str) -> Sequence[Record]:
         if self._result.kind != "molecule":
@@ -65,51 +64,13 @@ class Plots:
         return self._result.records
 
 
-def page_of(result: SampleResult) -> str:
-    """The report of a result as one HTML page."""
-    summary = result.summary()
-    name = str(result.provenance.get("model", "a file"))
-    made = "Designs" if "score" in result.columns else "Samples"
-    valid = int(result.valid.sum())
-    cards = result.cards(range(min(len(result), TABLE_ROWS)))
-    return report(Page(
-        title=f"{made} from {name}",
-        subtitle=_subtitle(result, valid),
-        metrics=result.metrics(),
-        notes=result.notes,
-        plots=_figures(result) if valid else {},
-        reasons=summary["reasons"],
-        table=Table(cards, {k: v[:TABLE_ROWS] for k, v in result.columns.items()}, len(result)),
-        provenance=plain(result.provenance),
-    ))
-
-
-def _subtitle(result: SampleResult, valid: int) -> str:
-    facts = [f"{len(result):,} rows", f"{valid:,} valid"]
-    design = result.provenance.get("design", {})
-    facts += [f"reward {design['reward']}", f"method {design['method']}"] if design else []
-    facts += [f"{k} {result.provenance[k]}" for k in ("seed", "scidiff") if k in result.provenance]
-    return " · ".join(facts)
-
-
-def _figures(result: SampleResult) -> dict[str, str]:
-    found = {}
-    if "score" in result.columns:
-        found["Scores from the best down (mean dashed), and the terms of the reward; "
-              "boxes span the quartiles"] = result.plot.scores().svg()
-    found["Properties of the valid rows; lines mark the medians"] = result.plot.properties().svg()
-    if result.kind == "molecule" and len(result) > 2:
-        found["Fingerprint map: near means similar"] = result.plot.space().svg()
-    return found
-
-
 def _scores(
     columns: Mapping[str, Sequence[Any]],
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
     status = columns.get("status", ["ok"] * len(columns["score"]))
     asked = np.array([s == "ok" for s in status], np.bool_)
     terms = {k: np.asarray(v, np.float64) for k, v in columns.items()
-             if k not in ("score", "log_w", "status") and _numeric(v)}
+             if k not in OWN_PLACE and _numeric(v)}
     return np.where(asked, np.asarray(columns["score"], np.float64), np.nan), terms
 
 

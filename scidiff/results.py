@@ -20,12 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from scidiff.evaluation.description import Description, Known
-    from scidiff.evaluation.drawing import Card
     from scidiff.evaluation.metric import Metric
     from scidiff.plotting import Plots
-
-GRID = 24  # rows that a grid shows
-NOT_SHOWN = ("score", "log_w", "status")  # columns that a caption writes elsewhere, or not at all
 
 
 class SampleResult:
@@ -132,7 +128,8 @@ class SampleResult:
     # ---- numbers
 
     @cached_property
-    def _description(self) -> Description:
+    def description(self) -> Description:
+        """All that was counted and measured, once; `summary` and `metrics` read it."""
         from scidiff.evaluation.description import describe
 
         return describe(self.records, self.kind, self.novelty)
@@ -144,11 +141,11 @@ class SampleResult:
         NaN where undefined. Diversity is 1 - mean Tanimoto similarity of at most 2,000 molecules,
         properties are those of at most 1,000, evenly spaced; SA runs from 1 (easy) to 10 (hard).
         """
-        return self._description.to_dict()
+        return self.description.to_dict()
 
     def metrics(self) -> list[Metric]:
         """The numbers of `summary` with 95 % intervals."""
-        return self._description.metrics()
+        return self.description.metrics()
 
     # ---- pictures
 
@@ -159,24 +156,6 @@ class SampleResult:
 
         return Plots(self)
 
-    def cards(self, rows: Sequence[int] | None = None) -> list[Card]:
-        """Rows (the first 24) as they are drawn."""
-        from scidiff.evaluation.drawing import Card
-
-        chosen = range(min(len(self), GRID)) if rows is None else rows
-        return [Card(r.text, r.obj if self.kind == "molecule" and r.valid else None, r.reason,
-                     self._caption(i)) for i in chosen for r in [self.records[i]]]
-
-    def _caption(self, row: int) -> tuple[str, ...]:
-        parts = [f"{name} {_number(v[row])}" for name, v in self.columns.items()
-                 if name not in NOT_SHOWN and isinstance(v[row], int | float)]
-        first = []
-        if "score" in self.columns:
-            status = self.columns["status"][row] if "status" in self.columns else "ok"
-            score = self.columns["score"][row]
-            first = [f"score {_number(score)}" if status == "ok" else f"unscored: {status}"]
-        return (*first, " · ".join(parts[:3])) if parts else tuple(first)
-
     def __repr__(self) -> str:
         n, good = len(self), int(self.valid.sum())
         source = [f"{key} {self.provenance[key]}" for key in ("model", "seed")
@@ -184,16 +163,13 @@ class SampleResult:
         return f"<SampleResult: {', '.join([f'{n:,} rows', f'{good:,} valid', *source])}>"
 
     def _repr_html_(self) -> str:
-        from scidiff.evaluation.drawing import grid_svg
-        from scidiff.evaluation.report import metric_strip, note_lines
+        from scidiff.showing import notebook_html
 
-        more = f"first {GRID} of {len(self):,} rows" if len(self) > GRID else ""
-        lines = note_lines([*self.notes, *([more] if more else [])])
-        return f"<div>{metric_strip(self.metrics())}{lines}{grid_svg(self.cards())}</div>"
+        return notebook_html(self)
 
     def to_html(self) -> str:
         """The report as one self-contained page: metrics, plots, rows, provenance."""
-        from scidiff.plotting import page_of
+        from scidiff.showing import page_of
 
         return page_of(self)
 
@@ -296,10 +272,6 @@ class DesignResult:
 def _values(column: Any) -> list[Any]:
     """A column as plain Python values."""
     return list(column.tolist() if hasattr(column, "tolist") else column)
-
-
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 __all__ = ["SUFFIXES", "DesignResult", "SampleResult", "check_output", "plain"]

@@ -148,4 +148,7 @@ def _mean(name: str, values: NDArray[np.float64]) -> Metric:
 
 
 def _without_places(reason: str) -> str:
-    return re.sub(r"\d+", "…", reason)
+    """A reason without the numbers of atoms and positions, so that equal faults count together."""
+    reason = re.sub(r"(\b[A-Za-z]{1,2}\d+\b[ ,]*){2,}", "… ", reason)
+    reason = re.sub(r"\b([A-Z][a-z]?)\d+\b", r"\1", reason)
+    return re.sub(r"\b(position|atom|ring|row) \d+", r"\1 …", reason)

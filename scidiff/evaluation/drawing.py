@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rdkit.Chem import Mol
 from rdkit.Chem.Draw import rdMolDraw2D
@@ -16,6 +17,7 @@ WIDTH, HEIGHT, CAPTION = 220, 160, 22  # of one picture and of each line under i
 GAP = 10
 INK, FAINT, LINE, WRONG, WRONG_FILL = "#1f2933", "#5f6b7a", "#d9dee5", "#9c2f00", "#fdf3ee"
 FONT = "-apple-system,'Segoe UI','Helvetica Neue',Arial,sans-serif"
+DARKER = {9: (0.0, 0.45, 0.45), 16: (0.65, 0.45, 0.0), 17: (0.0, 0.5, 0.1)}  # F, S, Cl on paper
 _NOISE = re.compile(r" class='[^']*'|<!--[^>]*-->|fill-rule:evenodd;|stroke-linecap:butt;"
                     r"|stroke-linejoin:miter;|;stroke-opacity:1|(?<=\d)\.0(?=[^\d])")
 
@@ -103,12 +105,13 @@ def _title(card: Card) -> str:
 
 
 def _draw(drawer: MolDraw2D, mol: Mol, scale: float = 1.0) -> None:
-    options = drawer.drawOptions()
+    options: Any = drawer.drawOptions()
     options.clearBackground = isinstance(drawer, MolDraw2DCairo)
     options.padding = 0.07
     options.fixedBondLength = 26 * scale  # small molecules are not blown up
     options.bondLineWidth = 1.6 * scale
     options.scaleBondWidth = False
+    options.updateAtomPalette(DARKER)
     options.minFontSize, options.maxFontSize = round(9 * scale), round(14 * scale)
     drawer.DrawMolecule(rdMolDraw2D.PrepareMolForDrawing(mol))
     drawer.FinishDrawing()

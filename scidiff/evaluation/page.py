@@ -9,6 +9,7 @@ h1{font-size:24px;margin:0 0 2px}h2{font-size:16px;margin:26px 0 8px}
 header p,.hint,figcaption{color:#5f6b7a;margin:0 0 8px;font-size:13px}
 .strip{border:1px solid #d9dee5;border-radius:10px;padding:12px 18px;background:#f8fafc}
 section{break-inside:auto}figure{margin:0 0 14px;break-inside:avoid}
+.plots{display:flex;flex-wrap:wrap;gap:4px 26px;align-items:flex-end}
 figure svg{max-width:100%;height:auto}
 table{border-collapse:collapse;font-size:13px}
 .rows{width:100%}.rows th{text-align:left;border-bottom:2px solid #9aa5b1;padding:4px 8px;

@@ -10,6 +10,8 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from rdkit.Chem import Mol
 
@@ -33,7 +35,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#8a94a0"
 SCALE = "cividis"
 TITLES = {"qed": "QED", "sa": "SA score (1 easy, 10 hard)", "logp": "logP",
           "mw": "molecular weight (g/mol)", "length": "length"}
-_STYLE = {"svg.hashsalt": "scidiff", "svg.fonttype": "none"}
+_STYLE: Any = {"svg.hashsalt": "scidiff", "svg.fonttype": "none"}
 
 
 class Picture(Figure):
@@ -67,15 +69,19 @@ def properties(
     Both are densities, so that sets of different size compare; medians are marked.
     """
     picture = Picture(figsize=(3.1 * max(len(values), 1), 2.7), layout="constrained")
+    layout = picture.add_gridspec(1, max(len(values), 1))
     for i, (name, found) in enumerate(values.items()):
-        axes = _axes(picture, (1, len(values), i + 1), TITLES.get(name, name))
+        axes = _axes(picture, layout[0, i], TITLES.get(name, name))
         other = None if reference is None else reference.get(name)
         _histogram(axes, np.asarray(found, np.float64), other, names)
         axes.set_yticks([])
         if i == 0:
             axes.set_ylabel("density")
-            if other is not None:
-                axes.legend(frameon=False, fontsize=8, loc="upper right")
+    drawn = [a.get_legend_handles_labels() for a in picture.axes]
+    handles, labels = max(drawn, key=lambda pair: len(pair[1]), default=([], []))
+    if len(labels) > 1:
+        picture.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False,
+                       fontsize=9)
     return picture
 
 
@@ -87,7 +93,8 @@ def _histogram(axes: Axes, found: NDArray[np.float64], other: NDArray[Any] | Non
         return
     low, high = np.percentile(both, [0.5, 99.5])
     pad = max((high - low) * 0.05, 1e-6, 0.005 * abs(high))
-    bins = np.linspace(low - pad, high + pad, 29 if len(found) > 200 else 19)
+    count = int(np.clip(2.5 * len(found) ** (1 / 3), 8, 30))  # between Rice's rule and fine
+    bins = np.linspace(low - pad, high + pad, count + 1)
     if len(found):
         axes.hist(np.clip(found, bins[0], bins[-1]), bins=bins.tolist(), density=True, color=BLUE,
                   alpha=0.75, label=names[0], linewidth=0)
@@ -107,14 +114,15 @@ def space(
     `colour` (B,) is shown where it is finite; the reference lies behind in grey.
     """
     picture = Picture(figsize=(6.2, 5.0), layout="constrained")
-    axes = _axes(picture, (1, 1, 1), "")
+    axes = _axes(picture, picture.add_gridspec(1, 1)[0, 0], "")
     if len(mols) + len(reference) < 3:
         _say(axes, "a map needs three molecules")
         return picture
     places, shares = principal_axes([*reference, *mols])
     behind, front = places[:len(reference)], places[len(reference):]
     if len(behind):
-        axes.scatter(*behind.T, s=12, c=LINE, edgecolors=GREY, linewidths=0.3, label="reference")
+        axes.scatter(behind[:, 0], behind[:, 1], s=12, c=LINE, edgecolors=GREY, linewidths=0.3,
+                     label="reference")
     _points(axes, front, colour, label)
     axes.set_xlabel(f"first axis ({100 * shares[0]:.0f} % of the variance)")
     axes.set_ylabel(f"second axis ({100 * shares[1]:.0f} %)")
@@ -131,10 +139,12 @@ def _points(axes: Axes, places: NDArray[Any], colour: NDArray[np.float64] | None
     plain: dict[str, Any] = {"s": 26, "linewidths": 0.5, "edgecolors": "white"}
     if (~known).any():
         name = "this result" if colour is None else "unscored"
-        axes.scatter(*places[~known].T, c=BLUE if colour is None else GREY, label=name, **plain)
+        axes.scatter(places[~known, 0], places[~known, 1], label=name,
+                     c=BLUE if colour is None else GREY, **plain)
     if colour is not None and known.any():
         order = np.argsort(colour[known])  # the best on top
-        dots = axes.scatter(*places[known][order].T, c=colour[known][order], cmap=SCALE, **plain)
+        dots = axes.scatter(places[known, 0][order], places[known, 1][order],
+                            c=colour[known][order], cmap=SCALE, **plain)
         picture = axes.get_figure()
         if picture is not None:
             bar = picture.colorbar(dots, ax=axes, shrink=0.8, aspect=28, label=label)
@@ -156,37 +166,38 @@ def principal_axes(mols: Sequence[Mol]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def scores(values: NDArray[np.float64], terms: Mapping[str, NDArray[np.float64]]) -> Picture:
-    """Scores of designs from the best down, and the distribution of each term of the reward."""
+    """Scores of designs from the best down, and the spread of each term of the reward."""
     picture = Picture(figsize=(8.2, 3.2), layout="constrained")
-    found = np.sort(values[np.isfinite(values)])[::-1]
-    left = _axes(picture, (1, 2, 1), "")
-    left.plot(np.arange(1, len(found) + 1), found, color=BLUE, marker="o", markersize=3.5,
-              linewidth=1)
-    left.set_xlabel("rank")
+    shown = {n: v[np.isfinite(v)] for n, v in {"score": values, **terms}.items()}
+    shown = {n: v for n, v in shown.items() if len(v)}
+    layout = picture.add_gridspec(max(len(shown), 1), 2)
+    left = _axes(picture, layout[:, 0], "rank")
     left.set_ylabel("score")
-    if len(found):
-        left.axhline(float(found.mean()), color=INK, linewidth=1, linestyle=(0, (4, 2)))
-        left.annotate(f"mean {found.mean():.3g}", (len(found), float(found.mean())), ha="right",
-                      va="bottom", fontsize=8, color=INK)
-    else:
+    if "score" not in shown:
         _say(left, "no row was scored")
-    _terms(_axes(picture, (1, 2, 2), ""), {"score": values, **terms})
+        return picture
+    found = np.sort(shown["score"])[::-1]
+    left.plot(np.arange(1, len(found) + 1), found, color=BLUE, marker="o", linewidth=1,
+              markersize=3.5 if len(found) < 200 else 0)
+    left.axhline(float(found.mean()), color=INK, linewidth=1, linestyle=(0, (4, 2)))
+    left.annotate(f"mean {found.mean():.3g}", (1, float(found.mean())), va="bottom", fontsize=8,
+                  color=INK)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for i, (name, values) in enumerate(shown.items()):
+        _box(_axes(picture, layout[i, 1], ""), name, values, BLUE if i == 0 else ORANGE)
     return picture
 
 
-def _terms(axes: Axes, columns: Mapping[str, NDArray[np.float64]]) -> None:
-    shown = {n: v[np.isfinite(v)] for n, v in columns.items() if np.isfinite(v).any()}
-    if not shown:
-        _say(axes, "no row was scored")
-        return
-    boxes = axes.boxplot(list(shown.values()), orientation="horizontal", widths=0.55,
-                         patch_artist=True, flierprops={"markersize": 3, "markeredgecolor": GREY},
-                         medianprops={"color": INK, "linewidth": 1.4})
-    for i, box in enumerate(boxes["boxes"]):
-        box.set(facecolor=BLUE if i == 0 else ORANGE, alpha=0.8, linewidth=0.8)
-    axes.set_yticks(range(1, len(shown) + 1), [_short(name) for name in shown])
-    axes.invert_yaxis()
-    axes.set_xlabel("value")
+def _box(axes: Axes, name: str, values: NDArray[np.float64], colour: str) -> None:
+    """One term on its own scale: terms of a reward have different units."""
+    box = axes.boxplot([values], orientation="horizontal", widths=0.5, patch_artist=True,
+                       flierprops={"markersize": 3, "markeredgecolor": GREY},
+                       whiskerprops={"color": GREY}, capprops={"color": GREY},
+                       medianprops={"color": INK, "linewidth": 1.4})["boxes"][0]
+    box.set(facecolor=colour, alpha=0.8, linewidth=0)
+    axes.set_yticks([1], [_short(name)])
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
 
 
 def grid(cards: Sequence[Card], columns: int = 4) -> Picture:
@@ -225,8 +236,8 @@ def _fill(axes: Axes, card: Card) -> None:
                   fontsize=7.5 if i else 8.5, **centred)
 
 
-def _axes(picture: Picture, place: tuple[int, int, int], label: str) -> Axes:
-    axes = picture.add_subplot(*place)
+def _axes(picture: Picture, place: SubplotSpec, label: str) -> Axes:
+    axes = picture.add_subplot(place)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(labelsize=8, color=GREY)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scidiff.evaluation.drawing import FAINT, FONT, Card, molecule_svg
+from scidiff.evaluation.drawing import FONT, Card, molecule_svg
 from scidiff.evaluation.metric import Metric
 from scidiff.evaluation.page import SCRIPT, STYLE
 
@@ -48,7 +48,7 @@ def report(page: Page) -> str:
         f"<header><h1>{html.escape(page.title)}</h1><p>{html.escape(page.subtitle)}</p></header>",
         metric_strip(page.metrics) if page.metrics else "",
         _section("How far to trust it, and what it cost", note_lines(page.notes), page.notes),
-        _section("Distributions", _figures(page.plots), page.plots),
+        _section("Distributions", f"<div class='plots'>{_figures(page.plots)}</div>", page.plots),
         _section("Why rows are invalid", _reasons(page.reasons), page.reasons),
         rows_table(page.table) if page.table is not None and page.table.cards else "",
         _section("Provenance", _provenance(page.provenance), page.provenance),
@@ -63,10 +63,10 @@ def metric_strip(metrics: Sequence[Metric]) -> str:
     """Numbers side by side with their 95 % intervals; inline styles, for notebooks too."""
     boxes = "".join(
         "<div style='min-width:88px' title=\"" + html.escape(_definition(m)) + "\">"
-        f"<div style='font-size:11px;color:{FAINT}'>"
+        "<div style='font-size:11px;opacity:.7'>"
         f"{html.escape(LABELS.get(m.name, m.name))}</div>"
         f"<div style='font-size:19px;font-weight:600;line-height:1.25'>{_value(m.name, m.value)}"
-        f"</div><div style='font-size:11px;color:{FAINT}'>{_beside(m) or '&nbsp;'}</div></div>"
+        f"</div><div style='font-size:11px;opacity:.7'>{_beside(m) or '&nbsp;'}</div></div>"
         for m in metrics)
     return (f"<div class='strip' style=\"display:flex;flex-wrap:wrap;gap:10px 26px;"
             f"margin:6px 0 12px;font-family:{FONT}\">{boxes}</div>")
