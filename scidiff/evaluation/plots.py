@@ -113,7 +113,7 @@ def space(
 
     `colour` (B,) is shown where it is finite; the reference lies behind in grey.
     """
-    picture = Picture(figsize=(6.2, 5.0), layout="constrained")
+    picture = Picture(figsize=(4.6, 3.7), layout="constrained")
     axes = _axes(picture, picture.add_gridspec(1, 1)[0, 0], "")
     if len(mols) + len(reference) < 3:
         _say(axes, "a map needs three molecules")
@@ -167,7 +167,7 @@ def principal_axes(mols: Sequence[Mol]) -> tuple[NDArray[np.float64], NDArray[np
 
 def scores(values: NDArray[np.float64], terms: Mapping[str, NDArray[np.float64]]) -> Picture:
     """Scores of designs from the best down, and the spread of each term of the reward."""
-    picture = Picture(figsize=(8.2, 3.2), layout="constrained")
+    picture = Picture(figsize=(6.6, 3.5), layout="constrained")
     shown = {n: v[np.isfinite(v)] for n, v in {"score": values, **terms}.items()}
     shown = {n: v for n, v in shown.items() if len(v)}
     layout = picture.add_gridspec(max(len(shown), 1), 2)

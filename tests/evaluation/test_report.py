@@ -84,7 +84,8 @@ def test_hostile_words_stay_words() -> None:
 def test_strip_formats_shares_intervals_and_gaps() -> None:
     nan = math.nan
     strip = metric_strip([
-        Metric("valid", 0.9876, 0.97, 0.99, 100, "valid rows"), Metric("qed", nan, nan, nan, 0, ""),
+        Metric("valid", 0.9876, 0.97, 0.99, 100, "valid rows"),
+        Metric("qed", nan, nan, nan, 0, ""),
         Metric("unique@1000", 0.99975, nan, nan, 10, "", "a note")])
     assert "98.8 %" in strip and "97 % – 99 %" in strip and "–</div>" in strip
     assert "a note" in strip and "99.98 %" in strip and "nan" not in strip
