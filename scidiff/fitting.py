@@ -213,7 +213,8 @@ def write_model(
         "recipe": recipe.model_dump(mode="json"),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    save_model(folder, network, config, _card(recipe, network, data, log, found))
+    text = _card(recipe, network, data, log, found)
+    save_model(folder, network, config, text, dtype=getattr(torch, recipe.store))
     domain = find_domain(recipe.domain)(data.vocabulary)
     NoveltyFilter.build(domain.keys(data.strings)).save(folder / "train_filter.npz")
 
@@ -244,6 +245,7 @@ def _card(
         "standardisation": found.standard,
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
         "continued from": recipe.init or "nothing: trained from scratch",
+        "weights stored in": recipe.store,
         "seed": recipe.seed,
         "hardware": hardware(),
     }

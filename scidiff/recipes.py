@@ -89,6 +89,7 @@ class Recipe(_Strict):
     network: NetworkSpec = NetworkSpec()
     stages: list[Stage] = Field(min_length=1)
     sampling: StringSettings = StringSettings()
+    store: Literal["float32", "bfloat16"] = "float32"  # precision of the weights that are kept
 
     @model_validator(mode="after")
     def _sampled(self) -> Recipe:
