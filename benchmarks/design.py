@@ -11,8 +11,8 @@ import json
 import time
 
 import scidiff as sd
-from scidiff.card import table
-from scidiff.designing import METHODS, STRENGTH, find_method, pick, run_method
+from scidiff.api.card import table
+from scidiff.api.design import METHODS, STRENGTH, find_method, pick, run_method
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.scoring import Scorer
 

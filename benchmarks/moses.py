@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import scidiff as sd
-from scidiff.card import replace_section, table
+from scidiff.api.card import replace_section, table
 from scidiff.evaluation.fcd import bias_floor
 from scidiff.training.checkpoint import write_atomically
 

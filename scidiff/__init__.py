@@ -13,27 +13,27 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "load": "scidiff.api",
-    "sample": "scidiff.api",
-    "evaluate": "scidiff.api",
-    "train": "scidiff.fitting",
-    "design": "scidiff.designing",
+    "load": "scidiff.api.entry",
+    "sample": "scidiff.api.entry",
+    "evaluate": "scidiff.api.entry",
+    "train": "scidiff.api.train",
+    "design": "scidiff.api.design",
     "reward": "scidiff.rewards.combine",
     "datasets": "scidiff.data",
-    "Model": "scidiff.model",
+    "Model": "scidiff.api.model",
     "ScidiffError": "scidiff.core",
 }
 __all__ = sorted([*_PUBLIC, "__version__"])
 
 if TYPE_CHECKING:
-    from scidiff.api import evaluate as evaluate
-    from scidiff.api import load as load
-    from scidiff.api import sample as sample
+    from scidiff.api.design import design as design
+    from scidiff.api.entry import evaluate as evaluate
+    from scidiff.api.entry import load as load
+    from scidiff.api.entry import sample as sample
+    from scidiff.api.model import Model as Model
+    from scidiff.api.train import train as train
     from scidiff.core import ScidiffError as ScidiffError
     from scidiff.data import datasets as datasets
-    from scidiff.designing import design as design
-    from scidiff.fitting import train as train
-    from scidiff.model import Model as Model
     from scidiff.rewards.combine import reward as reward
 
 

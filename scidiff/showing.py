@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from rdkit.Chem import Mol
 
+from scidiff.api.saving import plain
 from scidiff.evaluation.description import SHOWN, property_values
 from scidiff.evaluation.drawing import Card, grid_svg
 from scidiff.evaluation.report import LABELS, Page, Table, metric_strip, note_lines, report
-from scidiff.saving import plain
 
 if TYPE_CHECKING:
-    from scidiff.results import SampleResult
+    from scidiff.api.results import SampleResult
 
 GRID = 24  # rows of a grid
 TABLE_ROWS = 200  # rows of a report

@@ -46,7 +46,7 @@ def test_a_worked_example_runs(section: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_domain_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from scidiff.model import find_domain
+    from scidiff.api.model import find_domain
 
     source = BLOCK.findall(SECTIONS["A domain"])[0]
     _install("scidiff.domains.codons", source, monkeypatch)

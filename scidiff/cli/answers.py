@@ -65,7 +65,7 @@ def _with_json(function: Callable[..., Answer]) -> inspect.Signature:
 def show(answer: Answer, as_json: bool) -> None:
     """Print the document, or the view."""
     if as_json:
-        from scidiff.saving import plain
+        from scidiff.api.saving import plain
 
         print(json.dumps(plain(answer.document), indent=1, allow_nan=False, ensure_ascii=False))
         return

@@ -59,10 +59,10 @@ def design(
     dtype: Dtype = "float32",
 ) -> Answer:
     """Design N objects that the model likes and the reward scores high, under a budget."""
-    from scidiff.designing import design as run
-    from scidiff.designing import find_method
+    from scidiff.api.design import design as run
+    from scidiff.api.design import find_method
+    from scidiff.api.saving import check_output
     from scidiff.rewards.combine import reward as resolve
-    from scidiff.saving import check_output
 
     check_output(out)
     sys.path.insert(0, os.getcwd())  # a script's path lacks the user's own modules

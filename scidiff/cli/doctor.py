@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor() -> Answer:
     """Show versions, devices, optional extras and their licences."""
-    from scidiff.doctor import render, report
+    from scidiff.api.doctor import render, report
 
     found = report()
     return Answer(found, [render(found)])

@@ -31,15 +31,15 @@ def evaluate(
     device: Device = None,
 ) -> Answer:
     """Measure a file of molecules, or what a model draws, with intervals and baselines."""
-    from scidiff import api
+    from scidiff.api import entry
 
     if Path(what).is_file():
         with working(f"measuring {what}"):
-            report = api.evaluate(what, suite, column=column, fcd=fcd)
+            report = entry.evaluate(what, suite, column=column, fcd=fcd)
     else:
         model = load(what, device)
         with working(f"drawing {n:,} rows from {model.name} and measuring them"):
-            report = api.evaluate(model.sample(n, seed=seed), suite, fcd=fcd)
+            report = entry.evaluate(model.sample(n, seed=seed), suite, fcd=fcd)
     document = {"of": what, "suite": suite, **report.to_dict()}
     return Answer(document, [str(report)])
 
@@ -58,8 +58,8 @@ def likelihood(
     dtype: Dtype = "float32",
 ) -> Answer:
     """Bound log p of every string of a file from below (nats), with its standard error."""
+    from scidiff.api.saving import check_output
     from scidiff.data import tables
-    from scidiff.saving import check_output
 
     check_output(out, TABLES)
     read = tables.read(file, column=column)

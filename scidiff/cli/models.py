@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def list_models() -> Answer:
     """Name the models that come with the package."""
-    from scidiff.model import SHIPPED, shipped_models
+    from scidiff.api.model import SHIPPED, shipped_models
     from scidiff.training.checkpoint import read_config
 
     rows = [{"name": name, **_facts(read_config(SHIPPED / name))} for name in shipped_models()]
@@ -32,7 +32,7 @@ def info(model: ModelName) -> Answer:
     """Show a model's settings and its card."""
     from rich.markdown import Markdown
 
-    from scidiff.model import model_folder
+    from scidiff.api.model import model_folder
     from scidiff.training.checkpoint import read_config
 
     folder = model_folder(model)
@@ -49,7 +49,7 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Only its owner sees it.")] = False,
 ) -> Answer:
     """Upload a model directory to the hub; the token is that of its login or HF_TOKEN."""
-    from scidiff.model import model_folder
+    from scidiff.api.model import model_folder
     from scidiff.training import hub
 
     uri = hub.SCHEME + repository.removeprefix(hub.SCHEME)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from scidiff.model import Model
+    from scidiff.api.model import Model
 
 
 def _device(name: str | None) -> str | None:
@@ -63,10 +63,10 @@ Temperature = Annotated[
 
 def load(name: str, device: str | None, dtype: str = "float32") -> Model:
     """Load a model with its device and precision."""
-    from scidiff import api
+    from scidiff.api import entry
 
     with working(f"loading {name}"):
-        return api.load(name, device=device, dtype=dtype)
+        return entry.load(name, device=device, dtype=dtype)
 
 
 def given(**settings: Any) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def given(**settings: Any) -> dict[str, Any]:
 
 def check_folder(path: Path) -> None:
     """Find out before any work is done whether files can be written to a folder, there or not."""
-    from scidiff.saving import check_output
+    from scidiff.api.saving import check_output
 
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"cannot write to {path}: it is a file, expected a folder")

@@ -29,8 +29,8 @@ from scidiff.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from scidiff.model import Model
-    from scidiff.results import SampleResult
+    from scidiff.api.model import Model
+    from scidiff.api.results import SampleResult
 
 SHARDED = 50_000  # more rows than this go to shards
 SHOWN = 20  # rows of the table on the terminal
@@ -62,7 +62,7 @@ def sample(
     dtype: Dtype = "float32",
 ) -> Answer:
     """Draw N objects from a model; every row is kept, an invalid one with the reason."""
-    from scidiff.saving import check_output
+    from scidiff.api.saving import check_output
 
     settings = given(
         block_size=block_size,
@@ -96,7 +96,7 @@ def infill(
     dtype: Dtype = "float32",
 ) -> Answer:
     """Write the [*] of a pattern N times; the text around it stays as it is."""
-    from scidiff.saving import check_output
+    from scidiff.api.saving import check_output
 
     _at_least_one(n)
     check_output(out)
@@ -126,7 +126,7 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
 def _sharded(
     model: Model, n: int, seed: int, folder: Path, settings: dict[str, Any]
 ) -> Answer:
-    from scidiff.shards import Layout, sample_shards
+    from scidiff.api.shards import Layout, sample_shards
 
     with saving(lambda: f"{Layout(folder, n).progress()}; the same command continues"), bar() as b:
         task = b.add_task(f"drawing from {model.name}", total=n)

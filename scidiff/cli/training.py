@@ -38,8 +38,8 @@ def train(
     if not source.is_file():
         raise FileNotFoundError(f"cannot read {source}: there is no such file")
     _check_run(out)
-    from scidiff.fitting import choose_recipe
-    from scidiff.fitting import train as run
+    from scidiff.api.train import choose_recipe
+    from scidiff.api.train import train as run
     from scidiff.training.progress import TrainingProgress
 
     recipe = choose_recipe(source, init, domain, column, steps, seed)

@@ -7,7 +7,7 @@ import pytest
 from tiny_models import write_tiny_model
 
 import scidiff.cli.sampling as sampling
-from scidiff.api import load
+from scidiff.api.entry import load
 
 
 @pytest.mark.parametrize("suffix", ["csv", "smi", "parquet"])
@@ -85,7 +85,7 @@ def test_many_rows_go_to_shards_unless_told_otherwise(scidiff, tiny_model, tmp_p
 
 
 def test_interrupted_shards_say_what_is_there(scidiff, tiny_model, tmp_path, monkeypatch):
-    import scidiff.shards as shards
+    import scidiff.api.shards as shards
 
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt

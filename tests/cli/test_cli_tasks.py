@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from tiny_models import write_tiny_model
 
-from scidiff import model as models
-from scidiff.api import load
+from scidiff.api import model as models
+from scidiff.api.entry import load
 
 STRINGS = ["CCO", "CCN", "OCC", "CCCCF", "NCCO", "COC", "CNC", "CCOCC", "OCCN", "CCCN"]
 
@@ -78,7 +78,7 @@ def test_train_then_sample_and_train_again_from_it(scidiff, molecules, tmp_path)
 
 
 def test_interrupted_training_says_how_to_go_on(scidiff, molecules, tmp_path, monkeypatch):
-    import scidiff.fitting as fitting
+    import scidiff.api.train as fitting
 
     def stop(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
+from scidiff.api.results import SampleResult
 from scidiff.data.records import Record
 from scidiff.domains.smiles import molecule_record
 from scidiff.evaluation import plots
 from scidiff.evaluation.drawing import Card, grid_svg, molecule_svg
-from scidiff.results import SampleResult
 
 MOLS = [Chem.MolFromSmiles(s) for s in ("CCO", "c1ccccc1O", "CC(=O)Nc1ccc(O)cc1", "CCN", "CCCCC")]
 

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from scidiff.api.model import Model
 from scidiff.core import Sampler, Select, seeded
 from scidiff.data.records import Record
 from scidiff.guidance.certificate import Guided
 from scidiff.guidance.lookahead import Decoded, PosteriorMean, Rollout, Value
 from scidiff.guidance.particles import guided_sample
 from scidiff.guidance.selection import keep_all, nested, per_parent, smc
-from scidiff.model import Model
 from scidiff.rewards.combine import components
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.scoring import Scorer, Scores, Status, require_floor
 from scidiff.samplers.strided import StridedSampler
 
 if TYPE_CHECKING:
-    from scidiff.results import DesignResult
+    from scidiff.api.results import DesignResult
 
 CALLS = 128  # reward calls a design where no budget is given
 STRENGTH = 30.0  # for rewards in [0, 1]
@@ -173,7 +173,7 @@ def _result(
     model: Model, run: Guided, method: Method, scorer: Scorer, seed: int, settings: dict[str, Any]
 ) -> DesignResult:
     """One design of each population, best first, with its score, its terms and its weight."""
-    from scidiff.results import DesignResult, SampleResult
+    from scidiff.api.results import DesignResult, SampleResult
 
     picked = pick(run, method.best, seed)
     records = model.domain.decode(run.x[picked])

@@ -17,7 +17,7 @@ from scidiff.evaluation.plots import Picture
 from scidiff.showing import OWN_PLACE, cards_of
 
 if TYPE_CHECKING:
-    from scidiff.results import SampleResult
+    from scidiff.api.results import SampleResult
 
 MAP_ROWS = 2_000  # dots of a map
 

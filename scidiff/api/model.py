@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from scidiff.api.strings import StringEngine, settings
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import Domain
 from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.samplers.masked import MaskedSampler
-from scidiff.strings import StringEngine, settings
 from scidiff.training.checkpoint import load_network, read_config, refuse_pickle
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from scidiff.api.results import SampleResult
     from scidiff.evaluation.novelty import NoveltyFilter
-    from scidiff.results import SampleResult
 
 CHUNK = 1000  # rows drawn under one seed; part of what a seed means, so it never depends on memory
-SHIPPED = Path(__file__).parent / "models"
+SHIPPED = Path(__file__).parents[1] / "models"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _log = logging.getLogger("scidiff")
 
@@ -123,9 +123,9 @@ class Model:
         of
         n = 1000. Keyword arguments override the model's sampling settings.
         """
+        from scidiff.api.results import SampleResult
         from scidiff.guidance.chunks import in_chunks
         from scidiff.guidance.particles import sample
-        from scidiff.results import SampleResult
 
         if n <= 0:
             raise ValueError(f"n must be at least 1, got {n}")
@@ -160,7 +160,7 @@ class Model:
         `gap` bounds the number of tokens written. A left-to-right model draws n * candidates
         fillings and keeps n by how well the rest of the string follows (see StringEngine.infill).
         """
-        from scidiff.results import SampleResult
+        from scidiff.api.results import SampleResult
 
         if n <= 0 or candidates <= 0:
             raise ValueError(f"n and candidates must be at least 1, got {n} and {candidates}")
@@ -210,7 +210,7 @@ def find_domain(name: str) -> Any:
     try:
         return importlib.import_module(f"scidiff.domains.{name}").DOMAIN
     except (ModuleNotFoundError, AttributeError):
-        folder = Path(__file__).parent / "domains"
+        folder = Path(__file__).parents[1] / "domains"
         known = sorted(p.stem for p in folder.glob("[a-z]*.py") if p.stem != "domain")
         raise ScidiffError(
             f"unknown domain {name!r}; expected one of {', '.join(known)}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from scidiff.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:
-    from scidiff.results import SampleResult
+    from scidiff.api.results import SampleResult
 
 EVERY = (".csv", ".parquet", ".html")
 OF_KIND: Mapping[str, tuple[str, ...]] = {

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from scidiff.api.strings import StringSettings, build_process
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import EOS, PAD, Vocabulary, encode_rows
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
-from scidiff.strings import StringSettings, build_process
 from scidiff.training.batches import TokenBatches
 from scidiff.training.config import TrainConfig
 from scidiff.training.trainer import Trainer

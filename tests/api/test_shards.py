@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_models import write_tiny_model
 
-import scidiff.shards as shards
-from scidiff.api import load
+import scidiff.api.shards as shards
+from scidiff.api.entry import load
+from scidiff.api.model import Model
+from scidiff.api.shards import ShardError, sample_shards
 from scidiff.core import seeded
 from scidiff.guidance.particles import sample
-from scidiff.model import Model
-from scidiff.shards import ShardError, sample_shards
 
 CHUNK = 7  # rows; the package's chunks of 1000 would make these tests slow
 
@@ -163,8 +163,8 @@ def test_every_shard_says_where_it_came_from(model, tmp_path):
 SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
-import scidiff.shards as shards
-from scidiff.api import load
+import scidiff.api.shards as shards
+from scidiff.api.entry import load
 shards.CHUNK = 25
 shards.sample_shards(load(sys.argv[1], device="cpu"), 4000, sys.argv[2], seed=2, chunks=4)
 """

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from scidiff.api.model import CHUNK, Model
+from scidiff.api.results import SampleResult
+from scidiff.api.strings import settings
 from scidiff.core import ScidiffError
 from scidiff.data.records import Record
 from scidiff.guidance.chunks import in_chunks
 from scidiff.guidance.particles import sample
-from scidiff.model import CHUNK, Model
-from scidiff.results import SampleResult
-from scidiff.strings import settings
 from scidiff.training.checkpoint import write_atomically
 
 CHUNKS = 50  # chunks in a shard: 50,000 rows

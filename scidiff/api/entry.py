@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scidiff.api.model import SHIPPED, Model, model_folder
 from scidiff.core import ScidiffError
-from scidiff.model import SHIPPED, Model, model_folder
 
 if TYPE_CHECKING:
+    from scidiff.api.results import DesignResult, SampleResult
     from scidiff.evaluation.metric import Report
-    from scidiff.results import DesignResult, SampleResult
 
 SUITES = ("moses",)
 

@@ -10,15 +10,9 @@ from typing import Any
 
 import torch
 
-from scidiff.card import card, hardware, replace_section, table
-from scidiff.chem.standardise import Standard
-from scidiff.core import ScidiffError
-from scidiff.data import datasets, tables
-from scidiff.data.tokens import Vocabulary
-from scidiff.evaluation.novelty import NoveltyFilter
-from scidiff.model import Model, find_domain, model_folder
-from scidiff.networks.token_transformer import TokenTransformer
-from scidiff.recipes import (
+from scidiff.api.card import card, hardware, replace_section, table
+from scidiff.api.model import Model, find_domain, model_folder
+from scidiff.api.recipes import (
     Prepared,
     Recipe,
     build_network,
@@ -28,6 +22,12 @@ from scidiff.recipes import (
     read,
     train_stages,
 )
+from scidiff.chem.standardise import Standard
+from scidiff.core import ScidiffError
+from scidiff.data import datasets, tables
+from scidiff.data.tokens import Vocabulary
+from scidiff.evaluation.novelty import NoveltyFilter
+from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.training.checkpoint import save_model, write_atomically
 
 OnLog = Callable[[str, int, dict[str, float]], None]

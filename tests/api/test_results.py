@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from rdkit import Chem
 
+from scidiff.api.results import SUFFIXES, DesignResult, SampleResult, check_output
 from scidiff.data.records import Record
 from scidiff.domains.smiles import molecule_record
 from scidiff.guidance.certificate import Certificate, Ledger
-from scidiff.results import SUFFIXES, DesignResult, SampleResult, check_output
 from scidiff.rewards.molecules import qed
 
 SMILES = ["CCO", "OCC", "c1ccccc1O", "CC(C", "CC(=O)Nc1ccc(O)cc1"]  # row 1 is row 0, row 3 is not
@@ -258,6 +258,6 @@ def _length_reward():
 
 def test_results_load_nothing_heavy() -> None:
     heavy = {"matplotlib", "pandas", "pyarrow", "rdkit"}
-    code = f"import sys, scidiff.results; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, scidiff.api.results; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from scidiff.api.recipes import build_network, encode, extend_network, parse, read, train_stages
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import PAD, Vocabulary, encode_rows
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
-from scidiff.recipes import build_network, encode, extend_network, parse, read, train_stages
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STAGE = {"process": "masked", "steps": 4}
 
 

@@ -5,6 +5,7 @@ from itertools import permutations, product
 import pytest
 import torch
 
+from scidiff.api.strings import StringEngine, build_process, gumbel_top, settings, split_pattern
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
 from scidiff.networks.token_transformer import (
@@ -12,7 +13,6 @@ from scidiff.networks.token_transformer import (
     TokenTransformer,
     TokenTransformerConfig,
 )
-from scidiff.strings import StringEngine, build_process, gumbel_top, settings, split_pattern
 
 L = 8
 VOCABULARY = Vocabulary(("C", "N"))

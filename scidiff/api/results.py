@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from scidiff.api.saving import SUFFIXES, check_output, plain, provenance_text, save
 from scidiff.data.records import Record
 from scidiff.guidance.certificate import Certificate, Ledger
-from scidiff.saving import SUFFIXES, check_output, plain, provenance_text, save
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from scidiff.api.plotting import Plots
     from scidiff.evaluation.description import Description, Known
     from scidiff.evaluation.metric import Metric
-    from scidiff.plotting import Plots
 
 
 class SampleResult:
@@ -152,7 +152,7 @@ class SampleResult:
     @property
     def plot(self) -> Plots:
         """Pictures: .properties(), .space(), .scores(), .grid()."""
-        from scidiff.plotting import Plots
+        from scidiff.api.plotting import Plots
 
         return Plots(self)
 

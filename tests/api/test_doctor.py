@@ -9,9 +9,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from scidiff import doctor
+from scidiff.api import doctor
 
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
