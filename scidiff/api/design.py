@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scidiff.api.results import DesignResult
 
 CALLS = 128  # reward calls a design where no budget is given
-STRENGTH = 30.0  # for rewards in [0, 1]
+STRENGTH = 100.0  # for rewards in [0, 1]: alpha = 0.01 of the SVDD paper
 _OWN = ("smiles", "valid", "reason", "canonical", "score", "log_w", "status")  # a row's columns
 _log = logging.getLogger("scidiff")
 
