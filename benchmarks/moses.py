@@ -18,15 +18,17 @@ from scidiff.evaluation.fcd import bias_floor
 from scidiff.training.checkpoint import write_atomically
 
 DIAL = [
-    {"block_size": 1},
-    {"block_size": 2},
-    {"block_size": 4},
-    {"block_size": 4, "order": "sequential"},
-    {"block_size": 4, "order": "confidence"},
-    {"block_size": 4, "tokens_per_step": 2},
-    {"block_size": 4, "tokens_per_step": 2, "order": "sequential"},
-    {"block_size": 4, "tokens_per_step": 2, "order": "confidence"},
-    {"block_size": 4, "tokens_per_step": 4},
+    {"block_size": b, "order": order, "tokens_per_step": t}
+    for b, order, t in [
+        (1, "sequential", 1),
+        (2, "sequential", 1),
+        (4, "sequential", 1),
+        (4, "confidence", 1),
+        (4, "random", 1),
+        (4, "sequential", 2),
+        (4, "confidence", 2),
+        (4, "random", 4),
+    ]
 ]
 
 
