@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import torch
 
 from scidiff.api.strings import StringEngine, settings
 from scidiff.core import ScidiffError, seeded
+from scidiff.data.records import Record
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import Domain
 from scidiff.networks.token_transformer import TokenTransformer
@@ -64,13 +66,17 @@ def model_folder(name: str | Path) -> Path:
 
 
 def choose_device(device: str | None) -> torch.device:
-    """The device asked for, or CUDA if there is one; the choice is logged once."""
+    """The device asked for, or CUDA if there is one, which is logged."""
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         _log.info("using %s", device)
-    chosen = torch.device(device)
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(device)):
+        raise ScidiffError(f"device must be cpu, cuda or cuda:0, cuda:1, ..., got {str(device)!r}")
+    chosen, there = torch.device(device), torch.cuda.device_count()
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ScidiffError(f"device {device!r} was asked for, but torch sees no CUDA device")
+    if chosen.type == "cuda" and (chosen.index or 0) >= there:
+        raise ScidiffError(f"device {device!r} was asked for, but torch sees {there} CUDA devices")
     return chosen
 
 
@@ -116,34 +122,53 @@ class Model:
         used = {"model": self.name, "sha256": self.config["sha256"], "seed": seed, "chunk": CHUNK}
         return {**used, "scidiff": __version__, "torch": torch.__version__, **extra}
 
-    def sample(self, n: int, seed: int = 0, **overrides: Any) -> SampleResult:
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        *,
+        on_rows: Callable[[int], object] | None = None,
+        **overrides: Any,
+    ) -> SampleResult:
         """Draw n objects; every row is kept, an invalid one with the reason.
 
         The rows depend on (seed, n's chunks of 1000) alone: the first 1000 of n = 2000 are those
-        of
-        n = 1000. Keyword arguments override the model's sampling settings.
+        of n = 1000. Keyword arguments override the model's sampling settings. `on_rows` is told
+        after each chunk how many rows are new.
         """
         from scidiff.api.results import SampleResult
-        from scidiff.guidance.chunks import in_chunks
-        from scidiff.guidance.particles import sample
 
         if n <= 0:
             raise ValueError(f"n must be at least 1, got {n}")
+        records: list[Record] = []
+        for part in self.chunks(n, seed, **overrides):
+            records += part
+            if on_rows is not None:
+                on_rows(len(part))
+        used = vars(settings(self.config, overrides))
+        return SampleResult(
+            records,
+            kind=self.domain.kind,
+            provenance=self.provenance(seed, n=n, sampling=used),
+            novelty=self.novelty,
+        )
+
+    def chunks(
+        self, n: int, seed: int = 0, *, first: int = 0, **overrides: Any
+    ) -> Iterator[list[Record]]:
+        """Draw the rows of `sample` chunk by chunk, from chunk `first` on."""
+        from scidiff.guidance.chunks import in_chunks
+        from scidiff.guidance.particles import sample
+
         sampler = self.sampler(**overrides)
-        parts = in_chunks(
+        return in_chunks(
             n,
             CHUNK,
             seed,
             lambda size, rng: self.domain.decode(sample(sampler, size, rng)),
             device=self.engine.device,
             denoiser=sampler.denoiser,
-        )
-        used = vars(settings(self.config, overrides))
-        return SampleResult(
-            [record for part in parts for record in part],
-            kind=self.domain.kind,
-            provenance=self.provenance(seed, n=n, sampling=used),
-            novelty=self.novelty,
+            first=first,
         )
 
     def infill(

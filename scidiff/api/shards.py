@@ -23,8 +23,6 @@ from scidiff.api.results import SampleResult
 from scidiff.api.strings import settings
 from scidiff.core import ScidiffError
 from scidiff.data.records import Record
-from scidiff.guidance.chunks import in_chunks
-from scidiff.guidance.particles import sample
 from scidiff.training.checkpoint import write_atomically
 
 CHUNKS = 50  # chunks in a shard: 50,000 rows
@@ -128,17 +126,9 @@ def draw(
     model: Model, layout: Layout, shard: int, seed: int, overrides: Mapping[str, Any]
 ) -> Iterator[list[Record]]:
     """Draw the chunks of one shard."""
-    sampler = model.sampler(**overrides)
     first = shard * layout.chunks
-    return in_chunks(
-        min(layout.n, (first + layout.chunks) * CHUNK),
-        CHUNK,
-        seed,
-        lambda size, rng: model.domain.decode(sample(sampler, size, rng)),
-        device=model.engine.device,
-        denoiser=sampler.denoiser,
-        first=first,
-    )
+    end = min(layout.n, (first + layout.chunks) * CHUNK)
+    return model.chunks(end, seed, first=first, **overrides)
 
 
 def _write(path: Path, table: pa.Table) -> None:

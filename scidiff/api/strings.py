@@ -14,7 +14,7 @@ from torch import Tensor
 from scidiff.core import ScidiffError, seeded, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
 from scidiff.networks.token_transformer import TokenDenoiser, TokenTransformer
-from scidiff.processes.block import AutoregressiveProcess, BlockProcess
+from scidiff.processes.block import BlockProcess
 from scidiff.processes.masked import MaskedProcess, cross_entropy
 from scidiff.samplers.canvas import Canvas, FixedCanvas, LengthLaw
 from scidiff.samplers.masked import MaskedSampler
@@ -58,16 +58,37 @@ def settings(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> StringS
     return StringSettings(**chosen)
 
 
-def build_process(
-    spec: Mapping[str, Any], mask_id: int
-) -> MaskedProcess | BlockProcess | AutoregressiveProcess:
-    """The training process of a recipe or config: {"kind": ..., "block_size": ...}."""
-    kind = spec["kind"]
-    if kind == "block":
-        return BlockProcess(mask_id, spec["block_size"])
-    if kind in ("masked", "autoregressive"):
-        return MaskedProcess(mask_id) if kind == "masked" else AutoregressiveProcess(mask_id)
-    raise ScidiffError(f"process must be masked, block or autoregressive, got {kind!r}")
+class BeforeTheEnd:
+    """A token denoiser for rows whose end is given: p(token | neither EOS nor PAD).
+
+    What a row hides lies before its end, where a trained network leaves these two a little
+    probability; drawn, they would cut off the rest of the row.
+    """
+
+    def __init__(self, inner: TokenDenoiser) -> None:
+        self.inner, self.rows = inner, inner.rows
+        self.mask_id, self.vocab_size = inner.mask_id, inner.vocab_size
+        self.block_size = inner.block_size
+        self.ends = torch.tensor([PAD, EOS], device=next(inner.network.parameters()).device)
+
+    @property
+    def micro_batch(self) -> int | None:
+        return self.inner.micro_batch
+
+    @micro_batch.setter
+    def micro_batch(self, rows: int | None) -> None:
+        self.inner.micro_batch = rows
+
+    def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
+        """Trunk output (B, L, D) at x."""
+        out = self.inner(x, k)
+        self.rows = self.inner.rows
+        return out
+
+    def log_probs(self, trunk: Tensor) -> Tensor:
+        """(B, M, D) -> (B, M, V) float32, normalised over the symbols."""
+        log_p = self.inner.log_probs(trunk)
+        return log_p.index_fill(-1, self.ends, float("-inf")).log_softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -91,7 +112,10 @@ class StringEngine:
         return self.config["process"]["kind"] != "masked"
 
     def sampler(self, canvas: Canvas | None = None, **overrides: Any) -> MaskedSampler:
-        """Build the sampler of the config's settings, with any of StringSettings overridden."""
+        """Build the sampler of the config's settings, with any of StringSettings overridden.
+
+        A masked model is told by its canvas where a row ends, so it writes symbols only.
+        """
         s = settings(self.config, overrides)
         if self.block_causal and s.block_size is None:
             raise ScidiffError(
@@ -104,7 +128,7 @@ class StringEngine:
             )
         denoiser = TokenDenoiser(self.network, s.block_size, dtype=self.dtype)
         return MaskedSampler(
-            denoiser,
+            denoiser if self.block_causal else BeforeTheEnd(denoiser),
             canvas or self.canvas(),
             order=ORDERS[s.order](),
             block_size=s.block_size,
@@ -183,19 +207,18 @@ class StringEngine:
     ) -> TokenState:
         """Draw n strings of the form prefix + gap + suffix, the gap's length uniform over `gaps`.
 
-        A masked network writes the gap seeing both sides. A left-to-right one writes it seeing the
-        prefix, and
-        n * candidates such rows are resampled by p(suffix | prefix, gap): self-normalised
-        importance sampling, exact
-        as `candidates` grows.
+        A masked network writes the gap seeing both sides, by its config's settings. A
+        left-to-right one writes it seeing the prefix, one token at a time and at temperature 1,
+        and n * candidates such rows are resampled by p(suffix | prefix, gap): self-normalised
+        importance sampling, exact as `candidates` grows.
         """
         rows, start = self._gap_rows(pattern, gaps)
         total = n if not self.block_causal else n * candidates
         choice = (uniform((total,), rng) * len(gaps)).long()
         canvas = FixedCanvas(rows[choice], self.network.mask_id)
-        x = sample_rows(
-            self.sampler(canvas, block_size=1 if self.block_causal else None), total, rng
-        )
+        # the weights below are those of drafts from the network's own law
+        draft = {"block_size": 1, "temperature": 1.0} if self.block_causal else {}
+        x = sample_rows(self.sampler(canvas, **draft), total, rng)
         if not self.block_causal:
             return x
         ends = start + torch.tensor(gaps, device=x.ids.device)[choice]

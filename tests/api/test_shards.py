@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from tiny_models import write_tiny_model
 
+import scidiff.api.model as models
 import scidiff.api.shards as shards
 from scidiff.api.entry import load
 from scidiff.api.model import Model
@@ -27,6 +28,7 @@ CHUNK = 7  # rows; the package's chunks of 1000 would make these tests slow
 @pytest.fixture
 def model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     monkeypatch.setattr(shards, "CHUNK", CHUNK)
+    monkeypatch.setattr(models, "CHUNK", CHUNK)
     return load(tiny_model, device="cpu")
 
 
