@@ -163,13 +163,13 @@ class SampleResult:
         return f"<SampleResult: {', '.join([f'{n:,} rows', f'{good:,} valid', *source])}>"
 
     def _repr_html_(self) -> str:
-        from scidiff.showing import notebook_html
+        from scidiff.api.showing import notebook_html
 
         return notebook_html(self)
 
     def to_html(self) -> str:
         """The report as one self-contained page: metrics, plots, rows, provenance."""
-        from scidiff.showing import page_of
+        from scidiff.api.showing import page_of
 
         return page_of(self)
 

@@ -71,9 +71,15 @@ def _caption(result: SampleResult, row: int) -> tuple[str, ...]:
 
 def _joined(facts: dict[str, Any]) -> tuple[str, ...]:
     """The first three numbers in one line, or no line."""
-    parts = [f"{name} {value:.3g}" for name, value in facts.items()
+    parts = [f"{_short(name)} {value:.3g}" for name, value in facts.items()
              if isinstance(value, int | float) and not math.isnan(value)]
     return (" · ".join(parts[:3]),) if parts else ()
+
+
+def _short(name: str) -> str:
+    """A term's name in a caption: the function without what it was given."""
+    head, called, _ = name.partition("(")
+    return head[:14] + ("(…)" if called else "")
 
 
 def _subtitle(result: SampleResult) -> str:
