@@ -14,7 +14,7 @@ from scidiff.data.records import Record
 from scidiff.evaluation import plots
 from scidiff.evaluation.description import every, molecules, property_values
 from scidiff.evaluation.plots import Picture
-from scidiff.showing import OWN_PLACE, cards_of
+from scidiff.api.showing import OWN_PLACE, cards_of
 
 if TYPE_CHECKING:
     from scidiff.api.results import SampleResult
