@@ -12,16 +12,7 @@ import torch
 
 from scidiff.api.card import card, hardware, replace_section, table
 from scidiff.api.model import Model, find_domain, model_folder
-from scidiff.api.recipes import (
-    Prepared,
-    Recipe,
-    build_network,
-    encode,
-    extend_network,
-    parse,
-    read,
-    train_stages,
-)
+from scidiff.api.recipes import Recipe, parse, read
 from scidiff.chem.standardise import Standard
 from scidiff.core import ScidiffError
 from scidiff.data import datasets, tables
@@ -29,6 +20,13 @@ from scidiff.data.tokens import Vocabulary
 from scidiff.evaluation.novelty import NoveltyFilter
 from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.training.checkpoint import save_model, write_atomically
+from scidiff.training.stages import (
+    Prepared,
+    build_network,
+    encode,
+    extend_network,
+    train_stages,
+)
 
 OnLog = Callable[[str, int, dict[str, float]], None]
 _log = logging.getLogger("scidiff")

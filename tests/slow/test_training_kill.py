@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from scidiff.api.recipes import build_network, encode, parse, train_stages
+from scidiff.api.recipes import parse
 from scidiff.data.tokens import Vocabulary
+from scidiff.training.stages import build_network, encode, train_stages
 
 pytestmark = pytest.mark.slow
 
@@ -80,7 +81,7 @@ def run_until_killed(context, out: Path, steps: int, chance: random.Random) -> b
 
 def test_a_run_killed_at_random_ends_as_if_it_had_not_been(tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["scidiff.api.recipes", "lightning.fabric"])
+    context.set_forkserver_preload(["scidiff.api.recipes", "scidiff.training.stages"])
     steps, chance, kills = 120, random.Random(0), 0
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     process = context.Process(target=train_toy, args=(str(whole), steps))

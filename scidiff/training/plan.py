@@ -1,0 +1,112 @@
+"""What a recipe says of data, network and stages, as plain records that torch alone can read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from scidiff.training.config import TrainConfig
+
+_FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Where the rows come from and how many of them are held out."""
+
+    source: str  # a data set's name or a file
+    split: str | None = None
+    column: str | None = None
+    validation: float = 0.05  # held out: a share below 1, or a number of rows
+    limit: int | None = None
+    standardise: dict[str, bool] = field(default_factory=dict)  # steps of chem.standardise
+
+    __pydantic_config__ = _FORBID
+
+    def __post_init__(self) -> None:
+        if not self.validation >= 0:
+            raise ValueError(f"data.validation must be at least 0, got {self.validation}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"data.limit must be at least 1, got {self.limit}")
+
+    def held_out(self, rows: int) -> int:
+        """How many of `rows` are kept for the validation loss."""
+        return round(self.validation * rows) if self.validation < 1 else int(self.validation)
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """The size of a token transformer; its vocabulary comes from the data."""
+
+    max_length: int | None = None  # tokens with EOS; default: the longest training row
+    width: int = 256
+    depth: int = 4
+    heads: int = 4
+    expand: int = 4
+
+    __pydantic_config__ = _FORBID
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One process with its training loop."""
+
+    process: Literal["masked", "block", "autoregressive"]
+    training: TrainConfig
+    block_size: int | None = None
+
+    __pydantic_config__ = _FORBID
+
+    def __post_init__(self) -> None:
+        if (self.process == "block") != (self.block_size is not None):
+            raise ValueError("block_size belongs to process = 'block' and is required there")
+        if self.block_size is not None and self.block_size < 1:
+            raise ValueError(f"block_size must be at least 1, got {self.block_size}")
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The process as a model's config names it."""
+        return {"kind": self.process, "block_size": self.block_size}
+
+
+class Plan(Protocol):
+    """What training needs of a recipe, however it was read."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def network(self) -> NetworkSize: ...
+
+    @property
+    def stages(self) -> Sequence[Stage]: ...
+
+
+def nested_stage(table: Any) -> Any:
+    """Put the keys of a stage's table where they belong: all but the process is the training
+    loop's."""
+    if not isinstance(table, dict):
+        return table
+    own = {k: v for k, v in table.items() if k in ("process", "block_size")}
+    rest = {k: v for k, v in table.items() if k not in (*own, "training")}
+    inner = table.get("training", {})
+    return {**own, "training": {**inner, **rest} if isinstance(inner, dict) else inner}
+
+
+def stage_names(stages: Sequence[Stage]) -> list[str]:
+    """The folder of each stage in a run, as the training log names it."""
+    return [f"stage{number}-{s.process}" for number, s in enumerate(stages, start=1)]
+
+
+def check_sampling(stages: Sequence[Stage], block_size: int | None) -> None:
+    """Find out before hours of training that its result could not be sampled."""
+    if not stages:
+        raise ValueError("stages must hold at least 1 stage, got none")
+    last = stages[-1].process
+    if (last == "masked") != (block_size is None):
+        expected = "left out" if last == "masked" else "given (1 or more)"
+        raise ValueError(
+            f"sampling.block_size must be {expected} where the last stage is {last!r}, "
+            f"got {block_size}"
+        )

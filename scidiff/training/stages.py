@@ -1,0 +1,133 @@
+"""Running a recipe's stages: encoded rows, a network, and one training run after another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scidiff.core import ScidiffError
+from scidiff.data.tokens import EOS, PAD, Vocabulary, encode_rows
+from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
+from scidiff.processes.tokens import token_process
+from scidiff.training.batches import TokenBatches
+from scidiff.training.checkpoint import write_atomically
+from scidiff.training.plan import Plan, stage_names
+from scidiff.training.trainer import Trainer
+
+OnLog = Callable[[str, int, dict[str, float]], None]
+"""on_log(stage, step, row), called with every row of the training log."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Encoded rows of a recipe and what is known of them."""
+
+    vocabulary: Vocabulary
+    train: np.ndarray  # (N, L) uint8
+    validation: np.ndarray  # (M, L) uint8
+    strings: Sequence[str]  # the training strings, for the novelty filter
+
+    @property
+    def length_counts(self) -> list[int]:
+        """How many training rows have n symbols, n = 0, 1, ..."""
+        return np.bincount(((self.train != PAD) & (self.train != EOS)).sum(1)).tolist()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of vocabulary and rows: what a run must find again to be the same run."""
+        found = hashlib.sha256(repr((self.vocabulary, self.train.shape)).encode())
+        for rows in (self.train, self.validation):
+            found.update(rows.tobytes())
+        return found.hexdigest()
+
+
+def encode(
+    strings: Sequence[str],
+    vocabulary: Vocabulary,
+    validation: int,
+    seed: int,
+    length: int | None = None,
+) -> Prepared:
+    """Encode, shuffle by `seed` and hold out `validation` rows."""
+    if validation >= len(strings):
+        raise ScidiffError(
+            f"data.validation must be below the number of rows ({len(strings)}), got {validation}"
+        )
+    ids = encode_rows(vocabulary, strings, length).numpy()
+    ids = ids.astype(np.uint8 if len(vocabulary) < 256 else np.int16)
+    order = np.random.default_rng(seed).permutation(len(ids))
+    held, kept = order[:validation], order[validation:]
+    return Prepared(vocabulary, ids[kept], ids[held], [strings[i] for i in kept])
+
+
+def train_stages(
+    plan: Plan,
+    network: TokenTransformer,
+    data: Prepared,
+    out: Path,
+    accelerator: str = "auto",
+    on_log: OnLog | None = None,
+) -> list[dict[str, float]]:
+    """Run every stage, resuming inside or between stages; leaves the averaged weights in
+    `network`."""
+    _same_rows(Path(out), data)
+    summary = []
+    for i, (name, stage) in enumerate(zip(stage_names(plan.stages), plan.stages, strict=True)):
+        size, held = stage.training.batch_size, data.validation
+        trainer = Trainer(
+            network,
+            token_process(stage.process, network.mask_id, stage.block_size),
+            TokenBatches(data.train, size, plan.seed + i),
+            stage.training,
+            Path(out) / name,
+            validation=TokenBatches(held, size) if len(held) else None,
+            accelerator=accelerator,
+        )
+        trainer.resume()
+        trainer.fit(partial(on_log, name) if on_log else None)
+        trainer.use_averaged()
+        summary.append({"steps": trainer.step, "seconds": trainer.seconds, "best": trainer.best})
+    return summary
+
+
+def _same_rows(out: Path, data: Prepared) -> None:
+    """Refuse to continue a run of other rows: it may have been begun on another machine."""
+    file, digest = out / "rows.sha256", data.digest
+    if file.exists() and file.read_text().strip() != digest:
+        raise ScidiffError(
+            f"{out} was started on other rows (their order counts); use another --out or the rows "
+            "it was started on"
+        )
+    write_atomically(file, f"{digest}\n".encode())
+
+
+def build_network(plan: Plan, data: Prepared) -> TokenTransformer:
+    """A fresh network of the recipe's size, initialised by its seed."""
+    shape = asdict(plan.network)
+    shape["max_length"] = shape["max_length"] or data.train.shape[1]
+    torch.manual_seed(plan.seed)  # the only place that needs the global generator: torch's init
+    return TokenTransformer(TokenTransformerConfig(vocab_size=len(data.vocabulary), **shape))
+
+
+def extend_network(
+    network: TokenTransformer, old: Vocabulary, new: Vocabulary
+) -> TokenTransformer:
+    """Copy a trained network to a vocabulary with more symbols; the new rows start as MASK's
+    neighbourhood."""
+    config = TokenTransformerConfig(**{**asdict(network.config), "vocab_size": len(new)})
+    bigger = TokenTransformer(config)
+    state = network.state_dict()
+    keep = len(old) - 1  # every id but MASK, which moves to the new end
+    for key in ("own.weight", "previous.weight", "head.weight"):
+        rows = bigger.state_dict()[key].clone()
+        rows[:keep], rows[-1] = state[key][:keep], state[key][-1]
+        rows[keep:-1] = 0 if key != "previous.weight" else state[key][-1]
+        state[key] = rows
+    bigger.load_state_dict(state)
+    return bigger
