@@ -138,7 +138,7 @@ def run_method(
     """Run one guided population a design, `calls` reward calls each."""
     inner, plan = model.sampler(**settings), method.plan(calls)
     reward = Decoded(model.domain, scorer)
-    stretch = max(1, model.engine.typical_steps(inner) // max(1, plan.looks))
+    stretch = math.ceil(model.engine.typical_steps(inner) / max(1, plan.looks))  # looks at most
     sampler = StridedSampler(inner, stretch if plan.looks else inner.num_steps)
     guided = guided_sample(
         sampler,
@@ -165,7 +165,8 @@ def pick(run: Guided, best: bool, seed: int) -> Tensor:
     if not best:
         return run.draw(seeded(seed, 1, run.log_w.device))
     P = len(run.log_z)
-    scores = run.scores.view(P, -1)
+    # a row whose reward failed carries a score that nobody gave
+    scores = run.scores.masked_fill(~run.scored, float("-inf")).view(P, -1)
     return scores.argmax(1) + torch.arange(P, device=scores.device) * scores.shape[1]
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from scidiff.api.card import card, hardware, replace_section, table
-from scidiff.api.model import Model, find_domain, model_folder
+from scidiff.api.intake import Source, load_strings, notation
+from scidiff.api.model import Model, choose_device, find_domain, model_folder
 from scidiff.api.recipes import Recipe, parse, read
-from scidiff.chem.standardise import Standard
 from scidiff.core import ScidiffError
-from scidiff.data import datasets, tables
 from scidiff.data.tokens import Vocabulary
 from scidiff.evaluation.novelty import NoveltyFilter
 from scidiff.networks.token_transformer import TokenTransformer
@@ -30,15 +28,6 @@ from scidiff.training.stages import (
 
 OnLog = Callable[[str, int, dict[str, float]], None]
 _log = logging.getLogger("scidiff")
-
-
-@dataclass(frozen=True)
-class Source:
-    """The strings of a recipe, how many rows were left out, and what was done to the others."""
-
-    strings: Sequence[str]
-    rejected: int
-    standard: str
 
 
 def train(
@@ -60,19 +49,31 @@ def train(
     memorised. Started again with the same `out`, a killed run continues where it was. Rows that
     cannot be used are listed with the reason in `out`/rejects.csv.
     """
-    out = Path(out)
+    out, accelerator = Path(out), _accelerator(device)
     recipe = choose_recipe(Path(source), init, domain, column, steps, seed)
     parent = Model(model_folder(recipe.init), device="cpu") if recipe.init else None
-    found = load_strings(recipe, out)
+    found = load_strings(recipe, out, _longest(recipe, parent))
     data = prepare(recipe, found.strings, parent)
     network = _network(recipe, data, parent)
-    accelerator = "auto" if device is None else torch.device(device).type
     log = train_stages(recipe, network, data, out, accelerator, on_log)
     folder = out / "model"
     write_model(folder, recipe, network.cpu(), data, log, found)
     if parent is not None:
         report_memory(folder, data, recipe.seed)
     return folder
+
+
+def _accelerator(device: str | None) -> str:
+    """What Fabric calls the device; it always takes the first GPU that it sees."""
+    if device is None:
+        return "auto"
+    chosen = choose_device(device)
+    if chosen.index:
+        raise ScidiffError(
+            f"training takes the first GPU, got device {device!r}: make it the first one with "
+            f"CUDA_VISIBLE_DEVICES={chosen.index}"
+        )
+    return chosen.type
 
 
 def choose_recipe(
@@ -102,21 +103,23 @@ def choose_recipe(
         "data": {"source": str(source), "column": column},
     }
     if init is None:
-        content |= {"domain": domain or "smiles", "stages": _fresh_stages(steps or 2000)}
+        stages = _fresh_stages(2000 if steps is None else steps)
+        content |= {"domain": domain or "smiles", "stages": stages}
         content["sampling"] = {"block_size": 4}
     else:
         config = Model(model_folder(init), device="cpu").config
         if domain not in (None, config["domain"]):
             raise ScidiffError(f"{init} is a {config['domain']} model, got domain={domain!r}")
         content |= {"init": init, "domain": config["domain"], "sampling": config["sampling"]}
-        content["stages"] = [_tuning_stage(config["process"], steps or 1000)]
+        content["stages"] = [_tuning_stage(config["process"], 1000 if steps is None else steps)]
     return parse(content, str(source))
 
 
 def _fresh_stages(steps: int) -> list[dict[str, Any]]:
-    short = {"warmup": min(200, steps // 10), "batch_size": 128}
+    short = {"warmup": max(0, min(200, steps // 10)), "batch_size": 128}
     first = {"process": "autoregressive", "steps": steps, **short}
-    return [first, {"process": "block", "block_size": 4, "lr": 2e-3, "steps": steps // 2, **short}]
+    half = max(1, steps // 2)
+    return [first, {"process": "block", "block_size": 4, "lr": 2e-3, "steps": half, **short}]
 
 
 def _tuning_stage(process: dict[str, Any], steps: int) -> dict[str, Any]:
@@ -139,44 +142,21 @@ def _tuning_stage(process: dict[str, Any], steps: int) -> dict[str, Any]:
 # ---------------------------------------------------------------- data
 
 
-def load_strings(recipe: Recipe, out: Path) -> Source:
-    """Read the recipe's data set as it is, or a file: standardised row by row, with every row that
-    cannot be used in `out`/rejects.csv with the reason."""
-    spec = recipe.data
-    if not Path(spec.source).suffix:
-        strings = datasets.load(spec.source, spec.split).objects()
-        return Source(strings[: spec.limit], 0, "taken as published")
-    try:
-        standard = Standard(**spec.standardise)
-    except TypeError:
-        steps = ", ".join(f.name for f in fields(Standard))
-        raise ScidiffError(
-            f"data.standardise takes {steps}, got {', '.join(spec.standardise)}"
-        ) from None
-    found = tables.read(spec.source, spec.column, check=lambda s: standard(s).report.message)
-    if found.problems:
-        write_atomically(out / "rejects.csv", found.problem_frame().to_csv(index=False).encode())
-        _log.warning("%s; see %s", found.summary(), out / "rejects.csv")
-    strings = [str(standard(text).smiles) for text in found.objects()]
-    if not strings:
-        raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'}")
-    return Source(strings[: spec.limit], len(found.rejects), standard.describe())
+def _longest(recipe: Recipe, parent: Model | None) -> int | None:
+    """The most tokens a row may have; None: the network is made to fit the longest."""
+    if parent is not None:
+        return parent.engine.network.config.max_length
+    return recipe.network.max_length
 
 
 def prepare(recipe: Recipe, strings: Sequence[str], parent: Model | None) -> Prepared:
-    """Write the strings in the domain's notation, make or extend the vocabulary, and encode."""
-    if recipe.domain == "selfies":
-        from scidiff.domains.selfies import to_selfies
-
-        strings = to_selfies(strings)
-    notation = {"smiles": "smiles", "selfies": "selfies"}.get(recipe.domain, "characters")
+    """Make or extend the vocabulary and encode strings that are in the domain's notation."""
     if parent is None:
-        vocabulary = Vocabulary.build(strings, notation)
-        length = recipe.network.max_length
+        vocabulary = Vocabulary.build(strings, notation(recipe.domain))
     else:
         vocabulary = parent.engine.vocabulary.extended(strings)
-        length = parent.engine.network.config.max_length
-    return encode(strings, vocabulary, recipe.data.held_out(len(strings)), recipe.seed, length)
+    held = recipe.data.held_out(len(strings))
+    return encode(strings, vocabulary, held, recipe.seed, _longest(recipe, parent))
 
 
 def _network(recipe: Recipe, data: Prepared, parent: Model | None) -> TokenTransformer:

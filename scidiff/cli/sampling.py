@@ -70,14 +70,15 @@ def sample(
         tokens_per_step=tokens_per_step,
         temperature=temperature,
     )
-    _at_least_one(n)
+    at_least_one(n)
     if shards or (shards is None and n > SHARDED):
         folder = _shard_folder(n, out)
         return _sharded(load(model, device, dtype), n, seed, folder, settings)
     check_output(out)
     drawer = load(model, device, dtype)
-    with working(f"drawing {n:,} rows from {drawer.name}"):
-        result = drawer.sample(n, seed=seed, **settings)
+    with bar() as b:
+        task = b.add_task(f"drawing from {drawer.name}", total=n)
+        result = drawer.sample(n, seed, on_rows=lambda new: b.advance(task, new), **settings)
     return answer(result, out)
 
 
@@ -98,7 +99,7 @@ def infill(
     """Write the [*] of a pattern N times; the text around it stays as it is."""
     from scidiff.api.saving import check_output
 
-    _at_least_one(n)
+    at_least_one(n)
     check_output(out)
     writer = load(model, device, dtype)
     with working(f"writing {n:,} fillings with {writer.name}"):
@@ -112,9 +113,13 @@ def answer(result: SampleResult, out: Path | None) -> Answer:
     found = {"summary": summary, "provenance": result.provenance}
     if out is not None:
         result.save(out)
-        return Answer({"saved": out, **found}, [pairs(summary), f"saved {out}"])
+        return Answer({"saved": out, **found}, [_shown(summary), f"saved {out}"])
     rows = records(result.to_frame())
-    return Answer({**found, "rows": rows}, [rows_table(rows), pairs(summary)])
+    return Answer({**found, "rows": rows}, [rows_table(rows), _shown(summary)])
+
+
+def _shown(summary: Mapping[str, Any]) -> RenderableType:
+    return pairs({name: value for name, value in summary.items() if value != {}})
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -138,7 +143,8 @@ def _sharded(
     return Answer(document, [pairs(facts), f"saved {folder}"])
 
 
-def _at_least_one(n: int) -> None:
+def at_least_one(n: int) -> None:
+    """Check the number of rows before anything is loaded."""
     if n <= 0:
         raise ValueError(f"-n must be at least 1, got {n}")
 

@@ -1,0 +1,91 @@
+"""What `sd.train` is fed: the rows of a recipe's data, in the notation that is trained on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from scidiff.api.recipes import Recipe
+from scidiff.chem.standardise import Standard
+from scidiff.core import ScidiffError
+from scidiff.data import datasets, tables
+from scidiff.data.tokens import Vocabulary
+from scidiff.domains.selfies import to_selfies
+from scidiff.training.checkpoint import write_atomically
+
+_log = logging.getLogger("scidiff")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The strings of a recipe, how many rows were left out, and what was done to the others."""
+
+    strings: Sequence[str]
+    rejected: int
+    standard: str
+
+
+def load_strings(recipe: Recipe, out: Path, longest: int | None = None) -> Source:
+    """Read the recipe's data set as it is, or a file: standardised row by row, with every row that
+    cannot be used in `out`/rejects.csv with the reason.
+
+    `longest` is the most tokens a row may have with its end, None where the network is made to
+    fit.
+    """
+    spec = recipe.data
+    if not Path(spec.source).suffix:
+        strings = datasets.load(spec.source, spec.split).objects()[: spec.limit]
+        written = to_selfies(strings) if recipe.domain == "selfies" else strings
+        return Source(written, 0, "taken as published")
+    intake = Intake(_standard(recipe), notation(recipe.domain), longest)
+    found = tables.read(spec.source, spec.column, check=intake)
+    if found.problems:
+        write_atomically(out / "rejects.csv", found.problem_frame().to_csv(index=False).encode())
+        _log.warning("%s; see %s", found.summary(), out / "rejects.csv")
+    strings = [intake.taken[text] for text in found.objects()]
+    if not strings:
+        raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'}")
+    return Source(strings[: spec.limit], len(found.rejects), intake.standard.describe())
+
+
+def notation(domain: str) -> str:
+    """How the strings of a domain are cut to tokens."""
+    return domain if domain in ("smiles", "selfies") else "characters"
+
+
+def _standard(recipe: Recipe) -> Standard:
+    try:
+        return Standard(**recipe.data.standardise)
+    except TypeError:
+        steps = ", ".join(f.name for f in fields(Standard))
+        raise ScidiffError(
+            f"data.standardise takes {steps}, got {', '.join(recipe.data.standardise)}"
+        ) from None
+
+
+@dataclass
+class Intake:
+    """Bring a row to the form that is trained on, or say why it cannot be used ("" if it can)."""
+
+    standard: Standard
+    notation: str
+    longest: int | None = None
+    taken: dict[str, str] = field(default_factory=dict)  # row as it stood -> string
+
+    def __call__(self, text: str) -> str:
+        done = self.standard(text)
+        if done.smiles is None:
+            return done.report.message
+        string = done.smiles
+        if self.notation == "selfies":
+            try:
+                (string,) = to_selfies([string])
+            except ValueError as error:
+                return str(error).removeprefix("row 1: ")
+        tokens = len(Vocabulary((), self.notation).split(string))
+        if self.longest is not None and tokens >= self.longest:
+            return f"has {tokens} tokens, the model takes at most {self.longest - 1}"
+        self.taken[text] = string
+        return ""

@@ -1,0 +1,150 @@
+"""Designing: every method keeps its budget, its seed and its word about what failed."""
+
+import math
+
+import pytest
+import torch
+
+from scidiff.api.design import METHODS, design, find_method, pick, run_method
+from scidiff.api.entry import load
+from scidiff.api.model import Model
+from scidiff.rewards.scoring import NamedReward, RewardError, Scorer
+
+
+@pytest.fixture
+def model(tiny_model) -> Model:
+    return load(tiny_model, device="cpu")
+
+
+class Atoms:
+    """Heavy atoms / 10; counts the objects it is asked for."""
+
+    floor, name = 0.0, "atoms"
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, mols):
+        self.seen += mols
+        return [m.GetNumAtoms() / 10 for m in mols]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("budget", [3, 24, 90])
+def test_methods_keep_their_budget_and_their_seed(model, method, budget):
+    a, b, c = (design(model, Atoms(), 3, method, budget, seed) for seed in (1, 1, 2))
+    assert len(a) == 3 and a.ledger.asked <= budget
+    assert a.to_frame().equals(b.to_frame()) and not a.to_frame().equals(c.to_frame())
+    assert not {"skipped", "failed"} & set(a.to_frame()["status"])  # it lasts to the end
+    frame = a.to_frame()
+    for row in frame[frame["status"] == "ok"].itertuples():
+        assert row.score == pytest.approx(sum(ch in "CNOF" for ch in row.smiles) / 10)
+    assert a.settings["method"] == method and a.settings["budget"] == budget
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_plan_spends_more_than_it_has(method):
+    for calls in range(1, 300):
+        plan = METHODS[method].plan(calls)
+        assert plan.particles >= 1 and plan.branch >= 1
+        assert plan.particles * plan.branch * max(1, plan.looks) <= calls
+
+
+def test_designs_score_better_than_samples(model):
+    plain = design(model, Atoms(), 30, "best-of-n", budget=30)
+    guided = design(model, Atoms(), 30, "nested", budget=30 * 40)
+    assert guided.to_frame()["score"].mean() > plain.to_frame()["score"].mean() + 0.05
+
+
+def test_the_terms_of_a_formula_are_columns(model):
+    frame = design(model, "0.5*qed + 0.5*sa", 3, "smc", 30).to_frame()
+    ok = frame[frame["status"] == "ok"]
+    assert len(ok) and (0.5 * ok["qed"] + 0.5 * ok["sa"]).to_numpy() == pytest.approx(
+        ok["score"].to_numpy()
+    )
+    scores = ok["score"].tolist()
+    assert scores == sorted(scores, reverse=True)
+
+
+# ---------------------------------------------------------------- best of n
+
+
+def test_the_best_of_each_population_is_taken(model):
+    scorer = Scorer(Atoms(), key=model.domain.key, budget=40)
+    _, run = run_method(model, METHODS["best-of-n"], scorer, 4, 10, 0, 30.0, {})
+    picked = pick(run, True, 0)
+    assert (picked // 10).tolist() == [0, 1, 2, 3]
+    for row, group in zip(picked, run.scores.view(4, 10), strict=True):
+        assert run.scores[row] == group.max() > group.min()
+
+
+def negative(mols):
+    """Fails on whatever holds nitrogen; below 0 elsewhere."""
+    if any("N" in (a.GetSymbol() for a in m.GetAtoms()) for m in mols):
+        raise RuntimeError("no nitrogen")
+    return [-m.GetNumAtoms() / 10 for m in mols]
+
+
+def test_a_row_that_failed_is_not_the_best(model):
+    reward = NamedReward(negative, "negative", (-2.0, 0.0))
+    result = design(model, reward, 6, "best-of-n", 120, seed=3)
+    frame = result.to_frame()
+    assert set(frame["status"]) == {"ok"} and (frame["score"] < 0).all()
+    assert not frame["smiles"].str.contains("N").any()
+
+
+def test_rows_whose_reward_failed_are_marked(model):
+    reward = NamedReward(negative, "negative", (-2.0, 0.0))
+    frame = design(model, reward, 30, "smc", 60, seed=3, strength=0.0).to_frame()
+    failed = frame["status"] == "failed"
+    assert 0 < failed.sum() < 30 and frame["smiles"][failed].str.contains("N").all()
+    assert all(math.isnan(s) for s in frame["score"][failed])
+    first = failed.to_numpy().argmax()
+    assert failed[first:].sum() == failed.sum() and frame["status"][0] == "ok"  # behind the others
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def refuse_sampling(monkeypatch):
+    def started(*args, **kwargs):
+        raise AssertionError("sampling was begun")
+
+    monkeypatch.setattr(Model, "sampler", started)
+
+
+def test_refusals_come_before_any_sampling(model, monkeypatch):
+    refuse_sampling(monkeypatch)
+    with pytest.raises(ValueError, match="unknown method 'nestd'; .*did you mean 'nested'"):
+        design(model, "qed", method="nestd")
+    for n in (0, -1):
+        with pytest.raises(ValueError, match=f"n must be at least 1, got {n}"):
+            design(model, "qed", n)
+    with pytest.raises(ValueError, match="4 designs need at least 4, got 3"):
+        design(model, "qed", 4, budget=3)
+    with pytest.raises(RewardError, match="'<lambda>' has no floor"):
+        design(model, lambda mols: [1.0] * len(mols), 4)
+    with pytest.raises(ValueError, match="expected one of svdd, nested, smc, best-of-n$"):
+        find_method("xyz")
+
+
+@pytest.mark.parametrize("method", ["svdd", "nested", "smc"])
+def test_a_deterministic_sampler_cannot_branch(model, method):
+    with pytest.raises(ValueError, match="deterministic.*temperature > 0") as caught:
+        design(model, "qed", 2, method, 60, temperature=0.0, order="sequential")
+    assert "\n" not in str(caught.value)
+    assert len(design(model, "qed", 2, "best-of-n", 4, temperature=0.0, order="sequential")) == 2
+
+
+def test_unknown_settings_are_named(model):
+    with pytest.raises(ValueError, match="unknown sampling setting 'temprature'"):
+        design(model, "qed", 2, temprature=1.0)
+
+
+def test_left_to_right_models_are_looked_ahead_by_rollouts(tmp_path):
+    from tiny_models import write_tiny_model
+
+    model = load(write_tiny_model(tmp_path / "block", "block"), device="cpu")
+    a, b = (design(model, Atoms(), 3, "nested", 60, seed=0) for _ in range(2))
+    assert a.to_frame().equals(b.to_frame()) and a.ledger.asked <= 60
+    assert torch.tensor(a.to_frame()["log_w"]).isfinite().all()

@@ -1,0 +1,59 @@
+"""`sd.evaluate` and the two other doors: what they take and what they refuse."""
+
+import pytest
+from rdkit import Chem
+
+import scidiff.api.entry as entry
+from scidiff.api.entry import evaluate, load, sample
+from scidiff.core import ScidiffError
+from scidiff.evaluation.novelty import NoveltyFilter
+
+STRINGS = ["CCO", "CCN", "OCC", "C1CC", "CCCCO"]
+
+
+def values(report):
+    return {m.name: m.value for m in report.metrics if m.value == m.value}
+
+
+def test_molecules_of_any_origin(tmp_path):
+    file = tmp_path / "mols.csv"
+    file.write_text("id,smiles\n" + "".join(f"{i},{s}\n" for i, s in enumerate(STRINGS)))
+    mols = [Chem.MolFromSmiles(s) if s != "C1CC" else None for s in STRINGS]
+    reports = [evaluate(given, fcd=False) for given in (STRINGS, file, str(file), mols)]
+    assert values(reports[0])["valid"] == pytest.approx(4 / 5)  # an invalid row counts
+    assert all(values(r) == values(reports[0]) for r in reports)
+
+
+def test_a_row_that_cannot_be_read_stays_in_the_denominator(tmp_path):
+    file = tmp_path / "mols.csv"
+    file.write_text("id,smiles\n1,CCO\n2,\n3,CCN\n4,C1CC\n")
+    assert values(evaluate(file, column="smiles", fcd=False))["valid"] == pytest.approx(2 / 4)
+
+
+def test_a_result_is_measured_against_its_own_training_set(tiny_model, tmp_path, monkeypatch):
+    model = load(tiny_model, device="cpu")
+    result = sample(model, 40)
+    rows = [model.domain.key(r) for r in result if r.valid]
+    assert values(evaluate(result, fcd=False)).get("novelty", 1.0) > 0.5  # against MOSES
+    monkeypatch.setattr(model, "novelty", NoveltyFilter.build(rows))
+    found = values(evaluate(sample(model, 40), fcd=False))
+    assert found["valid"] == pytest.approx(len(rows) / 40) and found["novelty"] < 1e-9
+    monkeypatch.setattr(entry, "SHIPPED", tmp_path)
+    assert "novelty" not in values(evaluate(result[:5], fcd=False))  # no filter, no claim
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(ValueError, match="unknown suite 'mosess'; expected one of moses"):
+        evaluate(STRINGS, "mosess")
+    with pytest.raises(ScidiffError, match="nothing to evaluate: 0 rows"):
+        evaluate([])
+    file = tmp_path / "empty.csv"
+    file.write_text("smiles\n")
+    with pytest.raises(ScidiffError, match="empty.csv has a header but no rows"):
+        evaluate(file)
+
+
+def test_a_model_may_be_given_by_its_folder(tiny_model):
+    model = load(tiny_model, device="cpu")
+    assert sample(model, 5, 2).texts == model.sample(5, 2).texts
+    assert sample(load(str(tiny_model), device="cpu"), 5, 2).texts == model.sample(5, 2).texts
