@@ -9,6 +9,15 @@ import torch
 torch.set_num_threads(1)
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Run a test on the CPU, and once more on a GPU where there is one (`-m gpu` runs only
+    that)."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device: this half of the test needs one")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with development data that does not ship; tests that need it are skipped where it is

@@ -1,5 +1,6 @@
 """Targets with a closed-form clean guess, as states and denoisers of the continuous engine."""
 
+from copy import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,11 +28,21 @@ class Points(Stacked):
         return replace(self, parts=parts, guesses=guesses)
 
 
+def moved(target, device):
+    """The same mixture on `device`."""
+    if device == "cpu":
+        return target
+    there = copy(target)
+    for name in ("weights", "means", "variances"):
+        setattr(there, name, getattr(target, name).to(device))
+    return there
+
+
 class Oracle:
     """The exact clean guess of independent mixtures, one a component."""
 
-    def __init__(self, targets, schedules):
-        self.targets, self.rows = targets, 0
+    def __init__(self, targets, schedules, device="cpu"):
+        self.targets, self.rows = [moved(target, device) for target in targets], 0
         self.components = tuple(Component(s) for s in schedules)
 
     def __call__(self, x, t):
@@ -43,14 +54,13 @@ class Oracle:
         )
 
     def canvas(self, n, rng):
-        return Points(
-            tuple(torch.zeros(n, g.means.shape[1], dtype=torch.float64) for g in self.targets)
-        )
+        return Points(tuple(g.means.new_zeros(n, g.means.shape[1]) for g in self.targets))
 
 
-def gaussian(mean=0.3, sd=0.5, schedule=None):
+def gaussian(mean=0.3, sd=0.5, schedule=None, device="cpu"):
     """One Gaussian in one dimension."""
-    return Oracle([GaussianMixture([1.0], [[mean]], [[sd]])], [schedule or VP(0.1, 20.0)])
+    target = GaussianMixture([1.0], [[mean]], [[sd]])
+    return Oracle([target], [schedule or VP(0.1, 20.0)], device)
 
 
 def chain_law(oracle, sampler):
@@ -58,7 +68,7 @@ def chain_law(oracle, sampler):
     (1, z_0 .. z_K), so push those coefficients through the sampler's own rows."""
     schedule, target = oracle.components[0].schedule, oracle.targets[0]
     mean0, v = float(target.means), float(target.variances)
-    steps, times = sampler.num_steps, sampler.times[:-1]
+    steps, times = sampler.num_steps, sampler.times[:-1].cpu()
     level, sigma = alpha(schedule, times), schedule.sigma(times)
     gain = level * v / (level**2 * v + sigma**2)
     shift = mean0 * (1 - gain * level)  # D = gain x + shift
@@ -66,7 +76,7 @@ def chain_law(oracle, sampler):
     x[1] = schedule.prior_std
     one = torch.eye(steps + 2, dtype=torch.float64)
     before = gain[0] * x + shift[0] * one[0]
-    for k, row in enumerate(sampler.tables[0][:steps]):
+    for k, row in enumerate(sampler.tables[0][:steps].cpu()):
         guess = gain[k] * x + shift[k] * one[0]
         past = row[2] * before if len(row) == 4 else 0
         x, before = row[0] * x + row[1] * guess + past + row[-1] * one[k + 2], guess

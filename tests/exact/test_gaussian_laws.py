@@ -111,8 +111,8 @@ def test_variance_of_a_gaussian_converges_at_the_order_of_the_solver(
 # ---------------------------------------------------------------- the sampler itself
 
 
-def run(sampler, n, seed):
-    rng = seeded(seed)
+def run(sampler, n, seed, device="cpu"):
+    rng = seeded(seed, device=device)
     x = sampler.init(n, rng)
     for k in range(sampler.num_steps):
         x = sampler.step(x, k, rng)
@@ -121,25 +121,27 @@ def run(sampler, n, seed):
 
 @pytest.mark.parametrize("solver, eta", [("exp1", 1.0), ("2m", 1.0), ("2m", 0.4), ("exp1", 0.0)])
 @pytest.mark.parametrize("schedule", [VP(0.1, 20.0), VE(0.01, 5.0)], ids=["VP", "VE"])
-def test_samples_of_a_gaussian_have_the_law_of_the_chain(solver, eta, schedule):
-    oracle, n, steps = gaussian(schedule=schedule), 20_000, 12
-    sampler = GaussianSampler(oracle, oracle.canvas, steps=steps, solver=solver, eta=eta)
-    x = run(sampler, n, 1)
+def test_samples_of_a_gaussian_have_the_law_of_the_chain(solver, eta, schedule, device):
+    oracle, n, steps = gaussian(schedule=schedule, device=device), 20_000, 12
+    options = dict(steps=steps, solver=solver, eta=eta, device=device)
+    sampler = GaussianSampler(oracle, oracle.canvas, **options)
+    x = run(sampler, n, 1, device)
     mean, variance = chain_law(oracle, sampler)
     got = x.parts[0].squeeze(1)
+    assert got.device.type == device
     assert abs(got.mean() - mean) < 4 * (variance / n) ** 0.5
     assert abs(got.var() - variance) < 4 * variance * (2 / n) ** 0.5
     assert oracle.rows == n * (steps + 1)
 
 
-def test_samples_of_coupled_components_have_the_moments_of_their_mixtures():
+def test_samples_of_coupled_components_have_the_moments_of_their_mixtures(device):
     targets = [
         GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [1.0, 0.0]], [[0.3], [0.5]]),
         GaussianMixture([0.5, 0.5], [[-2.0], [1.0]], [[0.4], [0.2]]),
     ]
-    oracle, n = Oracle(targets, [VP(0.1, 20.0), VE(0.01, 50.0)]), 20_000
-    x = run(GaussianSampler(oracle, oracle.canvas, steps=200), n, 2)
-    for part, target in zip(x.parts, targets, strict=True):
+    oracle, n = Oracle(targets, [VP(0.1, 20.0), VE(0.01, 50.0)], device), 20_000
+    x = run(GaussianSampler(oracle, oracle.canvas, steps=200, device=device), n, 2, device)
+    for part, target in zip(x.to("cpu").parts, targets, strict=True):
         centred = part - target.mean()
         assert (centred.mean(0).abs() < 4 * (target.variance() / n).sqrt()).all()
         error = centred.square().std(0) / n**0.5

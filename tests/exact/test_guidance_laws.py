@@ -3,6 +3,7 @@ must be, mutants caught."""
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from scidiff.core import seeded
 from scidiff.data.tokens import TokenState
 from scidiff.guidance import particles
+from scidiff.guidance.certificate import Guided
 from scidiff.guidance.lookahead import Exact, PosteriorMean, Rollout
 from scidiff.guidance.particles import difference, guided_sample, maximum, total
 from scidiff.guidance.selection import (
@@ -42,8 +44,15 @@ def starts_like_the_mode(x: TokenState) -> Tensor:
     return (x.ids[:, 0] == MODE[0]).double()
 
 
-def masked(**options) -> MaskedSampler:
-    return MaskedSampler(TABLE.denoiser(), FixedCanvas.blank(4, TABLE.mask_id), **options)
+@cache
+def table_on(device: str) -> Table:
+    """The chain's table with all that it knows on `device`."""
+    return Table(TABLE.seqs.to(device), TABLE.p.to(device), TABLE.mask_id)
+
+
+def masked(device: str = "cpu", **options) -> MaskedSampler:
+    table = TABLE if device == "cpu" else table_on(device)
+    return MaskedSampler(table.denoiser(), FixedCanvas.blank(4, TABLE.mask_id), **options)
 
 
 def z_scores(run, sampler_law: Tensor = TABLE.p, populations: int = 1) -> list[float]:
@@ -52,7 +61,7 @@ def z_scores(run, sampler_law: Tensor = TABLE.p, populations: int = 1) -> list[f
 
     `run` is one call with many populations (they are independent), or a list of runs.
     """
-    runs = run if isinstance(run, list) else [run]
+    runs = [on_the_host(g) for g in (run if isinstance(run, list) else [run])]
     weights = torch.cat([g.log_w.exp().view(-1, len(g.log_w) // len(g.log_z)) for g in runs])
     weights = weights.view(-1, populations * weights.shape[1])  # one row an independent repeat
     tilt = sampler_law * (STRENGTH * chain_reward(TokenState(TABLE.seqs))).exp()
@@ -67,17 +76,24 @@ def z_scores(run, sampler_law: Tensor = TABLE.p, populations: int = 1) -> list[f
     return scores
 
 
+def on_the_host(guided: Guided) -> Guided:
+    moved = {name: getattr(guided, name).cpu() for name in ("log_w", "log_z", "scores")}
+    return replace(guided, x=guided.x.to("cpu"), **moved)
+
+
 def unbiased(run, **options) -> bool:
     return all(abs(z) < 4 for z in z_scores(run, **options))
 
 
-def run(select, *, sampler=None, repeats=2000, K=6, seed=0, value=None, **options):
-    sampler = sampler or masked()
+def run(
+    select, *, sampler=None, repeats=2000, K=6, seed=0, value=None, device="cpu", **options
+):
+    sampler = sampler or masked(device)
     return guided_sample(
         sampler,
         chain_reward,
         repeats * K,
-        seeded(seed),
+        seeded(seed, device=device),
         select=select,
         strength=STRENGTH,
         value=value,
@@ -100,13 +116,12 @@ PROPER = [
 
 
 @pytest.mark.parametrize("select, branch", PROPER)
-@pytest.mark.parametrize(
-    "sampler", [masked(), masked(block_size=2), masked(order=None, block_size=1)]
-)
-def test_weights_are_unbiased_for_the_tilted_law(sampler, select, branch):
-    assert unbiased(
-        run(select, sampler=sampler, branch=branch)
-    )  # the value is wrong: a guess from the marginals
+@pytest.mark.parametrize("options", [{}, {"block_size": 2}, {"order": None, "block_size": 1}])
+def test_weights_are_unbiased_for_the_tilted_law(options, select, branch, device):
+    # the value is wrong: a guess from the marginals
+    guided = run(select, sampler=masked(device, **options), branch=branch, device=device)
+    assert guided.log_w.device.type == guided.ancestors.device.type == device
+    assert unbiased(guided)
 
 
 @pytest.mark.parametrize("select, branch", [(smc(0.5), 1), (per_parent, 4), (nested(0.5), 4)])
@@ -131,8 +146,8 @@ def test_weights_are_unbiased_run_by_run(select, branch, populations):
 
 @pytest.mark.parametrize("potential", [difference, maximum, total])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_potential_and_scheme_is_unbiased(potential, scheme):
-    assert unbiased(run(smc(0.7, scheme), potential=potential, K=8))
+def test_every_potential_and_scheme_is_unbiased(potential, scheme, device):
+    assert unbiased(run(smc(0.7, scheme), potential=potential, K=8, device=device))
 
 
 @pytest.mark.parametrize("potential", [maximum, total])
@@ -144,8 +159,8 @@ def test_potentials_close_with_branches_and_blocks(potential):
     "options",
     [{"every": 2}, {"window": (2, 3)}, {"window": (5, 9)}, {"every": 3, "window": (1, 2)}],
 )
-def test_skipping_looks_changes_no_law(options):
-    guided = run(nested(0.5), branch=3, **options)
+def test_skipping_looks_changes_no_law(options, device):
+    guided = run(nested(0.5), branch=3, device=device, **options)
     assert unbiased(guided)
     assert guided.looks[-1] == 4 and len(guided.ess) == len(guided.looks)
 
@@ -153,14 +168,15 @@ def test_skipping_looks_changes_no_law(options):
 @pytest.mark.parametrize(
     "value",
     [
-        Exact(TARGET),
-        Rollout(masked(), chain_reward, 2, STRENGTH),
-        PosteriorMean(masked(), chain_reward, 3, STRENGTH),
-        lambda x, k, rng: torch.sin(7.0 * x.ids.sum(1)),
+        lambda device: Exact(table_on(device).tilted(chain_reward, STRENGTH)),
+        lambda device: Rollout(masked(device), chain_reward, 2, STRENGTH),
+        lambda device: PosteriorMean(masked(device), chain_reward, 3, STRENGTH),
+        lambda device: lambda x, k, rng: torch.sin(7.0 * x.ids.sum(1)),
     ],
+    ids=["exact", "rollout", "posterior mean", "sine"],
 )
-def test_any_value_is_unbiased(value):
-    assert unbiased(run(nested(0.5), branch=3, value=value))
+def test_any_value_is_unbiased(value, device):
+    assert unbiased(run(nested(0.5), branch=3, value=value(device), device=device))
 
 
 def test_the_law_tilted_is_the_samplers_own():
@@ -232,18 +248,18 @@ class Argmax:
 def total_variation(guided) -> tuple[float, float]:
     """TV to the target of one draw a population, and the relative error of the mean estimate of
     Z."""
-    ids = guided.x.ids[guided.draw(seeded(99))]
+    ids = guided.x.ids[guided.draw(seeded(99, device=guided.log_w.device))].cpu()
     return float((TABLE.frequencies(ids) - SHARP.p).abs().sum() / 2), float(
         guided.log_z.exp().mean() / SHARP.z - 1
     )
 
 
-def sharp(select, K, branch, value, n):
+def sharp(select, K, branch, value, n, device="cpu"):
     return guided_sample(
-        masked(),
+        masked(device),
         chain_reward,
         n * K,
-        seeded(3),
+        seeded(3, device=device),
         select=select,
         strength=1 / 0.3,
         branch=branch,
@@ -261,8 +277,9 @@ def test_the_chain_is_the_one_of_the_published_numbers():
 @pytest.mark.parametrize(
     "branch, n, known", [(4, 30_000, 0.441), (10, 20_000, 0.225), (32, 12_000, 0.057)]
 )
-def test_svdd_converges_with_the_exact_value(branch, n, known):
-    tv, _ = total_variation(sharp(per_parent, 1, branch, Exact(SHARP), n))
+def test_svdd_converges_with_the_exact_value(branch, n, known, device):
+    value = Exact(table_on(device).tilted(chain_reward, 1 / 0.3))
+    tv, _ = total_variation(sharp(per_parent, 1, branch, value, n, device))
     assert tv == pytest.approx(known, abs=0.015)
 
 
@@ -275,9 +292,10 @@ def test_svdd_with_the_posterior_mode_stays_off_the_target():
 @pytest.mark.parametrize(
     "K, branch, known", [(4, 4, 0.174), (4, 10, 0.069), (10, 10, 0.032), (40, 1, 0.079)]
 )
-def test_nested_svdd_reaches_the_target(K, branch, known):
+def test_nested_svdd_reaches_the_target(K, branch, known, device):
+    value, n = Exact(table_on(device).tilted(chain_reward, 1 / 0.3)), 15_000
     tv, relative = total_variation(
-        sharp(nested(1.0), K, branch, Exact(SHARP), 15_000 if K * branch < 40 else 6_000)
+        sharp(nested(1.0), K, branch, value, n if K * branch < 40 else 6_000, device)
     )
     assert tv == pytest.approx(known, abs=0.018)
     assert abs(relative) < 0.02
@@ -297,7 +315,7 @@ def failing(status: Status, share: float, seed: int = 0):
     """A value that answers `status` for a random share of its rows."""
 
     def value(x: TokenState, k: int, rng) -> Scores:
-        lost = torch.rand(len(x), generator=rng) < share
+        lost = torch.rand(len(x), generator=rng, device=rng.device) < share
         values = torch.where(lost, torch.nan, Argmax()(x, k, rng))
         return Scores(values, torch.where(lost, int(status), int(Status.OK)).to(torch.int8))
 
@@ -306,8 +324,11 @@ def failing(status: Status, share: float, seed: int = 0):
 
 @pytest.mark.parametrize("status", [Status.INVALID, Status.FAILED, Status.TIMEOUT, Status.SKIPPED])
 @pytest.mark.parametrize("potential", [difference, maximum])
-def test_lost_looks_keep_the_parents_score_and_the_law(status, potential):
-    assert unbiased(run(nested(0.5), branch=3, value=failing(status, 0.7), potential=potential))
+def test_lost_looks_keep_the_parents_score_and_the_law(status, potential, device):
+    value = failing(status, 0.7)
+    assert unbiased(
+        run(nested(0.5), branch=3, value=value, potential=potential, device=device)
+    )
 
 
 class Floored:
@@ -322,13 +343,13 @@ class Floored:
         )
 
 
-def test_invalid_ends_score_the_declared_floor():
+def test_invalid_ends_score_the_declared_floor(device):
     reward = Floored()
     guided = guided_sample(
-        masked(),
+        masked(device),
         reward,
         12_000,
-        seeded(0),
+        seeded(0, device=device),
         select=nested(0.5),
         strength=STRENGTH,
         branch=3,
@@ -336,7 +357,7 @@ def test_invalid_ends_score_the_declared_floor():
     )
     r = torch.where(TABLE.seqs[:, -1] == 4, reward.floor, chain_reward(TokenState(TABLE.seqs)))
     truth = float(TABLE.p @ (STRENGTH * r).exp())
-    z = guided.log_z.exp()
+    z = guided.log_z.exp().cpu()
     assert abs(z.mean() - truth) < 4 * z.std() / 2000**0.5
     assert guided.scored.all()
     assert (guided.scores[guided.x.ids[:, -1] == 4] == STRENGTH * reward.floor).all()
@@ -375,13 +396,14 @@ class Bent:
 
     stochastic = True
 
-    def __init__(self, temperature: float) -> None:
-        self.inner, self.temperature = masked(temperature=temperature), temperature
+    def __init__(self, temperature: float, device: str = "cpu") -> None:
+        self.inner, self.temperature = masked(device, temperature=temperature), temperature
         self.num_steps, self.denoiser = self.inner.num_steps, self.inner.denoiser
 
     def init(self, n, rng):
         x = self.inner.init(n, rng)
-        return Reweighted(x.ids, x.trunk, torch.zeros(n, dtype=torch.float64))
+        zero = torch.zeros(n, dtype=torch.float64, device=rng.device)
+        return Reweighted(x.ids, x.trunk, zero)
 
     def step(self, x, k, rng):
         after = self.inner.step(replace(x, log_ratio=None), k, rng)
@@ -397,14 +419,21 @@ class Bent:
 
 
 @pytest.mark.parametrize("select, branch", [(keep_all, 1), (smc(0.5), 1), (nested(0.5), 3)])
-def test_log_ratios_are_added_after_every_step(select, branch):
-    assert unbiased(run(select, sampler=Bent(1.7), branch=branch))
+def test_log_ratios_are_added_after_every_step(select, branch, device):
+    bent, hot = Bent(1.7, device), masked(device, temperature=1.7)
+    assert unbiased(run(select, sampler=bent, branch=branch, device=device))
     plain = guided_sample(
-        Bent(1.7), None, 12_000, seeded(1), select=select, branch=branch, populations=2000
+        bent,
+        None,
+        12_000,
+        seeded(1, device=device),
+        select=select,
+        branch=branch,
+        populations=2000,
     )
     z = plain.log_z.exp()
     assert abs(z.mean() - 1) < 4 * z.std() / 2000**0.5
-    assert not unbiased(run(select, sampler=masked(temperature=1.7), branch=branch))
+    assert not unbiased(run(select, sampler=hot, branch=branch, device=device))
 
 
 # ---------------------------------------------------------------- mutants

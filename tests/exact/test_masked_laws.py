@@ -42,6 +42,11 @@ def ended_table() -> Table:
     return Table(torch.tensor(rows), torch.from_numpy(p), mask_id=4)
 
 
+def on(device: str, table: Table) -> Table:
+    """The same table with all that it knows on `device`."""
+    return Table(table.seqs.to(device), table.p.to(device), table.mask_id)
+
+
 def masked(table: Table, **options) -> MaskedSampler:
     return MaskedSampler(
         table.denoiser(), FixedCanvas.blank(table.length, table.mask_id), **options
@@ -87,8 +92,8 @@ def distance(p: torch.Tensor, q: torch.Tensor) -> float:
 
 
 def chi2_z(table: Table, ids: torch.Tensor, p: torch.Tensor) -> float:
-    """Standardised chi2 of finished rows against p: about N(0, 1)."""
-    n, possible = len(ids), p > 0
+    """Standardised chi2 of finished rows, on any device, against p: about N(0, 1)."""
+    n, possible, ids = len(ids), p > 0, ids.cpu()
     observed = table.frequencies(ids) * n
     assert observed[~possible].sum() == 0
     statistic = ((observed - n * p)[possible] ** 2 / (n * p[possible])).sum()
@@ -171,48 +176,51 @@ def test_ancestral_steps_have_the_known_error(table, known):
 @pytest.mark.parametrize(
     "options", [{}, {"block_size": 2}, {"tokens_per_step": 2}, {"tokens_per_step": 4}]
 )
-def test_the_sampler_draws_its_law(options):
-    ids = sample(masked(FLAT, **options), 100_000, seeded(1)).ids
+def test_the_sampler_draws_its_law(options, device):
+    ids = sample(masked(on(device, FLAT), **options), 100_000, seeded(1, device=device)).ids
+    assert ids.device.type == device
     assert abs(chi2_z(FLAT, ids, exact_law(FLAT, **options))) < 4
 
 
 @pytest.mark.parametrize("block_size", [None, 1, 2])
-def test_the_sampler_ends_rows_by_their_law(block_size):
+def test_the_sampler_ends_rows_by_their_law(block_size, device):
     table = ended_table()
-    ids = sample(masked(table, block_size=block_size), 50_000, seeded(2)).ids
+    sampler = masked(on(device, table), block_size=block_size)
+    ids = sample(sampler, 50_000, seeded(2, device=device)).ids
     assert abs(chi2_z(table, ids, table.p)) < 4
 
 
-def test_a_posterior_guess_is_a_product_of_marginals():
-    sampler, n = masked(PEAKED), 50_000
-    guess = sampler.predict_clean(sampler.init(n, seeded(0)), 0, seeded(1)).ids
+def test_a_posterior_guess_is_a_product_of_marginals(device):
+    sampler, n = masked(on(device, PEAKED)), 50_000
+    x = sampler.init(n, seeded(0, device=device))
+    guess = sampler.predict_clean(x, 0, seeded(1, device=device)).ids
     assert abs(chi2_z(PEAKED, guess, exact_law(PEAKED, tokens_per_step=4))) < 4
 
 
 @pytest.mark.parametrize("options", [{}, {"block_size": 2}])
 @pytest.mark.parametrize("k", [1, 2, 3])
-def test_renoising_and_going_on_keeps_the_law(options, k):
-    sampler = masked(FLAT, **options)
-    x = sampler.renoise(sample(sampler, 50_000, seeded(3)), k, seeded(4))
+def test_renoising_and_going_on_keeps_the_law(options, k, device):
+    sampler = masked(on(device, FLAT), **options)
+    clean = sample(sampler, 50_000, seeded(3, device=device))
+    x = sampler.renoise(clean, k, seeded(4, device=device))
     assert ((x.ids == FLAT.mask_id).sum(1) == 4 - k).all()
     for step in range(k, sampler.num_steps):
-        x = sampler.step(x, step, seeded(5, step))
+        x = sampler.step(x, step, seeded(5, step, device))
     assert abs(chi2_z(FLAT, x.ids, FLAT.p)) < 4
 
 
-def test_infilling_draws_the_conditional_law():
+def test_infilling_draws_the_conditional_law(device):
     given = torch.full((1, 4), FLAT.mask_id)
     given[0, 1] = 3
-    ids = sample(
-        MaskedSampler(FLAT.denoiser(), FixedCanvas(given, FLAT.mask_id)), 50_000, seeded(6)
-    ).ids
+    sampler = MaskedSampler(on(device, FLAT).denoiser(), FixedCanvas(given, FLAT.mask_id))
+    ids = sample(sampler, 50_000, seeded(6, device=device)).ids
     conditional = FLAT.p * (FLAT.seqs[:, 1] == 3)
     assert abs(chi2_z(FLAT, ids, conditional / conditional.sum())) < 4
 
 
-def test_lengths_follow_their_counts():
+def test_lengths_follow_their_counts(device):
     counts = [0.0, 3.0, 0.0, 1.0, 2.0]
-    ids = LengthLaw(counts, mask_id=9, length=8)(60_000, seeded(0))
+    ids = LengthLaw(counts, mask_id=9, length=8)(60_000, seeded(0, device=device)).cpu()
     lengths = (ids == 9).sum(1)
     assert (ids.gather(1, lengths[:, None]) == EOS).all()
     expected = torch.tensor(counts) / 6 * 60_000
@@ -240,10 +248,11 @@ def test_the_usual_clock_is_wrong_for_rare_tokens():
     assert win_probability(1e-7, lambda u: -torch.log1p(-u)) > 1.3e-7
 
 
-def test_the_race_draws_its_law_and_never_the_impossible():
+def test_the_race_draws_its_law_and_never_the_impossible(device):
     log_p = torch.tensor([0.5, 0.3, 0.2, 0.0, 1e-3]).log()
     n = 200_000
-    seen = torch.bincount(race(log_p.expand(n, 5), seeded(0)), minlength=5)
+    drawn = race(log_p.to(device).expand(n, 5), seeded(0, device=device))
+    seen = torch.bincount(drawn.cpu(), minlength=5)
     expected = n * log_p.softmax(0)
     assert seen[3] == 0
     assert (
