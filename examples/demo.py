@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import scidiff as sd
 
-OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "report")
 REWARD = "qed * similarity('CC(=O)Nc1ccc(O)cc1')"  # drug-like and close to paracetamol
 
 
-def main() -> None:
-    OUT.mkdir(exist_ok=True)
+def main(out: Path, samples: int, designs: int) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     model = sd.load("moses-smiles", dtype="bfloat16")
     print(model)
 
-    mols = model.sample(200, seed=0)
+    print(f"\nDrawing {samples} molecules ...", flush=True)
+    mols = model.sample(samples, seed=0)
     print(mols)
-    mols.save(OUT / "samples.csv")
-    mols.save(OUT / "samples.png")
+    mols.save(out / "samples.csv")
+    mols.save(out / "samples.png")
 
-    hits = sd.design(model, reward=REWARD, n=16, budget=1600, seed=0)
+    print(f"\nDesigning {designs} with a high {REWARD} ...", flush=True)
+    hits = sd.design(model, reward=REWARD, n=designs, budget=100 * designs, seed=0)
     print(hits)
-    hits.save(OUT / "designs.csv")
-    hits.save(OUT / "designs.png")
-    hits.save(OUT / "designs.html")
+    hits.save(out / "designs.csv")
+    hits.save(out / "designs.png")
+    hits.save(out / "designs.html")
 
-    print(f"\nLook at {OUT}/designs.html (report), {OUT}/samples.png, {OUT}/designs.png")
-    print(f"and at the tables {OUT}/samples.csv, {OUT}/designs.csv")
+    print(f"\nLook at {out}/designs.html (report), {out}/samples.png, {out}/designs.png")
+    print(f"and at the tables {out}/samples.csv, {out}/designs.csv")
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", nargs="?", type=Path, default=Path("report"), help="a folder")
+    parser.add_argument("--quick", action="store_true", help="fewer molecules, in seconds")
+    typed = parser.parse_args()
+    main(typed.out, *((30, 4) if typed.quick else (200, 16)))

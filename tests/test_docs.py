@@ -1,5 +1,5 @@
 """The code in CONTRIBUTING.md runs as it stands: a block that names its file becomes that module,
-the others check it."""
+the others check it. The blocks of docs/guide.md run one after the other."""
 
 import importlib
 import re
@@ -58,3 +58,14 @@ def test_the_reward_is_found_by_its_path(monkeypatch: pytest.MonkeyPatch) -> Non
 
     _install("scidiff.rewards.shape", BLOCK.findall(SECTIONS["A reward"])[0], monkeypatch)
     assert reward("scidiff.rewards.shape:sp3").floor == 0
+
+
+def test_the_guide_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "guide"}
+    for block in BLOCK.findall((ROOT / "docs/guide.md").read_text()):
+        exec(compile(block, "a block of docs/guide.md", "exec"), names)
+    assert "2 designs" in capsys.readouterr().out
+    assert {"mols.csv", "hits.html"} <= {p.name for p in tmp_path.iterdir()}
