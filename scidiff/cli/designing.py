@@ -23,7 +23,7 @@ from scidiff.cli.options import (
     load,
     working,
 )
-from scidiff.cli.sampling import rows_table
+from scidiff.cli.sampling import at_least_one, rows_table
 
 
 def register(app: typer.Typer) -> None:
@@ -38,10 +38,13 @@ def design(
             help="A formula such as '0.7*qed + 0.3*sa', a name, or package.module:name."
         ),
     ],
-    method: Annotated[str, typer.Option(help="svdd, nested, smc or best-of-n.")] = "svdd",
+    method: Annotated[str, typer.Option(help="nested, svdd, smc or best-of-n.")] = "nested",
     n: Annotated[int, typer.Option("-n", help="How many designs.")] = 64,
     budget: Annotated[
-        int | None, typer.Option(help="Distinct objects the reward may be asked for, in all.")
+        int | None,
+        typer.Option(
+            help="Distinct objects the reward may be asked for, in all. (default: 128 a design)"
+        ),
     ] = None,
     seed: Seed = 0,
     strength: Annotated[
@@ -64,14 +67,19 @@ def design(
     from scidiff.api.saving import check_output
     from scidiff.rewards.combine import reward as resolve
 
+    at_least_one(n)
     check_output(out)
     sys.path.insert(0, os.getcwd())  # a script's path lacks the user's own modules
     find_method(method)
-    score = resolve(reward)
+    score = resolve(reward, floor=floor)
+    if getattr(score, "floor", None) is None:
+        raise ValueError(
+            f"reward {reward!r} has no lower bound, and an invalid object must be scored: "
+            "say what it is worth with --floor"
+        )
     drawer = load(model, device, dtype)
     settings = given(
         strength=strength,
-        floor=floor,
         block_size=block_size,
         order=order,
         tokens_per_step=tokens_per_step,

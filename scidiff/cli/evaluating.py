@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scidiff.cli.answers import Answer, command, pairs, records, table
 from scidiff.cli.options import Device, Dtype, ModelName, Out, Seed, load, working
+
+if TYPE_CHECKING:
+    from scidiff.api.model import Model
+    from scidiff.data.tables import Table
 
 TABLES = (".csv", ".parquet")
 SHOWN = 20
@@ -37,11 +42,19 @@ def evaluate(
         with working(f"measuring {what}"):
             report = entry.evaluate(what, suite, column=column, fcd=fcd)
     else:
+        _is_no_file(what)
         model = load(what, device)
         with working(f"drawing {n:,} rows from {model.name} and measuring them"):
             report = entry.evaluate(model.sample(n, seed=seed), suite, fcd=fcd)
     document = {"of": what, "suite": suite, **report.to_dict()}
     return Answer(document, [str(report)])
+
+
+def _is_no_file(what: str) -> None:
+    """A misspelt file must not be called an unknown model."""
+    suffix = Path(what).suffix
+    if suffix and not suffix[1:].isdigit() and "://" not in what and not Path(what).exists():
+        raise FileNotFoundError(f"no such file: {what}")
 
 
 def likelihood(
@@ -62,18 +75,44 @@ def likelihood(
     from scidiff.data import tables
 
     check_output(out, TABLES)
-    read = tables.read(file, column=column)
+    next(tables.stream(file, column, rows=1))  # a file that cannot be read fails before loading
     judge = load(model, device, dtype)
+    read = tables.read(file, column, check=unreadable(judge))
+    if not len(read):
+        raise ValueError(f"{file}: no string that {judge.name} can read; {_first(read)}")
     with working(f"reading {len(read):,} strings with {judge.name}"):
         frame = judge.log_likelihood(
             read.objects(), draws=draws, block_size=block_size, seed=seed
         )
     per_token = -frame["log_likelihood"].sum() / frame["tokens"].sum()
     summary = {"strings": len(frame), "rejected": len(read.rejects), "nats a token": per_token}
+    rejects = [{"row": p.row, "text": p.text, "reason": p.reason} for p in read.rejects]
+    left_out = [table(rejects[:SHOWN], title=f"{len(rejects):,} left out")] if rejects else []
+    found = {"summary": summary, "rejects": rejects}
     if out is not None:
         frame.to_csv(out, index=False) if out.suffix == ".csv" else frame.to_parquet(out)
-        return Answer({"saved": out, "summary": summary}, [pairs(summary), f"saved {out}"])
+        return Answer({"saved": out, **found}, [*left_out, pairs(summary), f"saved {out}"])
     rows = records(frame)
     return Answer(
-        {"summary": summary, "rows": rows}, [table(rows, limit=SHOWN), pairs(summary)]
+        {**found, "rows": rows}, [table(rows, limit=SHOWN), *left_out, pairs(summary)]
     )
+
+
+def unreadable(model: Model) -> Callable[[str], str]:
+    """A check of strings: why the model cannot read one, or ""."""
+    from scidiff.core import ScidiffError
+
+    vocabulary, most = model.engine.vocabulary, model.engine.network.config.max_length - 1
+
+    def check(text: str) -> str:
+        try:
+            tokens = len(vocabulary.encode(text))
+        except ScidiffError as error:
+            return str(error).split("; the vocabulary")[0]
+        return f"{tokens} tokens, {model.name} takes at most {most}" if tokens > most else ""
+
+    return check
+
+
+def _first(read: Table) -> str:
+    return f"first: row {read.rejects[0].row}: {read.rejects[0].reason}"

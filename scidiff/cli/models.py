@@ -30,8 +30,6 @@ def list_models() -> Answer:
 
 def info(model: ModelName) -> Answer:
     """Show a model's settings and its card."""
-    from rich.markdown import Markdown
-
     from scidiff.api.model import model_folder
     from scidiff.training.checkpoint import read_config
 
@@ -40,7 +38,7 @@ def info(model: ModelName) -> Answer:
     readme = folder / "README.md"
     card = readme.read_text() if readme.is_file() else ""
     facts = {"name": config.get("name", folder.name), **_facts(config), "folder": folder}
-    return Answer({**facts, "config": config, "card": card}, [pairs(facts), Markdown(card)])
+    return Answer({**facts, "config": config, "card": card}, [pairs(facts), "", card])
 
 
 def push(

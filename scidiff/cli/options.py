@@ -51,7 +51,8 @@ BlockSize = Annotated[
     int | None, typer.Option("--block-size", help="Positions written together, left to right.")
 ]
 OrderName = Annotated[
-    str | None, typer.Option("--order", help="Inside a block: random (exact) or confidence.")
+    str | None,
+    typer.Option("--order", help="Inside a block: random (exact), confidence or sequential."),
 ]
 TokensPerStep = Annotated[
     int | None, typer.Option("--tokens-per-step", help="More is faster and less exact.")

@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 def train(
     source: Annotated[
-        Path, typer.Argument(help="A recipe (.toml), or a file of molecules (.csv, .smi, ...).")
+        Path,
+        typer.Argument(
+            metavar="RECIPE|FILE", help="A recipe (.toml), or molecules (.csv, .smi, ...)."
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="The run; the model is DIR/model.")
@@ -38,11 +41,13 @@ def train(
     if not source.is_file():
         raise FileNotFoundError(f"cannot read {source}: there is no such file")
     _check_run(out)
+    from scidiff.api.model import find_domain
     from scidiff.api.train import choose_recipe
     from scidiff.api.train import train as run
     from scidiff.training.progress import TrainingProgress
 
     recipe = choose_recipe(source, init, domain, column, steps, seed)
+    find_domain(recipe.domain)  # hours of training must not end in a misspelt name
     stages = enumerate(recipe.stages, start=1)
     known = {f"stage{i}-{stage.process}": stage.training.steps for i, stage in stages}
     options = given(

@@ -164,8 +164,8 @@ def test_a_missing_column_lists_those_that_are_there(scidiff, tiny_model, molecu
 def test_a_token_that_the_model_lacks_is_named_with_its_row(scidiff, tiny_model, tmp_path):
     file = tmp_path / "mols.smi"
     file.write_text("CCO\nCCBr\n")
-    said = scidiff("likelihood", tiny_model, file).one_line()
-    assert "row 2" in said and "'Br'" in said
+    (left,) = scidiff("likelihood", tiny_model, file, "--json").document["rejects"]
+    assert left["row"] == 2 and "'Br'" in left["reason"]
 
 
 def test_an_unknown_suite(scidiff, molecules):
@@ -223,3 +223,18 @@ def test_the_line_is_one_even_where_a_message_has_many(scidiff, copy):
     config["network"]["config"]["width"] = 32
     (copy / "config.json").write_text(json.dumps(config))
     assert "do not fit" in scidiff("sample", copy).one_line()
+
+
+def test_a_file_that_is_not_there_is_not_called_a_model(scidiff):
+    assert scidiff("evaluate", "nofile.csv").one_line() == "no such file: nofile.csv"
+
+
+def test_an_unbounded_reward_asks_for_the_option(scidiff):
+    assert "--floor" in scidiff("design", "never-loaded", "--reward", "logp").one_line()
+
+
+def test_a_misspelt_domain_ends_before_training(scidiff, molecules, tmp_path):
+    out = tmp_path / "run"
+    said = scidiff("train", molecules, "--domain", "smile", "--out", out).one_line()
+    assert "'smile'" in said and "selfies" in said
+    assert not out.exists()

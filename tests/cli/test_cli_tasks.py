@@ -155,3 +155,16 @@ def test_doctor_names_versions_and_licences(scidiff):
     told = scidiff("doctor", "--json").document
     assert told["torch"]["version"] and any(p["licence"] for p in told["packages"])
     assert "rdkit" in scidiff("doctor").out
+
+
+def test_likelihood_lists_what_it_cannot_read(scidiff, tmp_path):
+    model = write_tiny_model(tmp_path / "tiny", "autoregressive")
+    file = tmp_path / "some.csv"
+    file.write_text("smiles,x\nCCO,1\nCCBr,2\n,3\nCCCCCCCCCCCCCCC,4\n")
+    told = scidiff("likelihood", model, file, "--json").document
+    assert [r["text"] for r in told["rows"]] == ["CCO"]
+    reasons = {r["row"]: r["reason"] for r in told["rejects"]}
+    assert set(reasons) == {3, 4, 5} and "'Br'" in reasons[3] and "at most 11" in reasons[5]
+    assert "'Br'" in scidiff("likelihood", model, file).out
+    file.write_text("smiles\nCCBr\n")
+    assert "row 2: unknown token" in scidiff("likelihood", model, file).one_line()
