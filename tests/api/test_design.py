@@ -50,6 +50,13 @@ def test_no_plan_spends_more_than_it_has(method):
         assert plan.particles * plan.branch * max(1, plan.looks) <= calls
 
 
+@pytest.mark.parametrize("method", ["svdd", "nested", "smc"])
+def test_there_are_no_more_looks_than_planned(model, method):
+    scorer = Scorer(Atoms(), key=model.domain.key)
+    plan, run = run_method(model, METHODS[method], scorer, 2, 64, 0, 30.0, {})
+    assert 1 < len(run.looks) <= plan.looks
+
+
 def test_designs_score_better_than_samples(model):
     plain = design(model, Atoms(), 30, "best-of-n", budget=30)
     guided = design(model, Atoms(), 30, "nested", budget=30 * 40)
