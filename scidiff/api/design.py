@@ -21,7 +21,7 @@ from scidiff.guidance.particles import guided_sample
 from scidiff.guidance.selection import keep_all, nested, per_parent, smc
 from scidiff.rewards.combine import components
 from scidiff.rewards.combine import reward as resolve_reward
-from scidiff.rewards.scoring import Scorer, Scores, Status, require_floor
+from scidiff.rewards.scoring import RewardError, Scorer, Scores, Status, require_floor
 from scidiff.samplers.strided import StridedSampler
 
 if TYPE_CHECKING:
@@ -112,6 +112,9 @@ def design(
     scorer = Scorer(resolve_reward(reward, floor=floor), key=model.domain.key, budget=budget)
     require_floor(scorer.reward)
     plan, run = run_method(model, chosen, scorer, n, budget // n, seed, strength, settings)
+    if scorer.messages and len(scorer.messages) == scorer.asked:
+        why = next(iter(scorer.messages.values()))
+        raise RewardError(f"reward {scorer.name!r} scored none of {scorer.asked} objects: {why}")
     used = {"method": method, "reward": scorer.name, "strength": strength, "budget": budget}
     return _result(model, run, chosen, scorer, seed, {**used, **vars(plan), **settings})
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit.Chem import Mol
 
+from scidiff.api.showing import OWN_PLACE, cards_of
 from scidiff.chem.molecules import parse
 from scidiff.data.records import Record
 from scidiff.evaluation import plots
 from scidiff.evaluation.description import every, molecules, property_values
 from scidiff.evaluation.plots import Picture
-from scidiff.api.showing import OWN_PLACE, cards_of
 
 if TYPE_CHECKING:
     from scidiff.api.results import SampleResult

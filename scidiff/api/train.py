@@ -51,6 +51,7 @@ def train(
     """
     out, accelerator = Path(out), _accelerator(device)
     recipe = choose_recipe(Path(source), init, domain, column, steps, seed)
+    find_domain(recipe.domain)  # a wrong name is an error before any work
     parent = Model(model_folder(recipe.init), device="cpu") if recipe.init else None
     found = load_strings(recipe, out, _longest(recipe, parent))
     data = prepare(recipe, found.strings, parent)
@@ -124,7 +125,7 @@ def _fresh_stages(steps: int) -> list[dict[str, Any]]:
 
 def _tuning_stage(process: dict[str, Any], steps: int) -> dict[str, Any]:
     block = {} if process.get("block_size") is None else {"block_size": process["block_size"]}
-    each = max(1, steps // 40)
+    each = max(min(10, steps), steps // 40)
     return {
         "process": process["kind"],
         **block,

@@ -157,7 +157,7 @@ def choose_column(names: Sequence[str], wanted: str | None, source: str) -> str:
     if len(names) == 1:
         return names[0]
     raise TableError(f"{source}: which column holds the objects? none of {', '.join(names)} has a "
-                     "known name (smiles, sequence, ...); say column=")
+                     "known name (smiles, sequence, ...); name it: column=, or --column")
 
 
 class _Sorter:

@@ -53,7 +53,8 @@ class Description:
         if self.diversity is not None:
             found["internal_diversity"] = self.diversity
         for name, values in self.properties.items():
-            found[f"{name}_mean"], found[f"{name}_sd"] = _moments(values)
+            label = "sa_score" if name == "sa" else name  # 1 easy .. 10 hard, not the reward
+            found[f"{label}_mean"], found[f"{label}_sd"] = _moments(values)
         return {**found, "reasons": dict(self.reasons)}
 
     def metrics(self) -> list[Metric]:

@@ -155,3 +155,13 @@ def test_left_to_right_models_are_looked_ahead_by_rollouts(tmp_path):
     a, b = (design(model, Atoms(), 3, "nested", 60, seed=0) for _ in range(2))
     assert a.to_frame().equals(b.to_frame()) and a.ledger.asked <= 60
     assert torch.tensor(a.to_frame()["log_w"]).isfinite().all()
+
+
+def test_a_reward_that_never_answers_is_an_error(tiny_model):
+    model = load(tiny_model)
+
+    def silent(mols):
+        return [float("nan")] * len(mols)
+
+    with pytest.raises(RewardError, match="scored none of"):
+        design(model, silent, n=2, budget=8, floor=0.0, method="best-of-n")
