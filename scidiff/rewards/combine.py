@@ -52,7 +52,7 @@ class Expression:
 
         A formula that is one reward keeps the floor that reward declares.
         """
-        if isinstance(self._tree, ast.Name) or self.name in self._leaves:
+        if ast.unparse(self._tree) in self._leaves:
             return getattr(next(iter(self._leaves.values())), "floor", None)
         low = self.bounds[0]
         return low if math.isfinite(low) else None

@@ -61,6 +61,20 @@ def test_bounds_and_floor_follow_from_the_terms(source, low, high):
     assert reward(source).floor == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("source", ["dock('x')", 'dock("x")', "dock( 'x' )", "(dock('x'))"])
+def test_one_reward_keeps_its_declared_floor_however_it_is_typed(monkeypatch, source):
+    class Dock:
+        floor = -3.0
+
+        def __init__(self, target): ...
+
+        def __call__(self, mols):
+            return [0.0] * len(mols)
+
+    monkeypatch.setattr(registry, "find", lambda name: Dock)
+    assert reward(source).floor == -3
+
+
 @pytest.mark.parametrize("source, message", [
     ("0.7*qedd + sa", r"unknown reward 'qedd'; did you mean 'qed'\? \(position 5 "),
     ("é + 1", r"unknown reward 'é' \(position 1"),
