@@ -45,8 +45,7 @@ def evaluate(
     from scidiff.evaluation.molecules import moses
     from scidiff.evaluation.novelty import NoveltyFilter
 
-    if suite not in SUITES:
-        raise ValueError(f"unknown suite {suite!r}; expected one of {', '.join(SUITES)}")
+    check_suite(suite, fcd)
     rows = _rows(objects, column)
     if not rows:
         raise ScidiffError("there is nothing to evaluate: 0 rows")
@@ -55,6 +54,19 @@ def evaluate(
     if train is None and moses_train.is_file():
         train = NoveltyFilter.load(moses_train)
     return moses(rows, train=train, fcd=fcd)
+
+
+def check_suite(suite: str, fcd: bool) -> None:
+    """Find out before any work whether a suite can be measured.
+
+    Raises ValueError for an unknown name, FcdMissing where the FCD is wanted without its network.
+    """
+    from scidiff.evaluation.fcd import require_chemnet
+
+    if suite not in SUITES:
+        raise ValueError(f"unknown suite {suite!r}; expected one of {', '.join(SUITES)}")
+    if fcd:
+        require_chemnet()
 
 
 def _rows(objects: Any, column: str | None) -> list[Any]:

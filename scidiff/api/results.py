@@ -216,6 +216,10 @@ class DesignResult:
         return self.rows.provenance
 
     @property
+    def novelty(self) -> Known | None:
+        return self.rows.novelty
+
+    @property
     def texts(self) -> list[str]:
         return self.rows.texts
 

@@ -43,6 +43,7 @@ def evaluate(
             report = entry.evaluate(what, suite, column=column, fcd=fcd)
     else:
         _is_no_file(what)
+        entry.check_suite(suite, fcd)  # 10,000 rows must not be drawn for a misspelt name
         model = load(what, device)
         with working(f"drawing {n:,} rows from {model.name} and measuring them"):
             report = entry.evaluate(model.sample(n, seed=seed), suite, fcd=fcd)

@@ -17,17 +17,24 @@ class FcdMissing(ScidiffError):
     """The FCD was asked for and its network is not installed."""
 
 
+def require_chemnet() -> None:
+    """Raise FcdMissing where fcd_torch is not installed: before any work, not at its end."""
+    try:
+        import fcd_torch  # noqa: F401
+    except ImportError as error:
+        raise FcdMissing("the FCD needs ChemNet: pip install 'scidiff[fcd]' (fcd_torch, MIT, "
+                         "6 MB), or leave it out with fcd=False (--no-fcd)") from error
+
+
 def activations(smiles: Sequence[str], device: str = "cpu") -> NDArray[np.float32]:
     """Penultimate activations of ChemNet, (B, 512).
 
     Raises FcdMissing where fcd_torch is not installed.
     """
-    try:
-        from fcd_torch import FCD
-        from fcd_torch.utils import SmilesDataset
-    except ImportError as error:
-        raise FcdMissing("the FCD needs ChemNet: pip install 'scidiff[fcd]' "
-                         "(fcd_torch, MIT, 6 MB)") from error
+    require_chemnet()
+    from fcd_torch import FCD
+    from fcd_torch.utils import SmilesDataset
+
     network = FCD(device=device, n_jobs=1).model.to(device)
     rows = SmilesDataset(list(smiles), canonize=True)
     parts = [np.zeros((0, 512), np.float32)]

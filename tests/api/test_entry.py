@@ -1,11 +1,15 @@
 """`sd.evaluate` and the two other doors: what they take and what they refuse."""
 
+import sys
+
 import pytest
 from rdkit import Chem
 
 import scidiff.api.entry as entry
 from scidiff.api.entry import evaluate, load, sample
+from scidiff.api.results import DesignResult, SampleResult
 from scidiff.core import ScidiffError
+from scidiff.domains.smiles import molecule_record
 from scidiff.evaluation.novelty import NoveltyFilter
 
 STRINGS = ["CCO", "CCN", "OCC", "C1CC", "CCCCO"]
@@ -51,6 +55,20 @@ def test_refusals(tmp_path):
     file.write_text("smiles\n")
     with pytest.raises(ScidiffError, match="empty.csv has a header but no rows"):
         evaluate(file)
+
+
+def test_a_design_is_measured_against_its_own_training_set_too():
+    rows = SampleResult([molecule_record(s) for s in STRINGS], kind="molecule", provenance={},
+                        novelty=NoveltyFilter.build(["CCO", "CCN", "CCCCO"]))
+    design = DesignResult(rows, certificate=None, ledger=None, settings={})
+    assert values(evaluate(design, fcd=False))["novelty"] == 0 == values(
+        evaluate(rows, fcd=False))["novelty"]  # fmt: skip
+
+
+def test_a_missing_network_is_told_before_any_work(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcd_torch", None)
+    with pytest.raises(ScidiffError, match="or leave it out with fcd=False"):
+        evaluate(["CCO"])  # too few rows for an FCD, but it was asked for
 
 
 def test_a_model_may_be_given_by_its_folder(tiny_model):

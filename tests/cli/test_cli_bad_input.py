@@ -172,6 +172,11 @@ def test_an_unknown_suite(scidiff, molecules):
     assert "moses" in scidiff("evaluate", molecules, "--suite", "mozes").one_line()
 
 
+def test_an_unknown_suite_is_told_before_anything_is_drawn(scidiff, tiny_model, monkeypatch):
+    monkeypatch.setattr("scidiff.api.model.Model.sample", lambda *a, **k: pytest.fail("drawn"))
+    assert "moses" in scidiff("evaluate", tiny_model, "--suite", "mozes").one_line()
+
+
 RECIPE = """
 name = "mine"
 [data]
