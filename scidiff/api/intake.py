@@ -14,6 +14,7 @@ from scidiff.data import datasets, tables
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.selfies import to_selfies
 from scidiff.training.checkpoint import write_atomically
+from scidiff.training.plan import DataSpec
 
 _log = logging.getLogger("scidiff")
 
@@ -35,7 +36,8 @@ def load_strings(recipe: Recipe, out: Path, longest: int | None = None) -> Sourc
     fit.
     """
     spec = recipe.data
-    if not Path(spec.source).suffix:
+    _fits(spec)
+    if _is_dataset(spec):
         strings = datasets.load(spec.source, spec.split).objects()[: spec.limit]
         written = to_selfies(strings) if recipe.domain == "selfies" else strings
         return Source(written, 0, "taken as published")
@@ -48,6 +50,19 @@ def load_strings(recipe: Recipe, out: Path, longest: int | None = None) -> Sourc
     if not strings:
         raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'}")
     return Source(strings[: spec.limit], len(found.rejects), intake.standard.describe())
+
+
+def _is_dataset(spec: DataSpec) -> bool:
+    return not Path(spec.source).suffix
+
+
+def _fits(spec: DataSpec) -> None:
+    """Refuse a setting that this kind of source cannot follow, rather than forget it."""
+    kind, foreign = ("a data set, taken as published", ("column", "standardise")) \
+        if _is_dataset(spec) else ("a file, read whole", ("split",))
+    given = [f"data.{name}" for name in foreign if getattr(spec, name)]
+    if given:
+        raise ScidiffError(f"{spec.source} is {kind}: {', '.join(given)} cannot be given")
 
 
 def notation(domain: str) -> str:

@@ -65,9 +65,10 @@ def train(
 
 
 def _accelerator(device: str | None) -> str:
-    """What Fabric calls the device; it always takes the first GPU that it sees."""
-    if device is None:
-        return "auto"
+    """What Fabric calls the device; it always takes the first GPU that it sees.
+
+    Its own "auto" would also take devices that a model is never loaded on.
+    """
     chosen = choose_device(device)
     if chosen.index:
         raise ScidiffError(
@@ -237,7 +238,7 @@ MEMORY_SAMPLES = 200
 def report_memory(folder: Path, data: Prepared, seed: int) -> None:
     """Say in the card how much of what a tuned model draws stands in its training set.
 
-    A share well above that of its held-out rows' neighbours means that it recites.
+    Above a half the log warns that the model recites.
     """
     model = Model(folder, device="cpu")
     drawn = {model.domain.key(r) for r in model.sample(MEMORY_SAMPLES, seed) if r.valid}

@@ -156,6 +156,16 @@ def test_standardisation_is_as_the_recipe_says(molecules, tmp_path):
         train(wrong, tmp_path / "wrong", device="cpu")
 
 
+def test_a_setting_that_the_source_cannot_follow_is_refused(molecules, tmp_path):
+    part = write_recipe(molecules, more='split = "train"')
+    with pytest.raises(ScidiffError, match="is a file, read whole: data.split cannot be given"):
+        train(part, tmp_path / "part", device="cpu")
+    salts = write_recipe(molecules, more='column = "smiles"\nstandardise = { salts = true }')
+    salts.write_text(salts.read_text().replace(str(molecules), "qm9"))
+    with pytest.raises(ScidiffError, match="qm9 is a data set.*: data.column, data.standardise"):
+        train(salts, tmp_path / "salts", device="cpu")
+
+
 # ---------------------------------------------------------------- which rows
 
 
