@@ -181,7 +181,7 @@ class TokenDenoiser:
         self.compact = on_cpu if compact is None else compact
 
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
-        """Trunk output (B, L, D) at x, zero where nothing is left to say."""
+        """Trunk output (B, L, D) at x; zero where `compact` found nothing left to say."""
         if self.compact:
             return self._compacted(x.ids)
         return torch.cat([self._evaluate(ids) for ids in x.ids.split(self.micro_batch or len(x))])
@@ -218,6 +218,7 @@ class TokenDenoiser:
         MASK; 0 if finished."""
         hidden = ids == self.mask_id
         if self.block_size is None:
-            return torch.where(hidden.any(1), (ids != PAD).sum(1), 0)
+            behind = (ids != PAD).flip(1).int().argmax(1)  # PADs may also stand inside a row
+            return torch.where(hidden.any(1), ids.shape[1] - behind, 0)
         end = (hidden.int().argmax(1) // self.block_size + 1) * self.block_size
         return torch.where(hidden.any(1), end.clamp(max=ids.shape[1]), 0)

@@ -199,6 +199,12 @@ def test_compact_evaluation_changes_nothing(block_size):
     assert small.rows == 6
 
 
+def test_a_pad_inside_a_row_cuts_nothing_off():
+    x = TokenState(torch.tensor([[PAD, PAD, MASK, 2, EOS, PAD]]))
+    full, fast = (TokenDenoiser(network(), compact=c)(x, 0)[0, 2] for c in (False, True))
+    close(fast, full)
+
+
 def test_bf16_keeps_the_head_in_float32():
     denoiser, x = TokenDenoiser(network(), dtype=torch.bfloat16), half_written(None)
     log_p = denoiser.log_probs(denoiser(x, 0))
