@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from scidiff.core import Rng, Sampler
@@ -14,7 +16,8 @@ class StridedSampler:
 
     Candidates that branch from a parent then differ by a whole stretch of text or time before they
     are compared: for a chain that writes one token a step, a look-ahead tells stretches apart far
-    better than single tokens (look-ahead at block ends).
+    better than single tokens (look-ahead at block ends). A `log_ratio` that the inner steps report
+    is summed over the stretch.
     """
 
     def __init__(self, inner: Sampler[Any], stride: int) -> None:
@@ -29,12 +32,15 @@ class StridedSampler:
 
     def step(self, x: Any, k: int | Tensor, rng: Rng) -> Any:
         """Steps k * stride .. (k + 1) * stride of the inner sampler, or up to its end."""
+        ratios = []
         for j in range(self.stride):
             place = k * self.stride + j
             if isinstance(place, int) and place >= self.inner.num_steps:
                 break
             x = self.inner.step(x, place, rng)
-        return x
+            ratios.append(getattr(x, "log_ratio", None))
+        told = [ratio for ratio in ratios if ratio is not None]
+        return replace(x, log_ratio=torch.stack(told).sum(0)) if told else x
 
     def predict_clean(self, x: Any, k: int | Tensor, rng: Rng) -> Any:
         return self.inner.predict_clean(x, self._place(k), rng)

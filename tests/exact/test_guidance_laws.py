@@ -28,6 +28,7 @@ from scidiff.guidance.selection import (
 )
 from scidiff.rewards.scoring import Scores, Status
 from scidiff.samplers.masked import AncestralSampler, FixedCanvas, MaskedSampler
+from scidiff.samplers.strided import StridedSampler
 from scidiff.testing import Table, chain_reward, chain_table
 
 TABLE = chain_table()
@@ -434,6 +435,11 @@ def test_log_ratios_are_added_after_every_step(select, branch, device):
     z = plain.log_z.exp()
     assert abs(z.mean() - 1) < 4 * z.std() / 2000**0.5
     assert not unbiased(run(select, sampler=hot, branch=branch, device=device))
+
+
+def test_a_strided_chain_reports_the_log_ratios_of_its_whole_stretch(device):
+    strided = StridedSampler(Bent(1.7, device), 2)
+    assert unbiased(run(smc(0.5), sampler=strided, branch=1, device=device))
 
 
 # ---------------------------------------------------------------- mutants
