@@ -66,7 +66,9 @@ class GaussianSampler(Generic[X]):
         stay = torch.cat([times, times[-1:]])  # where a finished particle goes
         self.times = stay.to(device)
         self.tables = tuple(
-            make_table(solver, c.schedule, times, eta, rho).finished().stacked().to(device)
+            _checked_table(
+                make_table(solver, c.schedule, times, eta, rho).finished().stacked(), solver, times
+            ).to(device)
             for c in denoiser.components
         )
 
@@ -156,4 +158,15 @@ def _check(solver: str, steps: int, eta: float, rho: float) -> None:
 def _checked_times(times: Tensor, steps: int) -> Tensor:
     if times.shape != (steps + 1,) or not bool((times.diff() < 0).all()):
         raise ValueError(f"times must be {steps + 1} decreasing nodes, got {times.tolist()}")
+    if times[0] > 1 or times[-1] < 0:
+        raise ValueError(f"times must lie in [0, 1], 1 = noise, got {times.tolist()}")
     return times
+
+
+def _checked_table(table: Tensor, solver: str, times: Tensor) -> Tensor:
+    if not bool(table.isfinite().all()):
+        raise ValueError(
+            f"solver {solver!r} cannot reach t = {float(times[-1])}, where this schedule leaves "
+            "no noise; end the times above it (default 1e-4)"
+        )
+    return table

@@ -176,6 +176,8 @@ def test_default_solver_follows_eta():
         ({"solver": "reverse", "eta": 2.0}, "eta must be 1, got 2.0"),
         ({"times": torch.tensor([0.0, 1])}, "times must be 5 decreasing nodes"),
         ({"times": torch.linspace(0, 1, 5)}, "times must be 5 decreasing nodes"),
+        ({"times": torch.linspace(1, -0.1, 5)}, r"times must lie in \[0, 1\]"),
+        ({"times": torch.linspace(1, 0, 5)}, "solver '2m' cannot reach t = 0.0"),
     ],
 )
 def test_wrong_settings_are_named(options, message):
