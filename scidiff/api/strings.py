@@ -13,6 +13,7 @@ from torch import Tensor
 
 from scidiff.core import ScidiffError, seeded, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
+from scidiff.guidance.particles import sample
 from scidiff.networks.token_transformer import TokenDenoiser, TokenTransformer
 from scidiff.processes.block import BlockProcess
 from scidiff.processes.masked import MaskedProcess, cross_entropy
@@ -35,7 +36,7 @@ class StringSettings:
         None  # positions written together from left to right; None = the whole string
     )
     order: str = (
-        "random"  # inside a block: "random" (exact) or "confidence" (fewer mistakes, biased)
+        "random"  # inside a block: "random", "sequential", or "confidence" (biased by design)
     )
     tokens_per_step: int = 1  # more is faster and less exact
     temperature: float = 1.0
@@ -218,7 +219,7 @@ class StringEngine:
         canvas = FixedCanvas(rows[choice], self.network.mask_id)
         # the weights below are those of drafts from the network's own law
         draft = {"block_size": 1, "temperature": 1.0} if self.block_causal else {}
-        x = sample_rows(self.sampler(canvas, **draft), total, rng)
+        x = sample(self.sampler(canvas, **draft), total, rng)
         if not self.block_causal:
             return x
         ends = start + torch.tensor(gaps, device=x.ids.device)[choice]
@@ -262,14 +263,6 @@ class StringEngine:
         )
         position = torch.arange(ids.shape[1], device=ids.device)
         return -(nll.double() * ((position >= start[:, None]) & (ids != PAD))).sum(1)
-
-
-def sample_rows(sampler: MaskedSampler, n: int, rng: torch.Generator) -> TokenState:
-    """Run a sampler from its prior to its end."""
-    x = sampler.init(n, rng)
-    for k in range(sampler.num_steps):
-        x = sampler.step(x, k, rng)
-    return x
 
 
 def _ended_before(ids: Tensor, ends: Tensor) -> Tensor:

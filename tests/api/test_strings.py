@@ -8,12 +8,12 @@ import torch
 from scidiff.api.strings import (
     StringEngine,
     gumbel_top,
-    sample_rows,
     settings,
     split_pattern,
 )
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
+from scidiff.guidance.particles import sample
 from scidiff.networks.token_transformer import (
     TokenDenoiser,
     TokenTransformer,
@@ -177,7 +177,7 @@ def test_drafts_are_drawn_at_the_temperature_of_their_weights():
 def test_a_masked_model_writes_as_many_symbols_as_its_length_law_says(temperature):
     e = engine("masked", order="confidence", temperature=temperature)
     sampler = e.sampler()
-    x = sample_rows(sampler, 500, seeded(0))
+    x = sample(sampler, 500, seeded(0))
     lengths = (x.ids == EOS).int().argmax(1)
     assert ((x.ids > EOS).sum(1) == lengths).all() and ((x.ids == EOS).sum(1) == 1).all()
     assert set(lengths.tolist()) == {1, 2, 3}
