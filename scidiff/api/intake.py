@@ -82,12 +82,16 @@ def _standard(recipe: Recipe) -> Standard:
 
 @dataclass
 class Intake:
-    """Bring a row to the form that is trained on, or say why it cannot be used ("" if it can)."""
+    """Bring a row to the form that is trained on, or say why it cannot be used ("" if it can).
+
+    Each string is taken once: held-out rows must not stand among those trained on.
+    """
 
     standard: Standard
     notation: str
     longest: int | None = None
     taken: dict[str, str] = field(default_factory=dict)  # row as it stood -> string
+    first: dict[str, str] = field(default_factory=dict)  # string -> the row it was taken from
 
     def __call__(self, text: str) -> str:
         done = self.standard(text)
@@ -102,5 +106,7 @@ class Intake:
         tokens = len(Vocabulary((), self.notation).split(string))
         if self.longest is not None and tokens >= self.longest:
             return f"has {tokens} tokens, the model takes at most {self.longest - 1}"
-        self.taken[text] = string
+        if string in self.first:
+            return f"repeats {self.first[string]}, which stands above it"
+        self.taken[text], self.first[string] = string, text
         return ""

@@ -156,6 +156,14 @@ def test_standardisation_is_as_the_recipe_says(molecules, tmp_path):
         train(wrong, tmp_path / "wrong", device="cpu")
 
 
+def test_a_molecule_written_twice_is_taken_once():
+    intake = Intake(Standard(), "smiles")
+    assert [intake(text) for text in ("CCO", "CCN")] == ["", ""]
+    assert [intake(text) for text in ("OCC", "CCO", "CCO.Cl")] == [
+        "repeats CCO, which stands above it"] * 3  # fmt: skip
+    assert intake.taken == {"CCO": "CCO", "CCN": "CCN"}
+
+
 def test_a_setting_that_the_source_cannot_follow_is_refused(molecules, tmp_path):
     part = write_recipe(molecules, more='split = "train"')
     with pytest.raises(ScidiffError, match="is a file, read whole: data.split cannot be given"):
