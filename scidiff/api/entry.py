@@ -74,5 +74,5 @@ def _rows(objects: Any, column: str | None) -> list[Any]:
         from scidiff.data import tables
 
         found = tables.read(objects, column)
-        return [*found.objects(), *(p.text for p in found.rejects)]
+        return [*found.objects(), *(None for _ in found.rejects)]
     return list(objects)

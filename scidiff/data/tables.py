@@ -202,7 +202,7 @@ def _tables(source: Iterator[Row], sort: _Sorter, size: int) -> Iterator[Table]:
         problems += [p for p in found if p]
         kept = [r.values for r, p in zip(batch, found, strict=True) if p is None or p.kept]
         columns = zip(*kept, strict=True) if kept else ([] for _ in sort.names)
-        data = pa.table({name: pa.array(list(cells), None if kept else pa.string())
+        data = pa.table({name: pa.array(list(cells))
                          for name, cells in zip(sort.names, columns, strict=True)})
         yield Table(data, sort.column, sort.path.name, tuple(problems))
         problems, yielded = [], True

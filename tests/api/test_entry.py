@@ -30,8 +30,8 @@ def test_molecules_of_any_origin(tmp_path):
 
 def test_a_row_that_cannot_be_read_stays_in_the_denominator(tmp_path):
     file = tmp_path / "mols.csv"
-    file.write_text("id,smiles\n1,CCO\n2,\n3,CCN\n4,C1CC\n")
-    assert values(evaluate(file, column="smiles", fcd=False))["valid"] == pytest.approx(2 / 4)
+    file.write_text("smiles,id\nCCO,1\n,2\nCCN,3\nC1CC,4\nCCCC\n")
+    assert values(evaluate(file, column="smiles", fcd=False))["valid"] == pytest.approx(2 / 5)
 
 
 def test_a_result_is_measured_against_its_own_training_set(tiny_model, tmp_path, monkeypatch):

@@ -196,3 +196,10 @@ def test_bytes_that_are_not_utf8_reject_their_row(tmp_path):
     table = read(write(tmp_path, "a.csv", b"smiles,name\nCC,caf\xe9\nCO,x\n"))
     assert table.objects() == ["CO"]
     assert problems(table) == [(2, "bytes that are not UTF-8", False)]
+
+
+def test_a_batch_without_a_usable_row_joins_the_others(tmp_path):
+    file, n = tmp_path / "a.parquet", 65_536  # the rows of a batch
+    pq.write_table(pa.table({"smiles": ["X"] * n + ["CCO"], "v": range(n + 1)}), file)
+    table = read(file, check=lambda s: "" if s == "CCO" else "bad")
+    assert table.objects() == ["CCO"] and table.values("v") == [n]
