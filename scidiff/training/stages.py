@@ -92,7 +92,7 @@ def train_stages(
         trainer.resume()
         trainer.fit(partial(on_log, name) if on_log else None)
         trainer.use_averaged()
-        summary.append({"steps": trainer.step, "seconds": trainer.seconds, "best": trainer.best})
+        summary.append({"steps": trainer.step, "seconds": trainer.seconds, "best": trainer.kept})
     return summary
 
 

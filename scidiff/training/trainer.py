@@ -84,6 +84,7 @@ class Trainer:
         self.ema = [p.detach().clone() for p in network.parameters()]
         self.best_ema: list[Tensor] | None = None  # kept where training may stop past its best
         self.step, self.best, self.stale, self.seconds = 0, math.inf, 0, 0.0
+        self.newest = math.inf  # the last validation, of weights that may not be the best
         self._tail: list[float] = []
 
     @property
@@ -109,6 +110,7 @@ class Trainer:
             "best_ema": self.best_ema,
             "step": self.step,
             "best": self.best,
+            "newest": self.newest,
             "stale": self.stale,
             "seconds": self.seconds,
             "tail": self._tail,
@@ -131,6 +133,7 @@ class Trainer:
             for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(saved)
             self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
+            self.newest = state.get("newest", self.best)
             self.seconds, self._tail = state["seconds"], state["tail"]
         self._cut_log()
         return self.step > 0
@@ -248,10 +251,16 @@ class Trainer:
         if self.config.patience and value < self.best:
             self.best_ema = [p.clone() for p in self.ema]
         self.stale = 0 if value < self.best - 1e-4 else self.stale + 1
-        self.best = min(self.best, value)
+        self.best, self.newest = min(self.best, value), value
         return value
 
     # ---- weights
+
+    @property
+    def kept(self) -> float:
+        """Validation loss of the weights that `use_averaged` leaves: the best with patience, else
+        the last; inf without validation rows."""
+        return self.newest if self.best_ema is None else self.best
 
     def use_averaged(self) -> None:
         """Leave the EMA weights in the network for good; with patience, those that validated

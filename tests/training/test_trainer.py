@@ -158,6 +158,19 @@ def test_validation_is_the_same_every_time(tmp_path):
         trainer(tmp_path, validation=False).validate()
 
 
+def test_without_patience_the_last_weights_are_kept_and_their_loss_is_told(tmp_path):
+    config = replace(CONFIG, steps=20, lr=0.5, warmup=0, validate_every=2)
+    run = trainer(tmp_path, config)
+    run.fit()
+    again = trainer(tmp_path, config)
+    again.resume()
+    run.use_averaged()
+    told, best = run.kept, run.best
+    run.ema = [p.detach().clone() for p in run.network.parameters()]
+    assert run.validate() == pytest.approx(told) and told > best
+    assert again.kept == told
+
+
 def test_patience_stops_and_the_best_weights_are_kept(tmp_path):
     config = replace(CONFIG, steps=500, lr=0.5, warmup=0, patience=2, validate_every=2)
     run = trainer(tmp_path, config)
@@ -167,6 +180,7 @@ def test_patience_stops_and_the_best_weights_are_kept(tmp_path):
     assert run.step < 500 and run.stale == 2 and run.finished
     values = [value for value, _ in kept]
     assert run.best == min(values) and values[-1] > min(values)
+    assert run.kept == run.best
     best = kept[values.index(min(values))][1]
     run.use_averaged()
     assert all(torch.equal(p, q) for p, q in zip(run.network.parameters(), best, strict=True))
