@@ -210,9 +210,11 @@ class Trainer:
         c = self.config
         self.network.train()
         loss = sum(self._backward(self.step * c.accumulate + i) for i in range(c.accumulate))
-        if not math.isfinite(loss):
-            raise ScidiffError(f"the loss is {loss} at step {self.step}: lower lr (now {c.lr})")
-        nn.utils.clip_grad_norm_(self.network.parameters(), c.clip)
+        length = float(nn.utils.clip_grad_norm_(self.network.parameters(), c.clip))
+        for name, value in (("loss", loss), ("gradient", length)):
+            if not math.isfinite(value):
+                raise ScidiffError(f"the {name} is {value} at step {self.step}: "
+                                   f"lower lr (now {c.lr})")  # fmt: skip
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = c.learning_rate(self.step)

@@ -151,6 +151,16 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     assert run.step == 1 and not run.state_file.exists()
 
 
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(tmp_path):
+    run = trainer(tmp_path)
+    run._advance()
+    weight = run.network.head.weight
+    weight.register_hook(lambda grad: grad * math.nan)  # the loss itself is finite
+    with pytest.raises(ScidiffError, match=r"the gradient is nan at step 1: lower lr"):
+        run.fit()
+    assert weight.isfinite().all() and run.step == 1 and not run.state_file.exists()
+
+
 def test_validation_is_the_same_every_time(tmp_path):
     run = trainer(tmp_path)
     assert run.validate() == run.validate()
