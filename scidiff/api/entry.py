@@ -37,7 +37,8 @@ def evaluate(
     column: str | None = None,
     fcd: bool = True,
 ) -> Report:
-    """Measure molecules of any origin: a result, SMILES, RDKit molecules, or a file of them.
+    """Measure molecules of any origin: a result, SMILES, RDKit molecules, a file of them,
+    or a folder of shards.
 
     Every row counts: an invalid one stays in the denominator. Novelty is measured against the
     training set of the model that drew the rows, else against MOSES. FCD needs the extra `fcd`.
@@ -71,8 +72,11 @@ def check_suite(suite: str, fcd: bool) -> None:
 
 def _rows(objects: Any, column: str | None) -> list[Any]:
     if isinstance(objects, str | Path):
+        from scidiff.api import shards
         from scidiff.data import tables
 
+        if shards.is_run(objects):
+            return shards.molecules(objects)
         found = tables.read(objects, column)
         return [*found.objects(), *(None for _ in found.rejects)]
     return list(objects)

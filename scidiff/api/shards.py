@@ -143,6 +143,28 @@ def _write(path: Path, table: pa.Table) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def is_run(folder: str | Path) -> bool:
+    """Whether a folder was begun by `sample_shards`."""
+    return (Path(folder) / MANIFEST).is_file()
+
+
+def molecules(folder: str | Path) -> list[str | None]:
+    """The SMILES of every row, in the order they were drawn; None where a row is invalid.
+
+    Raises ShardError for rows that are no molecules, and for a run that is not finished.
+    """
+    found = _dataset(Path(folder))
+    if "smiles" not in found.schema.names:
+        raise ShardError(f"{folder} holds no molecules: its columns are "
+                         f"{', '.join(found.schema.names)}")
+    table = found.to_table(columns=["smiles", "valid"])
+    wanted = json.loads((Path(folder) / MANIFEST).read_text())["n"]
+    if len(table) != wanted:
+        raise ShardError(f"{folder} holds {len(table):,} of {wanted:,} rows: finish it first")
+    rows = zip(table["smiles"].to_pylist(), table["valid"].to_pylist(), strict=True)
+    return [smiles if valid else None for smiles, valid in rows]
+
+
 def _dataset(folder: Path) -> ds.Dataset:
     return ds.dataset(folder, format="parquet")
 

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     what: Annotated[
-        str, typer.Argument(metavar="FILE|MODEL", help="A file of molecules, or a model.")
+        str, typer.Argument(metavar="FILE|MODEL", help="A file of molecules, shards, or a model.")
     ],
     suite: Annotated[str, typer.Option(help="Which metrics.")] = "moses",
     column: Annotated[str | None, typer.Option(help="The column with the molecules.")] = None,
@@ -37,8 +37,9 @@ def evaluate(
 ) -> Answer:
     """Measure a file of molecules, or what a model draws, with intervals and baselines."""
     from scidiff.api import entry
+    from scidiff.api.shards import is_run
 
-    if Path(what).is_file():
+    if Path(what).is_file() or is_run(what):
         with working(f"measuring {what}"):
             report = entry.evaluate(what, suite, column=column, fcd=fcd)
     else:

@@ -16,7 +16,7 @@ from tiny_models import write_tiny_model
 
 import scidiff.api.model as models
 import scidiff.api.shards as shards
-from scidiff.api.entry import load
+from scidiff.api.entry import evaluate, load
 from scidiff.api.model import Model
 from scidiff.api.shards import ShardError, sample_shards
 from scidiff.core import seeded
@@ -193,3 +193,15 @@ def test_sigkill_at_random_moments_and_the_files_are_the_same(tiny_model, tmp_pa
     assert kills >= 2
     assert start("cut").wait() == 0
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_a_finished_folder_is_measured_as_the_rows_it_holds(model, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        sample_shards(model, 40, tmp_path / "run", 3, chunks=2, on_rows=stop_after(20))
+    with pytest.raises(ShardError, match="holds 14 of 40 rows: finish it first"):
+        evaluate(tmp_path / "run", fcd=False)
+    sample_shards(model, 40, tmp_path / "run", 3, chunks=2)
+    found, expected = evaluate(tmp_path / "run", fcd=False), model.sample(40, 3)
+    assert found["valid"].n == 40 and found["valid"].value == expected.valid.mean()
+    assert found["int_div"].value == pytest.approx(evaluate(expected, fcd=False)["int_div"].value,
+                                                   nan_ok=True)
