@@ -21,17 +21,18 @@ from rich.text import Text
 
 from scidiff import __version__
 
+_PLANNED = "nothing yet; reserved for "
 SWITCHES_OFF = {
     "fcd": "the Frechet ChemNet distance in evaluate",
-    "docking": "docking rewards",
-    "admet": "ADMET rewards",
-    "rna": "RNA folding rewards and structures",
-    "motifs": "transcription-factor motif rewards and logos from JASPAR",
-    "qm": "quantum-chemical energies and geometries (GFN-xTB)",
-    "poses": "PoseBusters checks of 3D structures",
-    "graphs": "orbit counts in graph evaluation",
-    "peptides": "antimicrobial-peptide rewards",
-    "ray": "scoring on a Ray cluster",
+    "docking": _PLANNED + "docking rewards",
+    "admet": _PLANNED + "ADMET rewards",
+    "rna": _PLANNED + "RNA folding rewards",
+    "motifs": _PLANNED + "transcription-factor motif rewards from JASPAR",
+    "qm": _PLANNED + "quantum-chemical rewards (GFN-xTB)",
+    "poses": _PLANNED + "PoseBusters checks of 3D structures",
+    "graphs": _PLANNED + "orbit counts in graph evaluation",
+    "peptides": _PLANNED + "antimicrobial-peptide rewards",
+    "ray": _PLANNED + "scoring on a Ray cluster",
     "notebook": "JupyterLab and interactive 3D viewers",
 }
 _FOR_DEVELOPERS = {"dev", "docs"}
