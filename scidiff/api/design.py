@@ -15,7 +15,8 @@ from torch import Tensor
 from scidiff.api.model import Model
 from scidiff.core import Sampler, Select, seeded
 from scidiff.data.records import Record
-from scidiff.guidance.certificate import Guided
+from scidiff.guidance.certificate import Guided, merged
+from scidiff.guidance.chunks import in_chunks
 from scidiff.guidance.lookahead import Decoded, PosteriorMean, Rollout, Value
 from scidiff.guidance.particles import guided_sample
 from scidiff.guidance.selection import keep_all, nested, per_parent, smc
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from scidiff.api.results import DesignResult
 
 CALLS = 128  # reward calls a design where no budget is given
+ROWS = 8192  # particles and candidates run together; part of what a seed means
 STRENGTH = 100.0  # for rewards in [0, 1]: alpha = 0.01 of the SVDD paper
 _OWN = ("smiles", "valid", "reason", "canonical", "score", "log_w", "status")  # a row's columns
 _log = logging.getLogger("scidiff")
@@ -41,6 +43,11 @@ class Plan:
     particles: int
     branch: int
     looks: int
+
+    @property
+    def chunk(self) -> int:
+        """Designs that are run together."""
+        return max(1, ROWS // (self.particles * self.branch))
 
     @property
     def calls(self) -> int:
@@ -115,8 +122,14 @@ def design(
     if scorer.messages and len(scorer.messages) == scorer.asked:
         why = next(iter(scorer.messages.values()))
         raise RewardError(f"reward {scorer.name!r} scored none of {scorer.asked} objects: {why}")
-    used = {"method": method, "reward": scorer.name, "strength": strength, "budget": budget}
-    return _result(model, run, chosen, scorer, seed, {**used, **vars(plan), **settings})
+    used: dict[str, Any] = {
+        "method": method,
+        "reward": scorer.name,
+        "strength": strength,
+        "budget": budget,
+    }
+    used |= {**vars(plan), "chunk": plan.chunk, **settings}
+    return _result(model, run, chosen, scorer, seed, used)
 
 
 def find_method(name: str) -> Method:
@@ -138,23 +151,31 @@ def run_method(
     strength: float,
     settings: dict[str, Any],
 ) -> tuple[Plan, Guided]:
-    """Run one guided population a design, `calls` reward calls each."""
+    """Run one guided population a design, `calls` reward calls each.
+
+    Designs are run ROWS particles at a time, chunk j seeded by (seed, j), so memory is bounded.
+    """
     inner, plan = model.sampler(**settings), method.plan(calls)
     reward = Decoded(model.domain, scorer)
     stretch = math.ceil(model.engine.typical_steps(inner) / max(1, plan.looks))  # looks at most
     sampler = StridedSampler(inner, stretch if plan.looks else inner.num_steps)
-    guided = guided_sample(
-        sampler,
-        reward,
-        n * plan.particles,
-        seeded(seed, 0, model.engine.device),
-        select=method.select,
-        strength=strength,
-        value=look_ahead(model, sampler, reward, strength),
-        branch=plan.branch,
-        populations=n,
-    )
-    return plan, guided
+
+    def run(designs: int, rng: torch.Generator) -> Guided:
+        return guided_sample(
+            sampler,
+            reward,
+            designs * plan.particles,
+            rng,
+            select=method.select,
+            strength=strength,
+            value=look_ahead(model, sampler, reward, strength),
+            branch=plan.branch,
+            populations=designs,
+        )
+
+    chunk, device = plan.chunk, model.engine.device
+    parts = in_chunks(n, chunk, seed, run, device=device, denoiser=inner.denoiser)
+    return plan, merged(list(parts), method.select.proper)
 
 
 def look_ahead(model: Model, sampler: Sampler[Any], reward: Decoded, strength: float) -> Value:

@@ -4,6 +4,7 @@ be trusted."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,4 +99,27 @@ def certify(log_w: Tensor, ancestors: Tensor, proper: bool) -> Certificate:
         len(ancestors.unique()),
         lineages,
         verdict if proper else IMPROPER,
+    )
+
+
+def merged(parts: Sequence[Guided], proper: bool) -> Guided:
+    """Put runs with different populations of one size together as one run."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes = torch.tensor([0, *(len(p.log_w) for p in parts[:-1])]).cumsum(0).tolist()
+    ancestors = torch.cat([p.ancestors + start for p, start in zip(parts, sizes, strict=True)])
+    log_w, log_z = torch.cat([p.log_w for p in parts]), torch.cat([p.log_z for p in parts])
+    shape = (len(log_z), -1)
+    costs = [vars(p.ledger) for p in parts]
+    return Guided(
+        type(parts[0].x).cat([p.x for p in parts]),
+        log_w,
+        log_z,
+        torch.cat([p.scores for p in parts]),
+        torch.cat([p.scored for p in parts]),
+        ancestors,
+        torch.cat([p.ess for p in parts], 1),
+        parts[0].looks,
+        Ledger(**{name: sum(c[name] for c in costs) for name in costs[0]}),
+        certify(log_w.view(shape), ancestors.view(shape), proper),
     )

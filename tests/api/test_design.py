@@ -165,3 +165,17 @@ def test_a_reward_that_never_answers_is_an_error(tiny_model):
 
     with pytest.raises(RewardError, match="scored none of"):
         design(model, silent, n=2, budget=8, floor=0.0, method="best-of-n")
+
+
+def test_designs_run_in_chunks_are_those_of_their_seeds(tiny_model, monkeypatch):
+    model, runs = load(tiny_model), {}
+    for rows in (8192, 8):  # 4 particles a design: all five together, or two at a time
+        monkeypatch.setattr("scidiff.api.design.ROWS", rows)
+        scorer = Scorer(NamedReward(lambda mols: [0.5] * len(mols), "half", (0, 1)))
+        _, runs[rows] = run_method(model, find_method("best-of-n"), scorer, 5, 4, 0, 1.0, {})
+    whole, cut = runs[8192], runs[8]
+    assert len(cut.log_w) == len(whole.log_w) == 20 and len(cut.log_z) == 5
+    assert cut.ledger.network_rows > 0 and len(cut.ancestors.unique()) == 20
+    monkeypatch.setattr("scidiff.api.design.ROWS", 8)
+    _, two = run_method(model, find_method("best-of-n"), scorer, 2, 4, 0, 1.0, {})
+    assert torch.equal(cut.x.ids[:8], two.x.ids)  # the first chunk does not know of the others
