@@ -62,7 +62,7 @@ def content(**changes):
 def test_trained_bare_and_finished_elsewhere(tmp_path):
     import scidiff as sd
 
-    strings = [("C" * (n % 5 + 1)) + "NOFS"[n % 4] for n in range(50)]  # standard as they are
+    strings = ["C" * (n // 4 + 1) + "NOFS"[n % 4] for n in range(50)]  # standard as they are
     (tmp_path / "toy.smi").write_text("\n".join(strings) + "\n")
     recipe = RECIPE.replace("SOURCE", str(tmp_path / "toy.smi"))
     (tmp_path / "toy.toml").write_text(recipe)
