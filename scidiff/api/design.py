@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        """The most reward calls of one design."""
+        """Reward calls of one design whose rows are of typical length."""
         return self.particles * self.branch * self.looks + self.particles
 
 

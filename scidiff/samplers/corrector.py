@@ -23,7 +23,8 @@ class PredictorCorrector(Generic[X]):
     sigma^2 and e = 2 (alpha_k / alpha_k+1)^2 (snr |z| / |s|)^2. Norms run over the free
     coordinates of one particle, so a particle does not depend on its batch; `gdss_compat=True`
     takes the batch means of both norms as Jo et al. 2022 publish. It costs two network evaluations
-    a step. A finished particle is left alone.
+    a step. A finished particle is left alone. A corrected particle has no past on the solver's
+    path, so the multistep solvers (2m, 3m) take their first-order row here.
     """
 
     def __init__(

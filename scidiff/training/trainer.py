@@ -183,7 +183,7 @@ class Trainer:
         """
         started = time.perf_counter() - self.seconds
         with held_back() as signals:
-            while not (self.finished or signals):
+            while not (self.finished or self._interrupted(signals)):
                 self._tail.append(self._advance())
                 self.seconds = time.perf_counter() - started
                 for row in self._rows():
@@ -194,6 +194,13 @@ class Trainer:
                 if self.step % self.config.checkpoint_every == 0:
                     self.save()
             self.save()
+
+    def _interrupted(self, signals: list[int]) -> bool:
+        """Whether any process was told to stop: all leave at the same step, or none does."""
+        if self.fabric.world_size == 1:
+            return bool(signals)
+        told = torch.tensor(float(len(signals)), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(told, reduce_op="sum"))
 
     def _rows(self) -> Iterator[dict[str, float]]:
         """What there is to log after this step."""

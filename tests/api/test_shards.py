@@ -165,9 +165,10 @@ def test_every_shard_says_where_it_came_from(model, tmp_path):
 SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
+import scidiff.api.model as models
 import scidiff.api.shards as shards
 from scidiff.api.entry import load
-shards.CHUNK = 25
+models.CHUNK = shards.CHUNK = 25
 shards.sample_shards(load(sys.argv[1], device="cpu"), 4000, sys.argv[2], seed=2, chunks=4)
 """
 
