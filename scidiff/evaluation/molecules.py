@@ -106,8 +106,8 @@ def diversity(mols: Sequence[Mol]) -> tuple[Metric, Metric]:
 
 
 def internal_diversity(bits: NDArray[np.uint8]) -> tuple[float, float]:
-    """IntDiv_1 and IntDiv_2 of packed fingerprints (B, W); NaN for none."""
-    if not len(bits):
+    """IntDiv_1 and IntDiv_2 of packed fingerprints (B, W); NaN below two molecules."""
+    if len(bits) < 2:
         return math.nan, math.nan
     first, second = np.zeros(len(bits)), np.zeros(len(bits))
     for start in range(0, len(bits), _BLOCK):

@@ -7,6 +7,7 @@ exact; only the variance of its weights is at stake.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -28,13 +29,13 @@ Reward = Callable[[Any], Tensor | Scores]
 """A reward on clean states: (B,) values, or `Scores`."""
 
 
-class PosteriorMean:
-    """Score guesses x0_j drawn from the stored prediction: log mean_j exp(s r(x0_j)) / s.
+class Drawn(ABC):
+    """Score drawn ends x0_j of a particle: log mean_j exp(s r(x0_j)) / s, s being the strength.
 
-    s is the strength. For draws of the true posterior the mean of exp(s r) is unbiased for exp(s
-    times the soft value); one draw is the published SVDD-PM value (arXiv 2408.08252) with a sample
-    in place of the mode. Draws that are not OK are left out of the mean.
+    Draws that are not OK are left out of the mean.
     """
+
+    real_ends: bool  # whether an end is one of the sampler's own, so that an invalid one is real
 
     def __init__(
         self, sampler: Sampler[Any], reward: Reward, draws: int = 1, strength: float = 1.0
@@ -43,32 +44,45 @@ class PosteriorMean:
         self.draws, self.strength = _positive(draws), strength
         self.asked = 0  # states given to the reward
 
+    @abstractmethod
+    def ends(self, x: Any, k: int, rng: Rng) -> Any:
+        """Draw one end of every particle."""
+        ...
+
     def __call__(self, x: Any, k: int, rng: Rng) -> Scores:
-        guess = self.sampler.predict_clean(_copies(x, self.draws, rng), k, rng)
-        self.asked += len(guess)
-        return combined(as_scores(self.reward(guess)), self.draws, self.strength)
+        ends = self.ends(_copies(x, self.draws, rng), k, rng)
+        self.asked += len(ends)
+        scores = as_scores(self.reward(ends))
+        return combined(_floored(scores) if self.real_ends else scores, self.draws, self.strength)
 
 
-class Rollout:
+class PosteriorMean(Drawn):
+    """Score guesses of the end drawn from the stored prediction; costs no network rows.
+
+    For draws of the true posterior the mean of exp(s r) is unbiased for exp(s times the soft
+    value); one draw is the published SVDD-PM value (arXiv 2408.08252) with a sample in place of
+    the mode.
+    """
+
+    real_ends = False
+
+    def ends(self, x: Any, k: int, rng: Rng) -> Any:
+        return self.sampler.predict_clean(x, k, rng)
+
+
+class Rollout(Drawn):
     """Score ends reached by running the sampler itself: unbiased for the soft value, and dear.
 
     The value for block samplers, whose posterior mean stops at the current block. An invalid end
     is a real one, not a poor guess, so it scores the reward's floor where one is declared.
     """
 
-    def __init__(
-        self, sampler: Sampler[Any], reward: Reward, draws: int = 1, strength: float = 1.0
-    ) -> None:
-        self.sampler, self.reward = sampler, reward
-        self.draws, self.strength = _positive(draws), strength
-        self.asked = 0  # states given to the reward
+    real_ends = True
 
-    def __call__(self, x: Any, k: int, rng: Rng) -> Scores:
-        x = _copies(x, self.draws, rng)
+    def ends(self, x: Any, k: int, rng: Rng) -> Any:
         for later in range(k, self.sampler.num_steps):
             x = self.sampler.step(x, later, rng)
-        self.asked += len(x)
-        return combined(_floored(as_scores(self.reward(x))), self.draws, self.strength)
+        return x
 
 
 class Exact:

@@ -8,7 +8,7 @@ from rdkit import Chem
 from rdkit.DataStructs import TanimotoSimilarity
 from scipy.stats import wasserstein_distance
 
-from scidiff.chem.molecules import canonical, fingerprints
+from scidiff.chem.molecules import as_mol, canonical, fingerprints
 from scidiff.data.records import Record
 from scidiff.evaluation import molecules
 from scidiff.evaluation.molecules import internal_diversity, moses, unique
@@ -105,3 +105,9 @@ def test_fcd_carries_its_bias_floor():
     assert found.value > 30 and found.n == 11
     assert found.low < found.value < found.high
     assert f"{1290 / 11:.3f} at this n" in found.note
+
+
+def test_one_molecule_has_no_diversity():
+    bits = fingerprints([as_mol("CCO"), as_mol("c1ccccc1")])
+    assert all(math.isnan(v) for v in internal_diversity(bits[:1]))
+    assert internal_diversity(bits)[0] > 0
