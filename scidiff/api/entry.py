@@ -12,9 +12,7 @@ from scidiff.core import ScidiffError
 if TYPE_CHECKING:
     from scidiff.api.results import DesignResult, SampleResult
     from scidiff.evaluation.metric import Report
-
-SUITES = ("moses",)
-
+    from scidiff.evaluation.suite import Suite
 
 def load(name: str | Path, *, device: str | None = None, dtype: str = "float32") -> Model:
     """Load a model: a shipped name, a model directory, or hf://owner/name.
@@ -43,31 +41,31 @@ def evaluate(
     Every row counts: an invalid one stays in the denominator. Novelty is measured against the
     training set of the model that drew the rows, else against MOSES. FCD needs the extra `fcd`.
     """
-    from scidiff.evaluation.molecules import moses
     from scidiff.evaluation.novelty import NoveltyFilter
 
-    check_suite(suite, fcd)
+    chosen = check_suite(suite, fcd)
     rows = _rows(objects, column)
     if not rows:
         raise ScidiffError("there is nothing to evaluate: 0 rows")
     train = getattr(objects, "novelty", None)
-    moses_train = SHIPPED / "moses-smiles" / "train_filter.npz"
-    if train is None and moses_train.is_file():
-        train = NoveltyFilter.load(moses_train)
-    return moses(rows, train=train, fcd=fcd)
+    default = SHIPPED / (chosen.train or "none") / "train_filter.npz"
+    if train is None and default.is_file():
+        train = NoveltyFilter.load(default)
+    return chosen.measure(rows, train=train, reference=None, fcd=fcd, device="cpu")
 
 
-def check_suite(suite: str, fcd: bool) -> None:
-    """Find out before any work whether a suite can be measured.
+def check_suite(suite: str, fcd: bool) -> Suite:
+    """Find a suite, and out before any work whether it can be measured.
 
     Raises ValueError for an unknown name, FcdMissing where the FCD is wanted without its network.
     """
     from scidiff.evaluation.fcd import require_chemnet
+    from scidiff.evaluation.suite import find_suite
 
-    if suite not in SUITES:
-        raise ValueError(f"unknown suite {suite!r}; expected one of {', '.join(SUITES)}")
-    if fcd:
+    found = find_suite(suite)
+    if found.fcd and fcd:
         require_chemnet()
+    return found
 
 
 def _rows(objects: Any, column: str | None) -> list[Any]:

@@ -25,6 +25,7 @@ class Metric:
     n: int  # rows the value was computed from
     definition: str
     note: str = ""  # what to hold beside it: a bias floor, a correction
+    method: str = ""  # how the interval was found, "" where there is none
 
     def __str__(self) -> str:
         return f"{_number(self.value)} [{_number(self.low)}, {_number(self.high)}]"

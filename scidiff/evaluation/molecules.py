@@ -7,7 +7,7 @@ The FCD carries the bias of its sample size beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,8 @@ _BLOCK = 2_000
 
 
 def moses(
-    molecules: Sequence[str | Mol | Record | None], *, train: NoveltyFilter | None = None,
-    reference: str | Reference = "moses_test", fcd: bool = True, device: str = "cpu",
+    molecules: Iterable[str | Mol | Record | None], *, train: NoveltyFilter | None = None,
+    reference: str | Reference | None = None, fcd: bool = True, device: str = "cpu",
 ) -> Report:
     """Compute the MOSES suite of a sample, every row of it, valid or not.
 
@@ -40,6 +40,7 @@ def moses(
     mols = [_molecule(m) for m in molecules]
     valid = [m for m in mols if m is not None]
     keys = [str(canonical(m)) for m in valid]
+    reference = reference or "moses_test"
     against = shipped(reference) if isinstance(reference, str) else reference
     found = [validity(len(valid), len(mols)), *(unique(keys, k) for k in KS)]
     if train is not None:

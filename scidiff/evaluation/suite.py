@@ -1,0 +1,53 @@
+"""Suites by name: a file in `suites/` with a `SUITE`, or a module of the user's with one.
+
+    # scidiff/evaluation/suites/mine.py
+    def measure(rows, *, train=None, reference=None, fcd=True, device="cpu") -> Report: ...
+    SUITE = Suite(measure, kind="molecule")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from scidiff.evaluation.metric import Report
+from scidiff.rewards.registry import nearest
+
+_FOLDER = Path(__file__).parent / "suites"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A function that measures rows, and what it needs.
+
+    `measure(rows, *, train, reference, fcd, device)` is given every row once, valid or not, as an
+    iterable of `Record`; `train` (what novelty is measured against) and `reference` (what
+    distributions are compared with) may be None for the suite's own default. A suite that has no
+    use for one of the four accepts and ignores it.
+    """
+
+    measure: Callable[..., Report]
+    kind: str = "molecule"  # of the rows: "molecule", "graph" or "sequence"
+    fcd: bool = False  # whether fcd=True needs ChemNet, which is asked for before any work
+    train: str = ""  # shipped model whose training set is the default for novelty
+    n: int = 0  # rows that the published convention asks for, 0 where there is none
+
+
+def suite_names() -> list[str]:
+    """Names of the suites that ship, without loading them."""
+    return sorted(p.stem for p in _FOLDER.glob("*.py") if p.stem != "__init__")
+
+
+def find_suite(name: str) -> Suite:
+    """Load a suite. Raises ValueError naming the nearest where there is none."""
+    if name in suite_names():
+        return import_module(f"{__package__}.suites.{name}").SUITE
+    if "." in name:
+        try:
+            return import_module(name).SUITE
+        except (ModuleNotFoundError, AttributeError) as error:
+            raise ValueError(f"no suite {name!r}: {error}") from error
+    raise ValueError(f"unknown suite {name!r}; expected one of {', '.join(suite_names())}"
+                     f"{nearest(name, suite_names())}")

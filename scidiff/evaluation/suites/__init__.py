@@ -1,0 +1,1 @@
+"""One suite a file, each with a `SUITE`; a new file here is a new suite."""
