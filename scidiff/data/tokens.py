@@ -137,13 +137,17 @@ class TokenState(Stacked):
 
     ids: Tensor  # (B, L) int64: MASK where hidden, PAD behind the end
     trunk: Shared | None = None  # network output at this place, values (R, L, D)
+    log_ratio: Tensor | None = None  # (B,) log target kernel - log drawn kernel of the last step
+    condition: Tensor | None = None  # (B, C) what the rows are asked to be like
 
     def __post_init__(self) -> None:
         if self.ids.ndim != 2 or self.ids.dtype != torch.int64:
             raise ValueError(
                 f"ids must be (B, L) int64, got {tuple(self.ids.shape)} {self.ids.dtype}"
             )
-        if self.trunk is not None and len(self.trunk) != len(self.ids):
-            raise ValueError(
-                f"trunk must have {len(self.ids)} rows to match ids, got {len(self.trunk)}"
-            )
+        for name in ("trunk", "log_ratio", "condition"):
+            leaf = getattr(self, name)
+            if leaf is not None and len(leaf) != len(self.ids):
+                raise ValueError(
+                    f"{name} must have {len(self.ids)} rows to match ids, got {len(leaf)}"
+                )
