@@ -3,9 +3,9 @@ mask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -92,6 +92,66 @@ class Component:
     def perturb(self, x0: Tensor, t: Tensor, z: Tensor) -> Tensor:
         """x_t = alpha_t x0 + sigma_t z at times t () or (B,)."""
         return per_row(alpha(self.schedule, t), x0) * x0 + per_row(self.schedule.sigma(t), x0) * z
+
+
+X_in = TypeVar("X_in", bound=Continuous, contravariant=True)
+
+
+class ContinuousDenoiser(Protocol[X_in]):
+    """A network with its schedules: the clean guess D = E[x0 | x_t] of every component."""
+
+    components: tuple[Component, ...]
+    rows: int  # network rows evaluated so far
+
+    def __call__(self, x: X_in, t: Tensor, /) -> Parts:
+        """Guess the clean parts from x at time t, () or (B,)."""
+        ...
+
+
+class Centred(Generic[X]):
+    """Noise that returns to mu, x_t = alpha x0 + (1 - alpha) mu + sigma z, seen through y_t =
+    x_t - (1 - alpha) mu.
+
+    `denoiser` guesses x0 from x; this one guesses it from y, whose process is the plain one with
+    the same schedule. So train and sample this one: GaussianProcess, solvers and correctors stay
+    as they are, and y is x where no noise is left. centres: mu of each component, of a shape that
+    broadcasts to its part; None where there is none.
+    """
+
+    def __init__(self, denoiser: ContinuousDenoiser[X], centres: Sequence[Tensor | None]) -> None:
+        if len(centres) != len(denoiser.components):
+            raise ValueError(
+                f"centres must be one tensor or None a component, {len(denoiser.components)} in "
+                f"all, got {len(centres)}"
+            )
+        self.denoiser, self.centres = denoiser, tuple(centres)
+        self.components = denoiser.components
+
+    @property
+    def rows(self) -> int:
+        return self.denoiser.rows
+
+    @rows.setter
+    def rows(self, value: int) -> None:
+        self.denoiser.rows = value
+
+    def __call__(self, y: X, t: Tensor) -> Parts:
+        """Guess the clean parts from y at time t, () or (B,)."""
+        return self.denoiser(y.moved(self.places(y, t), y.guesses), t)
+
+    def places(self, y: X, t: Tensor) -> Parts:
+        """x = y + (1 - alpha_t) mu of every component; padding stays zero."""
+        return tuple(
+            part if mu is None else part + _pull(c, mu, part, y.mask, t)
+            for c, mu, part in zip(self.components, self.centres, y.parts, strict=True)
+        )
+
+
+def _pull(
+    component: Component, mu: Tensor, part: Tensor, mask: Tensor | None, t: Tensor
+) -> Tensor:
+    away = per_row(-torch.expm1(component.schedule.log_alpha(t)), part)
+    return away * component.project(mu.to(part).expand_as(part), mask)
 
 
 @dataclass(frozen=True)

@@ -62,30 +62,23 @@ class VP:
     beta_max: float = 20.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beta_min <= self.beta_max or self.beta_max <= 0:
-            raise ValueError(
-                f"VP needs 0 <= beta_min <= beta_max, got {self.beta_min} and {self.beta_max}"
-            )
+        _check_rates("VP", self.beta_min, self.beta_max)
 
     @property
     def prior_std(self) -> float:
         return 1.0
 
-    def _integral(self, t: Tensor) -> Tensor:
-        t = t.double()
-        return self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / 2
-
     def log_alpha(self, t: Tensor) -> Tensor:
-        return -self._integral(t) / 2
+        return -_integral(self.beta_min, self.beta_max, t) / 2
 
     def sigma(self, t: Tensor) -> Tensor:
-        return (-torch.expm1(-self._integral(t))).sqrt()
+        return (-torch.expm1(-_integral(self.beta_min, self.beta_max, t))).sqrt()
 
     def drift(self, t: Tensor) -> Tensor:
         return -self.diffusion(t) / 2
 
     def diffusion(self, t: Tensor) -> Tensor:
-        return self.beta_min + t.double() * (self.beta_max - self.beta_min)
+        return _rate(self.beta_min, self.beta_max, t)
 
 
 @dataclass(frozen=True)
@@ -120,6 +113,145 @@ class VE:
 
     def diffusion(self, t: Tensor) -> Tensor:
         return 2 * self.sigma(t) ** 2 * math.log(self.sigma_max / self.sigma_min)
+
+
+@dataclass(frozen=True)
+class SubVP:
+    """Sub-variance preserving: alpha of VP with sigma = 1 - exp(-B), the square of VP's (Song et
+    al. 2021, eq. 29); g^2 = beta (1 - exp(-2B)). The prior is N(0, 1)."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        _check_rates("SubVP", self.beta_min, self.beta_max)
+
+    @property
+    def prior_std(self) -> float:
+        return 1.0
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return -_integral(self.beta_min, self.beta_max, t) / 2
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return -torch.expm1(-_integral(self.beta_min, self.beta_max, t))
+
+    def drift(self, t: Tensor) -> Tensor:
+        return -_rate(self.beta_min, self.beta_max, t) / 2
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        left = -torch.expm1(-2 * _integral(self.beta_min, self.beta_max, t))
+        return _rate(self.beta_min, self.beta_max, t) * left
+
+
+@dataclass(frozen=True)
+class EDM:
+    """Noise that grows linearly: alpha = 1, sigma = sigma_max t (Karras et al. 2022).
+
+    The prior is N(0, sigma_max^2). Choose the nodes by `edm_times`, and end them near t = 0.002 /
+    80.
+    """
+
+    sigma_max: float = 80.0
+
+    def __post_init__(self) -> None:
+        if not self.sigma_max > 0:
+            raise ValueError(f"EDM needs 0 < sigma_max, got {self.sigma_max}")
+
+    @property
+    def prior_std(self) -> float:
+        return self.sigma_max
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t, dtype=torch.float64)
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return self.sigma_max * t.double()
+
+    def drift(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t, dtype=torch.float64)
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return 2 * self.sigma_max**2 * t.double()
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The straight path of flow matching: alpha = 1 - t, sigma = t (Lipman et al. 2023).
+
+    No signal is left at t = 1, where lambda and f = -1 / (1 - t) are infinite, so samplers start
+    just below it.
+    """
+
+    @property
+    def prior_std(self) -> float:
+        return 1.0
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return torch.log1p(-t.double())
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return t.double()
+
+    def drift(self, t: Tensor) -> Tensor:
+        return -1 / (1 - t.double())
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return 2 * t.double() / (1 - t.double())
+
+
+@dataclass(frozen=True)
+class MeanReverting:
+    """An Ornstein-Uhlenbeck process that settles at std: alpha of VP, sigma^2 = std^2 (1 -
+    exp(-B)) (Luo et al. 2023, eq. 6).
+
+    It is written for y = x - (1 - alpha) mu, with mu the point it returns to; `Centred` makes a
+    denoiser of x one of y.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_rates("MeanReverting", self.beta_min, self.beta_max)
+        if not self.std > 0:
+            raise ValueError(f"MeanReverting needs 0 < std, got {self.std}")
+
+    @property
+    def prior_std(self) -> float:
+        return self.std
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return -_integral(self.beta_min, self.beta_max, t) / 2
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return self.std * (-torch.expm1(-_integral(self.beta_min, self.beta_max, t))).sqrt()
+
+    def drift(self, t: Tensor) -> Tensor:
+        return -_rate(self.beta_min, self.beta_max, t) / 2
+
+    def diffusion(self, t: Tensor) -> Tensor:
+        return self.std**2 * _rate(self.beta_min, self.beta_max, t)
+
+
+# ---------------------------------------------------------------- linear rates and their inverse
+
+
+def _rate(beta_min: float, beta_max: float, t: Tensor) -> Tensor:
+    """beta(t) = beta_min + t (beta_max - beta_min)."""
+    return beta_min + t.double() * (beta_max - beta_min)
+
+
+def _integral(beta_min: float, beta_max: float, t: Tensor) -> Tensor:
+    """B(t), the integral of beta from 0 to t."""
+    t = t.double()
+    return beta_min * t + (beta_max - beta_min) * t**2 / 2
+
+
+def _check_rates(name: str, beta_min: float, beta_max: float) -> None:
+    if not 0 <= beta_min <= beta_max or beta_max <= 0:
+        raise ValueError(f"{name} needs 0 <= beta_min <= beta_max, got {beta_min} and {beta_max}")
 
 
 def time_of_lam(schedules: Sequence[Schedule], value: Tensor) -> Tensor:
