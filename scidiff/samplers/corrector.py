@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scidiff.core import Rng
-from scidiff.processes.gaussian import Continuous, per_row
+from scidiff.processes.gaussian import Continuous, Parts, per_row
 from scidiff.samplers.gaussian import GaussianSampler
 
 X = TypeVar("X", bound=Continuous)
@@ -25,6 +25,10 @@ class PredictorCorrector(Generic[X]):
     takes the batch means of both norms as Jo et al. 2022 publish. It costs two network evaluations
     a step. A finished particle is left alone. A corrected particle has no past on the solver's
     path, so the multistep solvers (2m, 3m) take their first-order row here.
+
+    stale: do not evaluate again; the wrapped step goes on with the score from before the
+    correction (the Langevin part of S4, one evaluation a step). signal: (C, num_steps + 1) in
+    place of (alpha_k / alpha_k+1)^2.
     """
 
     def __init__(
@@ -34,6 +38,8 @@ class PredictorCorrector(Generic[X]):
         snr: float,
         scale_eps: float = 1.0,
         gdss_compat: bool = False,
+        stale: bool = False,
+        signal: Tensor | None = None,
     ) -> None:
         if snr <= 0 or scale_eps < 0:
             raise ValueError(
@@ -41,17 +47,25 @@ class PredictorCorrector(Generic[X]):
                 f"scale_eps={scale_eps}"
             )
         self.sampler, self.snr, self.scale_eps = sampler, snr, scale_eps
-        self.gdss_compat = gdss_compat
+        self.gdss_compat, self.stale = gdss_compat, stale
         self.denoiser, self.num_steps, self.stochastic = sampler.denoiser, sampler.num_steps, True
+        self.signal = _fading(sampler) if signal is None else signal.to(sampler.times.device)
+
+    @property
+    def evaluations(self) -> int:
+        """Network calls of a whole run."""
+        return self.sampler.evaluations + (0 if self.stale else self.num_steps)
 
     def init(self, n: int, rng: Rng) -> X:
         """Draw n particles from the prior."""
         return self.sampler.init(n, rng)
 
     def step(self, x: X, k: int | Tensor, rng: Rng) -> X:
-        """Langevin step from the stored guess, evaluate at the same node, then the wrapped
-        step."""
+        """Langevin step from the stored guess, evaluate at the same node unless stale, then the
+        wrapped step."""
         parts = tuple(self._langevin(c, part, x, k, rng) for c, part in enumerate(x.parts))
+        if self.stale:
+            return self.sampler.step(x.moved(parts, self._carried(x, parts, k)), k, rng)
         return self.sampler.step(self.sampler.arrive(x.moved(parts), k), k, rng)
 
     def predict_clean(self, x: X, k: int | Tensor, rng: Rng) -> X:
@@ -64,13 +78,20 @@ class PredictorCorrector(Generic[X]):
 
     def _langevin(self, c: int, part: Tensor, x: X, k: int | Tensor, rng: Rng) -> Tensor:
         level, sigma = (per_row(v, part) for v in self.sampler.levels(k, c))
-        after = per_row(self.sampler.levels(k + 1, c)[0], part)
         score = (level * x.guesses[0][c] - part) / sigma**2
         z = self.denoiser.components[c].noise(part, x.mask, rng)
-        size = 2 * (level / after) ** 2 * (self.snr * self._ratio(z, score)) ** 2
+        size = 2 * per_row(self.signal[c][k], part) * (self.snr * self._ratio(z, score)) ** 2
         moved = part + size * score + self.scale_eps * (2 * size).sqrt() * z
         unfinished = torch.as_tensor(k, device=part.device) < self.num_steps
         return torch.where(per_row(unfinished, part).bool(), moved, part)
+
+    def _carried(self, x: X, parts: Parts, k: int | Tensor) -> tuple[Parts, ...]:
+        """The guesses that have the old score at the new place, D' = D + (x' - x) / alpha."""
+        guess = tuple(
+            old + (new - part) / per_row(self.sampler.levels(k, c)[0], part)
+            for c, (old, new, part) in enumerate(zip(x.guesses[0], parts, x.parts, strict=True))
+        )
+        return (guess,) * self.sampler.history
 
     def _ratio(self, z: Tensor, score: Tensor) -> Tensor:
         """|z| / |score| of each particle; 0 where nothing is free (the edges of a single node)."""
@@ -79,3 +100,13 @@ class PredictorCorrector(Generic[X]):
             above, below = above.mean(), below.mean()
         ratio = torch.where(below > 0, above / torch.where(below > 0, below, 1), 0)
         return per_row(ratio, z)
+
+
+def _fading(sampler: GaussianSampler[X]) -> Tensor:
+    """(alpha_k / alpha_k+1)^2 of every component at every node, 1 at the end: (C, K + 1)."""
+    nodes = torch.arange(sampler.num_steps + 1, device=sampler.times.device)
+    levels = [
+        (sampler.levels(nodes, c)[0], sampler.levels(nodes + 1, c)[0])
+        for c in range(len(sampler.tables))
+    ]
+    return torch.stack([(here / after) ** 2 for here, after in levels])

@@ -3,31 +3,19 @@ tables."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from scidiff.core import Rng
-from scidiff.processes.gaussian import Component, Continuous, Parts, per_row
+from scidiff.processes.gaussian import Continuous, ContinuousDenoiser, Parts, per_row
 from scidiff.processes.schedules import alpha
-from scidiff.samplers.tables import EXPONENTIAL, SOLVERS, default_times, make_table
+from scidiff.samplers.schemes import make_scheme
+from scidiff.samplers.tables import Scheme
 
 X = TypeVar("X", bound=Continuous)
-X_in = TypeVar("X_in", bound=Continuous, contravariant=True)
-
-
-class ContinuousDenoiser(Protocol[X_in]):
-    """A network with its schedules: the clean guess D = E[x0 | x_t] of every component."""
-
-    components: tuple[Component, ...]
-    rows: int  # network rows evaluated so far
-
-    def __call__(self, x: X_in, t: Tensor, /) -> Parts:
-        """Guess the clean parts from x at time t, () or (B,)."""
-        ...
 
 
 class GaussianSampler(Generic[X]):
@@ -35,11 +23,11 @@ class GaussianSampler(Generic[X]):
     a state.
 
     canvas: (n, rng) -> blank states; their parts give the shapes, their masks what is free.
-    solver: exp1, 2m, 3m (exponential rows of order 1, 2, 3), euler, reverse; by default 2m for eta
-    <= 1, exp1 above (an extrapolated guess amplifies what is injected). eta: 0 is the ODE, 1 the
-    reverse SDE, above 1 it also equilibrates. rho: noise temperature. times: the nodes (steps +
-    1,), by default from 1 to 1e-4, see `default_times`. denoise: end on the clean guess at the
-    last node instead of on the node itself.
+    solver: a name in `schemes.SOLVERS`; by default 2m for eta <= 1, exp1 above. eta: 0 is the ODE,
+    1 the reverse SDE, above 1 it also equilibrates. rho: noise temperature. times: the nodes
+    (steps + 1,) or the name of a grid, by default the solver's own. scheme: ready rows, instead of
+    all these. denoise: end on the clean guess at the last node instead of on the node itself. A
+    solver that asks the network twice a step (2s, heun) makes two of this protocol's steps of one.
     """
 
     def __init__(
@@ -47,30 +35,32 @@ class GaussianSampler(Generic[X]):
         denoiser: ContinuousDenoiser[X],
         canvas: Callable[[int, Rng], X],
         *,
-        steps: int,
+        steps: int | None = None,
         solver: str | None = None,
         eta: float = 1.0,
         rho: float = 1.0,
-        times: Tensor | None = None,
+        times: str | Tensor | None = None,
+        scheme: Scheme | None = None,
         denoise: bool = True,
         device: torch.device | str = "cpu",
     ) -> None:
-        solver = ("2m" if eta <= 1 else "exp1") if solver is None else solver
-        _check(solver, steps, eta, rho)
-        if times is None:
-            times = default_times(solver, [c.schedule for c in denoiser.components], steps)
-        times = _checked_times(times.double().cpu(), steps)
+        schedules = [c.schedule for c in denoiser.components]
+        if steps is not None and scheme is None:
+            scheme = make_scheme(solver, schedules, steps, eta, rho, times)
+        elif steps is not None or scheme is None:
+            raise ValueError(f"give steps or a scheme, got steps={steps} and scheme={scheme}")
         self.denoiser, self.canvas, self.denoise = denoiser, canvas, denoise
-        self.num_steps, self.stochastic = steps, eta > 0 and rho > 0
-        self.history = EXPONENTIAL.get(solver, 1)
-        stay = torch.cat([times, times[-1:]])  # where a finished particle goes
+        self.num_steps, self.stochastic = len(scheme.times) - 1, scheme.stochastic
+        self.history = max(table.w.shape[1] for table in scheme.tables)
+        stay = torch.cat([scheme.times, scheme.times[-1:]])  # where a finished particle goes
         self.times = stay.to(device)
-        self.tables = tuple(
-            _checked_table(
-                make_table(solver, c.schedule, times, eta, rho).finished().stacked(), solver, times
-            ).to(device)
-            for c in denoiser.components
-        )
+        self._levels = [(alpha(s, self.times), s.sigma(self.times)) for s in schedules]
+        self.tables = tuple(t.finished().stacked().to(device) for t in scheme.tables)
+
+    @property
+    def evaluations(self) -> int:
+        """Network calls of a whole run."""
+        return self.num_steps + self.denoise
 
     def init(self, n: int, rng: Rng) -> X:
         """Draw n particles from the prior N(0, prior_std^2) of every component."""
@@ -85,9 +75,11 @@ class GaussianSampler(Generic[X]):
         """x <- a x + sum_j w_j D_j + b z from the stored guesses, then one network evaluation at
         the new place."""
         moved = tuple(self._row(x, c, k, rng) for c in range(len(self.tables)))
-        x = self.arrive(x.moved(moved, x.guesses), k + 1)
+        x = x.moved(moved, x.guesses)
         if not self.denoise:
-            return x
+            ended = isinstance(k, int) and k + 1 == self.num_steps
+            return x if ended else self.arrive(x, k + 1)
+        x = self.arrive(x, k + 1)
         return x.moved(_where(k + 1 == self.num_steps, x.guesses[0], x.parts), x.guesses)
 
     def predict_clean(self, x: X, k: int | Tensor, rng: Rng) -> X:
@@ -117,8 +109,8 @@ class GaussianSampler(Generic[X]):
 
     def levels(self, k: int | Tensor, c: int) -> tuple[Tensor, Tensor]:
         """alpha and sigma of component c at node k, float64."""
-        schedule = self.denoiser.components[c].schedule
-        return alpha(schedule, self.times[k]), schedule.sigma(self.times[k])
+        level, sigma = self._levels[c]
+        return level[k], sigma[k]
 
     def _row(self, x: X, c: int, k: int | Tensor, rng: Rng) -> Tensor:
         part = x.parts[c]
@@ -138,35 +130,3 @@ def _where(condition: bool | Tensor, yes: Parts, no: Parts) -> Parts:
         torch.where(condition.reshape(-1, *[1] * (y.ndim - 1)), y, n)
         for y, n in zip(yes, no, strict=True)
     )
-
-
-def _check(solver: str, steps: int, eta: float, rho: float) -> None:
-    if solver not in SOLVERS:
-        near = difflib.get_close_matches(solver, SOLVERS, 1)
-        raise ValueError(
-            f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}"
-            + (f" (did you mean {near[0]!r}?)" if near else "")
-        )
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    if eta < 0 or rho < 0:
-        raise ValueError(f"eta and rho must not be negative, got eta={eta} and rho={rho}")
-    if solver == "reverse" and eta != 1:
-        raise ValueError(f"solver 'reverse' is the reverse SDE, eta must be 1, got {eta}")
-
-
-def _checked_times(times: Tensor, steps: int) -> Tensor:
-    if times.shape != (steps + 1,) or not bool((times.diff() < 0).all()):
-        raise ValueError(f"times must be {steps + 1} decreasing nodes, got {times.tolist()}")
-    if times[0] > 1 or times[-1] < 0:
-        raise ValueError(f"times must lie in [0, 1], 1 = noise, got {times.tolist()}")
-    return times
-
-
-def _checked_table(table: Tensor, solver: str, times: Tensor) -> Tensor:
-    if not bool(table.isfinite().all()):
-        raise ValueError(
-            f"solver {solver!r} cannot reach t = {float(times[-1])}, where this schedule leaves "
-            "no noise; end the times above it (default 1e-4)"
-        )
-    return table

@@ -6,22 +6,18 @@ equation,
     dx~ = (1 + eta) (D - x~) dlambda + sqrt(2 eta) rho e^-lambda dw,
 where eta = 0 is the probability-flow ODE, eta = 1 the reverse SDE, eta > 1 adds Langevin steps at
 the same rate, and rho < 1 lowers the temperature. s is the noisier node, t the next one, h =
-lambda_t - lambda_s > 0. All float64, on the host.
+lambda_t - lambda_s > 0, H = (1 + eta) h. All float64, on the host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scidiff.processes.schedules import Schedule, alpha, lam, time_of_lam, total_lam
-
-EXPONENTIAL = {"exp1": 1, "2m": 2, "3m": 3}  # solver: order
-SOLVERS = (*EXPONENTIAL, "euler", "reverse")
+from scidiff.processes.schedules import Schedule, alpha, lam
 
 _NODES, _WEIGHTS = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(64))
 _REACH = 40.0  # e^-40 is below float64 resolution of the moments
@@ -50,35 +46,21 @@ class Table:
         return torch.cat([self.a[:, None], self.w, self.b[:, None]], 1)
 
 
-# ---------------------------------------------------------------- nodes
+@dataclass(frozen=True)
+class Scheme:
+    """A solver made ready: the places in time where the network is asked, and what to do between.
 
-
-def uniform_times(steps: int, t_end: float = 1e-4) -> Tensor:
-    """Nodes t_0 = 1 > .. > t_K = t_end at equal distance in time: (K + 1,) float64."""
-    return torch.linspace(1, t_end, steps + 1, dtype=torch.float64)
-
-
-def uniform_lambdas(schedules: Sequence[Schedule], steps: int, t_end: float = 1e-4) -> Tensor:
-    """Nodes t_0 = 1 > .. > t_K = t_end at equal distance in lambda, summed over components:
-    (K + 1,) float64.
-
-    Extrapolating rows need steps of similar length in lambda: where the last one is several times
-    longer than the one before, they amplify the injected noise.
+    Row k of every table leads from times[k] to times[k + 1]; a method that asks twice a step has
+    two rows a step, the first of which stops where it asks.
     """
-    ends = total_lam(schedules, torch.tensor([1, t_end], dtype=torch.float64))
-    inner = torch.linspace(float(ends[0]), float(ends[1]), steps + 1, dtype=torch.float64)
-    times = time_of_lam(schedules, inner)
-    times[0], times[-1] = 1, t_end
-    return times
 
+    times: Tensor  # (K + 1,) noise first
+    tables: tuple[Table, ...]  # one a component, K rows each
 
-def default_times(
-    solver: str, schedules: Sequence[Schedule], steps: int, t_end: float = 1e-4
-) -> Tensor:
-    """Equal steps in lambda for exponential rows, in time (as published) for the others."""
-    if solver in EXPONENTIAL:
-        return uniform_lambdas(schedules, steps, t_end)
-    return uniform_times(steps, t_end)
+    @property
+    def stochastic(self) -> bool:
+        """Whether any row draws noise."""
+        return any(bool((table.b != 0).any()) for table in self.tables)
 
 
 # ---------------------------------------------------------------- weights
@@ -107,51 +89,81 @@ def _lagrange(u: Tensor, nodes: Tensor, j: int) -> Tensor:
     return value
 
 
-# ---------------------------------------------------------------- rows
+def midpoint_moments(h: Tensor, nodes: Tensor, eta: float) -> Tensor:
+    """`moments`, but of a straight line through two nodes its value in the middle of the step: the
+    phi of DPM-Solver++ "midpoint" (Lu et al. 2022) and of UniPC's B_2 (Zhao et al. 2023)."""
+    if nodes.shape[1] != 2:
+        return moments(h, nodes, eta)
+    zero, one = nodes.unbind(1)
+    share = (h / 2 - zero) / (one - zero)
+    return -torch.expm1(-(1 + eta) * h)[:, None] * torch.stack([1 - share, share], 1)
 
 
-def make_table(solver: str, schedule: Schedule, times: Tensor, eta: float, rho: float) -> Table:
-    """Make the rows of one component on the nodes `times` (K + 1,), noise first."""
-    if solver in EXPONENTIAL:
-        return exponential_table(EXPONENTIAL[solver], schedule, times, eta, rho)
-    return (
-        euler_table(schedule, times, eta, rho)
-        if solver == "euler"
-        else reverse_table(schedule, times, rho)
-    )
+# ---------------------------------------------------------------- exponential rows
 
 
-def exponential_table(
-    order: int, schedule: Schedule, times: Tensor, eta: float, rho: float
+def multistep_table(
+    order: int,
+    schedule: Schedule,
+    times: Tensor,
+    eta: float,
+    rho: float,
+    *,
+    corrected: int = 0,
+    midpoint: bool = False,
 ) -> Table:
     """Exponential Adams-Bashforth rows: D as a polynomial through its last values, noise exact.
 
-    Order 1 is DDIM (eta = 0) and DDPM ancestral sampling (eta = 1); order 2 is DPM-Solver++ 2M and
-    its SDE form (Lu et al. 2022), order 3 its 3M. The order ramps up over the first steps.
+    Order 1 is DDIM (eta = 0) and DDPM ancestral sampling (eta = 1); orders 2 and 3 are
+    DPM-Solver++ 2M and 3M and their SDE forms (Lu et al. 2022), the DEIS of a network that guesses
+    x0. The order ramps up over the first steps.
+
+    The guess D_t at the end of a step says better how the step should have gone: through it the
+    same quadrature has one more node, u = +h (UniC; Zhao et al. 2023; with noise SA-Solver, Xue et
+    al. 2023). The difference is a sum of guesses, so the row of the next step adds it, and no
+    evaluation is spent. `corrected` counts the leading steps that are put right in this way: all
+    of them is UniPC of this order, one lets order 3 start as exactly as it continues.
     """
     level, value, sigma = alpha(schedule, times), lam(schedule, times), schedule.sigma(times)
     h = value.diff()
     a = level[1:] / level[:-1] * (-(1 + eta) * h).exp()
     b = rho * sigma[1:] * (-torch.expm1(-2 * eta * h)).sqrt()
-    return Table(a, level[1:, None] * _multistep(h, order, eta), b)
+    predict, change = _multistep(value, order, eta, midpoint)
+    w = level[1:, None] * predict
+    late = min(corrected, len(h) - 1)
+    w[1 : late + 1] += (a * level[:-1])[1 : late + 1, None] * change[:late]
+    used = max(order, min(order, corrected) + 1 if corrected else 0)
+    return Table(a, w[:, :used], b)
 
 
-def _multistep(h: Tensor, order: int, eta: float) -> Tensor:
-    """W[l_j] (K, order) on the nodes 0, -h_1, -(h_1 + h_2), .. of each step; row k < order - 1 has
-    order k + 1."""
-    past = torch.cat([torch.zeros(1, dtype=h.dtype), h.cumsum(0)])
-    w = torch.zeros(len(h), order, dtype=h.dtype)
+def _multistep(value: Tensor, order: int, eta: float, midpoint: bool) -> tuple[Tensor, Tensor]:
+    """Weights of each step on the guesses (newest first), and by how much they change once the
+    guess at its end is known (that one first): both (K, order + 1). Row k < order - 1 has order
+    k + 1."""
+    quadrature = midpoint_moments if midpoint else moments
+    h = value.diff()
+    predict, change = (torch.zeros(len(h), order + 1, dtype=h.dtype) for _ in range(2))
     for p in range(1, order + 1):
         rows = torch.arange(len(h))[p - 1 : p if p < order else None]
-        nodes = torch.stack([past[rows - j] - past[rows] for j in range(p)], 1)
-        w[rows, :p] = moments(h[rows], nodes, eta)
-    return w
+        back = torch.stack([value[rows - j] - value[rows] for j in range(p)], 1)
+        predict[rows, :p] = quadrature(h[rows], back, eta)
+        ahead = torch.cat([h[rows, None], back], 1)
+        change[rows, : p + 1] = quadrature(h[rows], ahead, eta)
+        change[rows, 1 : p + 1] -= predict[rows, :p]
+    return predict, change
+
+
+# ---------------------------------------------------------------- rows in time
 
 
 def euler_table(schedule: Schedule, times: Tensor, eta: float, rho: float) -> Table:
     """Euler-Maruyama in t: x_t = x - f x dt + (1 + eta) / 2 g^2 s dt + sqrt(eta g^2 dt) z, s =
     (alpha D - x) / sigma^2."""
-    start, dt = times[:-1], -times.diff()
+    return euler_rows(schedule, times[:-1], -times.diff(), eta, rho)
+
+
+def euler_rows(schedule: Schedule, start: Tensor, dt: Tensor, eta: float, rho: float) -> Table:
+    """Euler-Maruyama from each of `start` over dt, (K,) both."""
     spread = schedule.diffusion(start) * dt
     pull = (1 + eta) / 2 * spread / schedule.sigma(start) ** 2
     a = 1 - schedule.drift(start) * dt - pull

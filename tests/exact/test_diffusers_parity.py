@@ -7,7 +7,7 @@ from gaussian_targets import Oracle
 from scidiff.core import Tape, seeded
 from scidiff.processes.schedules import VP, alpha
 from scidiff.samplers.gaussian import GaussianSampler
-from scidiff.samplers.tables import uniform_times
+from scidiff.samplers.grids import uniform_times
 from scidiff.testing import GaussianMixture
 
 K = 20

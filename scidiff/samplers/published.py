@@ -1,0 +1,93 @@
+"""GDSS's own discretisation (Jo et al. 2022), for comparison with published numbers only.
+
+N nodes are spread over [1e-4, 1], N - 1 intervals, but every step is 1 / N long, so errors do not
+fall with N as those of the method do. The reverse-diffusion rows take rates from a grid of their
+own, and the mean of the last step is returned.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from scidiff.processes.schedules import VE, VP, Schedule
+from scidiff.samplers.splitting import splitting_rows
+from scidiff.samplers.tables import Scheme, Table, euler_rows
+
+_LAST = 1e-4  # the last place at which the networks are asked
+SOLVERS = ("reverse", "euler", "s4")
+
+
+def published_scheme(
+    solver: str, schedules: Sequence[Schedule], steps: int, rho: float = 1.0, denoise: bool = True
+) -> Scheme:
+    """Make the published rows of reverse, euler or s4. denoise: leave the last noise out.
+
+    ValueError: another solver, or a schedule that is neither VP nor VE.
+    """
+    if solver not in SOLVERS:
+        near = difflib.get_close_matches(solver, SOLVERS, 1)
+        raise ValueError(
+            f"the published sampler has solvers {', '.join(SOLVERS)}, got {solver!r}"
+            + (f" (did you mean {near[0]!r}?)" if near else "")
+        )
+    if not all(isinstance(s, VP | VE) for s in schedules):
+        raise ValueError(f"the published sampler knows VP and VE, got {list(schedules)}")
+    nodes = _nodes(steps)
+    end = torch.zeros(1, dtype=torch.float64)  # the last row's; nothing is asked there
+    tables = tuple(_table(solver, s, nodes, rho, denoise) for s in schedules)
+    return Scheme(torch.cat([nodes, end]), tables)
+
+
+def published_signal(schedules: Sequence[Schedule], steps: int) -> Tensor:
+    """alpha of the corrector's step size at every node: 1 - beta_k / N for VP, 1 for VE; (C, N +
+    1), 1 at the end."""
+    rates = [_rates(s, steps) if isinstance(s, VP) else torch.zeros(steps) for s in schedules]
+    lost = torch.stack([rate.double() for rate in rates])
+    return 1 - torch.cat([lost, torch.zeros(len(schedules), 1, dtype=torch.float64)], 1)
+
+
+def _nodes(steps: int) -> Tensor:
+    return torch.linspace(1, _LAST, steps, dtype=torch.float64)
+
+
+def _table(solver: str, schedule: Schedule, nodes: Tensor, rho: float, denoise: bool) -> Table:
+    dt = torch.full_like(nodes, 1 / len(nodes))
+    if solver == "s4":
+        return splitting_rows(schedule, nodes, dt, rho, "gdss", noisy_end=not denoise)
+    if solver == "euler":
+        table = euler_rows(schedule, nodes, dt, 1.0, rho)
+    else:
+        table = _reverse_rows(schedule, nodes, rho)
+    last = torch.arange(len(nodes)) == len(nodes) - 1
+    return Table(table.a, table.w, torch.where(last & denoise, 0.0, table.b))
+
+
+def _reverse_rows(schedule: Schedule, nodes: Tensor, rho: float) -> Table:
+    """x_t = (2 - sqrt(1 - beta_k)) x + G^2 s + G z, with G^2 = beta_k of VP and sigma_k^2 -
+    sigma_k-1^2 of VE."""
+    steps = len(nodes)
+    if isinstance(schedule, VP):
+        gained = _rates(schedule, steps)
+        keep = 2 - (1 - gained).sqrt()
+    else:
+        sigma = schedule.sigma(torch.linspace(0, 1, steps, dtype=torch.float64))
+        squares = torch.cat([torch.zeros(1, dtype=torch.float64), sigma**2])
+        gained, keep = squares.diff()[_index(steps)], torch.ones(steps, dtype=torch.float64)
+    pull = gained / schedule.sigma(nodes) ** 2
+    w = pull * schedule.log_alpha(nodes).exp()
+    return Table(keep - pull, w[:, None], rho * gained.sqrt())
+
+
+def _rates(schedule: VP, steps: int) -> Tensor:
+    """beta_k / N at every node (N,)."""
+    ends = schedule.beta_min / steps, schedule.beta_max / steps
+    return torch.linspace(*ends, steps, dtype=torch.float64)[_index(steps)]
+
+
+def _index(steps: int) -> Tensor:
+    """k = floor(t (N - 1)) of every node (N,)."""
+    return (_nodes(steps) * (steps - 1)).long()
