@@ -6,13 +6,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from scidiff.api.recipes import Recipe
 from scidiff.chem.standardise import Standard
 from scidiff.core import ScidiffError
 from scidiff.data import datasets, tables
 from scidiff.data.tokens import Vocabulary
-from scidiff.domains.selfies import to_selfies
+from scidiff.domains.domain import find_domain, spelled
 from scidiff.training.checkpoint import write_atomically
 from scidiff.training.plan import DataSpec
 
@@ -39,9 +40,8 @@ def load_strings(recipe: Recipe, out: Path, longest: int | None = None) -> Sourc
     _fits(spec)
     if _is_dataset(spec):
         strings = datasets.load(spec.source, spec.split).objects()[: spec.limit]
-        written = to_selfies(strings) if recipe.domain == "selfies" else strings
-        return Source(written, 0, "taken as published")
-    intake = Intake(_standard(recipe), notation(recipe.domain), longest)
+        return Source(spelled(find_domain(recipe.domain), strings), 0, "taken as published")
+    intake = Intake(_standard(recipe), find_domain(recipe.domain), longest)
     found = tables.read(spec.source, spec.column, check=intake)
     if found.problems:
         write_atomically(out / "rejects.csv", found.problem_frame().to_csv(index=False).encode())
@@ -65,11 +65,6 @@ def _fits(spec: DataSpec) -> None:
         raise ScidiffError(f"{spec.source} is {kind}: {', '.join(given)} cannot be given")
 
 
-def notation(domain: str) -> str:
-    """How the strings of a domain are cut to tokens."""
-    return domain if domain in ("smiles", "selfies") else "characters"
-
-
 def _standard(recipe: Recipe) -> Standard:
     try:
         return Standard(**recipe.data.standardise)
@@ -88,7 +83,7 @@ class Intake:
     """
 
     standard: Standard
-    notation: str
+    domain: Any
     longest: int | None = None
     taken: dict[str, str] = field(default_factory=dict)  # row as it stood -> string
     first: dict[str, str] = field(default_factory=dict)  # string -> the row it was taken from
@@ -97,13 +92,11 @@ class Intake:
         done = self.standard(text)
         if done.smiles is None:
             return done.report.message
-        string = done.smiles
-        if self.notation == "selfies":
-            try:
-                (string,) = to_selfies([string])
-            except ValueError as error:
-                return str(error).removeprefix("row 1: ")
-        tokens = len(Vocabulary((), self.notation).split(string))
+        try:
+            string = self.domain.spell(done.smiles)
+        except ValueError as error:
+            return str(error)
+        tokens = len(Vocabulary((), self.domain.notation).split(string))
         if self.longest is not None and tokens >= self.longest:
             return f"has {tokens} tokens, the model takes at most {self.longest - 1}"
         if string in self.first:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +16,7 @@ from scidiff.api.strings import StringEngine, settings
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.records import Record
 from scidiff.data.tokens import Vocabulary
-from scidiff.domains.domain import Domain
-from scidiff.networks.token_transformer import TokenTransformer
+from scidiff.domains.domain import Domain, find_domain
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.training.checkpoint import load_network, read_config, refuse_pickle
 
@@ -91,8 +89,6 @@ class Model:
         self.name = str(self.config.get("name", folder.name))
         vocabulary = Vocabulary(**_vocabulary(self.config))
         network = load_network(folder, self.config).to(choose_device(device))
-        if not isinstance(network, TokenTransformer):
-            raise ScidiffError(f"{folder} holds no string model: {type(network).__name__}")
         self.engine = StringEngine(network, vocabulary, self.config, DTYPES[dtype])
         self.domain: Domain = find_domain(self.config["domain"])(vocabulary)
 
@@ -228,18 +224,6 @@ class Model:
                 "tokens": tokens,
             }
         )
-
-
-def find_domain(name: str) -> Any:
-    """The domain class of `scidiff.domains.<name>`."""
-    try:
-        return importlib.import_module(f"scidiff.domains.{name}").DOMAIN
-    except (ModuleNotFoundError, AttributeError):
-        folder = Path(__file__).parents[1] / "domains"
-        known = sorted(p.stem for p in folder.glob("[a-z]*.py") if p.stem != "domain")
-        raise ScidiffError(
-            f"unknown domain {name!r}; expected one of {', '.join(known)}"
-        ) from None
 
 
 def _vocabulary(config: dict[str, Any]) -> dict[str, Any]:

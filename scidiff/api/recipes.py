@@ -28,12 +28,12 @@ from scidiff.core import ScidiffError
 from scidiff.training.config import TrainConfig
 from scidiff.training.plan import (
     DataSpec,
-    NetworkSize,
     Stage,
     check_sampling,
     nested_stage,
     stage_names,
 )
+from scidiff.training.sizes import SIZES, NetworkSize, TokenTransformerSize
 
 
 class Recipe(BaseModel):
@@ -46,10 +46,17 @@ class Recipe(BaseModel):
     seed: int = 0
     init: str | None = None  # continue from this model on other data
     data: DataSpec
-    network: NetworkSize = NetworkSize()
+    network: NetworkSize = Field(TokenTransformerSize(), discriminator="kind")
     stages: list[Stage] = Field(min_length=1)
     sampling: StringSettings = StringSettings()
     store: Literal["float32", "bfloat16"] = "float32"  # precision of the weights that are kept
+
+    @field_validator("network", mode="before")
+    @classmethod
+    def _of_a_kind(cls, network: Any) -> Any:
+        if not isinstance(network, dict):
+            return network
+        return {"kind": TokenTransformerSize.kind, **network}
 
     @field_validator("stages", mode="before")
     @classmethod
@@ -82,7 +89,8 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         unknown = ("extra_forbidden", "unexpected_keyword_argument")
         first = min(error.errors(), key=lambda e: e["type"] not in unknown)
-        key = ".".join(str(part) for part in first["loc"] if part != "training") or "recipe"
+        silent = ("training", *SIZES)  # parts of the place that the file does not spell
+        key = ".".join(str(part) for part in first["loc"] if part not in silent) or "recipe"
         hint = ""
         if first["type"] in unknown:
             near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(), n=1)
@@ -91,5 +99,5 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
 
 
 def _known_keys() -> list[str]:
-    records = (DataSpec, NetworkSize, Stage, TrainConfig, StringSettings)
+    records = (DataSpec, *SIZES.values(), Stage, TrainConfig, StringSettings)
     return sorted({*Recipe.model_fields, *(f.name for c in records for f in fields(c))})

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from scidiff.api.card import card, hardware, replace_section, table
-from scidiff.api.intake import Source, load_strings, notation
-from scidiff.api.model import Model, choose_device, find_domain, model_folder
+from scidiff.api.intake import Source, load_strings
+from scidiff.api.model import Model, choose_device, model_folder
 from scidiff.api.recipes import Recipe, parse, read
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import Vocabulary
+from scidiff.domains.domain import find_domain
 from scidiff.evaluation.novelty import NoveltyFilter
-from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.training.checkpoint import save_model, write_atomically
 from scidiff.training.stages import (
     Prepared,
@@ -154,14 +155,14 @@ def _longest(recipe: Recipe, parent: Model | None) -> int | None:
 def prepare(recipe: Recipe, strings: Sequence[str], parent: Model | None) -> Prepared:
     """Make or extend the vocabulary and encode strings that are in the domain's notation."""
     if parent is None:
-        vocabulary = Vocabulary.build(strings, notation(recipe.domain))
+        vocabulary = Vocabulary.build(strings, find_domain(recipe.domain).notation)
     else:
         vocabulary = parent.engine.vocabulary.extended(strings)
     held = recipe.data.held_out(len(strings))
     return encode(strings, vocabulary, held, recipe.seed, _longest(recipe, parent))
 
 
-def _network(recipe: Recipe, data: Prepared, parent: Model | None) -> TokenTransformer:
+def _network(recipe: Recipe, data: Prepared, parent: Model | None) -> nn.Module:
     if parent is None:
         return build_network(recipe, data)
     engine = parent.engine
@@ -174,7 +175,7 @@ def _network(recipe: Recipe, data: Prepared, parent: Model | None) -> TokenTrans
 def write_model(
     folder: Path,
     recipe: Recipe,
-    network: TokenTransformer,
+    network: nn.Module,
     data: Prepared,
     log: Sequence[dict[str, float]],
     found: Source,
@@ -201,7 +202,7 @@ def write_model(
 
 def _card(
     recipe: Recipe,
-    network: TokenTransformer,
+    network: nn.Module,
     data: Prepared,
     log: Sequence[dict[str, float]],
     found: Source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from rdkit.Chem import BondType, Mol
 
 BONDS = {1: BondType.SINGLE, 2: BondType.DOUBLE, 3: BondType.TRIPLE}
 CHARGED = {"N": 4, "O": 3, "S": 7}  # one bond order above what RDKit permits a neutral atom
+_CHARGED_SYMBOL = re.compile(r"\[(?P<element>[A-Z][a-z]?)(?P<sign>[+-])(?P<size>\d*)\]")
 RULES = ("atoms", "valence", "sanitise", "connected")
 
 
@@ -29,6 +31,29 @@ def arrays(mol: Mol, elements: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return X, Chem.GetAdjacencyMatrix(mol, useBO=True)
 
 
+def atom_symbol(atom: Chem.Atom) -> str:
+    """Name an atom with its formal charge: C, [N+], [O-], [Fe+2]."""
+    charge, symbol = atom.GetFormalCharge(), str(atom.GetSymbol())
+    if charge == 0:
+        return symbol
+    size = str(abs(charge)) if abs(charge) > 1 else ""
+    return f"[{symbol}{'+' if charge > 0 else '-'}{size}]"
+
+
+def kekulised(mol: Mol) -> tuple[list[str], np.ndarray]:
+    """Write a molecule as atom symbols (n,), charges kept, and kekulised bond orders (n, n).
+
+    Hydrogens on their atoms and stereo are left out; radicals and isotopes raise ValueError.
+    """
+    mol = Chem.Mol(mol)
+    Chem.Kekulize(mol, clearAromaticFlags=True)
+    for atom in mol.GetAtoms():
+        if atom.GetNumRadicalElectrons() or atom.GetIsotope():
+            kind = "a radical" if atom.GetNumRadicalElectrons() else "an isotope"
+            raise ValueError(f"atom {atom.GetIdx() + 1} ({atom.GetSymbol()}) is {kind}")
+    return [atom_symbol(a) for a in mol.GetAtoms()], Chem.GetAdjacencyMatrix(mol, useBO=True)
+
+
 def quantise(X: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Round features (N, F) and edge values (N, N) to atom classes (n,) and bond orders (n, n).
 
@@ -43,13 +68,13 @@ def quantise(X: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def assemble(symbols: Sequence[str], orders: np.ndarray, charge: bool = True) -> Mol:
-    """Build an unsanitised molecule from element symbols and bond orders (n, n).
+    """Build an unsanitised molecule from atom symbols (C, [N+]) and bond orders (n, n).
 
     With `charge`, an atom N, O or S whose bonds are exactly one order too many gets charge +1.
     """
     mol = Chem.RWMol()
     for symbol in symbols:
-        mol.AddAtom(Chem.Atom(symbol))
+        mol.AddAtom(_atom(symbol))
     for i, j in zip(*np.nonzero(np.triu(orders, 1)), strict=True):
         mol.AddBond(int(i), int(j), BONDS[int(orders[i, j])])
     if charge:
@@ -57,6 +82,15 @@ def assemble(symbols: Sequence[str], orders: np.ndarray, charge: bool = True) ->
             if CHARGED.get(atom.GetSymbol()) == total:
                 atom.SetFormalCharge(1)
     return mol.GetMol()
+
+
+def _atom(symbol: str) -> Chem.Atom:
+    found = _CHARGED_SYMBOL.fullmatch(symbol)
+    if found is None:
+        return Chem.Atom(symbol)
+    atom = Chem.Atom(found["element"])
+    atom.SetFormalCharge(int(found["sign"] + (found["size"] or "1")))
+    return atom
 
 
 def broken_rule(mol: Mol, rules: Sequence[str] = RULES) -> str:

@@ -15,6 +15,7 @@ from scidiff.core import ScidiffError, Shared, Stacked
 
 PAD, EOS = 0, 1
 FIRST_SYMBOL = 2
+MASK_TEXT = "?"  # how a token that is still hidden is shown
 
 _SMILES = re.compile(r"\[[^\[\]]*\]|Br|Cl|%\d\d|.", re.DOTALL)
 _SELFIES = re.compile(r"\[[^\[\]]*\]|.", re.DOTALL)
@@ -31,6 +32,7 @@ def _selfies(text: str) -> list[str]:
 NOTATIONS: dict[str, Callable[[str], list[str]]] = {
     "smiles": _smiles,
     "selfies": _selfies,
+    "graph": _smiles,  # atoms and bond symbols, see data/graph_tokens.py
     "characters": list,
 }
 """How a string is cut: SMILES atom by atom (brackets, Br, Cl and %nn whole), SELFIES bracket by
@@ -94,12 +96,12 @@ class Vocabulary:
             ) from None
 
     def decode(self, ids: Sequence[int] | Tensor) -> str:
-        """Join the symbols up to the first EOS or PAD; a MASK that is left shows as '?'."""
+        """Join the symbols up to the first EOS or PAD; a MASK that is left shows as MASK_TEXT."""
         out = []
         for i in ids.tolist() if isinstance(ids, Tensor) else ids:
             if i in (PAD, EOS):
                 break
-            out.append("?" if i == self.mask_id else self.symbols[i - FIRST_SYMBOL])
+            out.append(MASK_TEXT if i == self.mask_id else self.symbols[i - FIRST_SYMBOL])
         return "".join(out)
 
     @cached_property

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
+from scidiff.core import ScidiffError
 from scidiff.data.records import Record
 
 
@@ -13,6 +16,13 @@ class Domain(Protocol):
 
     name: str  # "smiles", "selfies", ...
     kind: str  # what rewards and plots see: "molecule", "graph" or "sequence"
+    notation: ClassVar[str]  # how its text is cut to tokens, a name of data.tokens.NOTATIONS
+
+    @staticmethod
+    def spell(text: str) -> str:
+        """Bring an object as users write it (SMILES, a sequence) to the domain's own text; raise
+        ValueError where it cannot be written."""
+        ...
 
     def decode(self, state: Any) -> list[Record]:
         """Turn every row of a clean state into a record; an invalid row says which rule it
@@ -31,3 +41,26 @@ class Domain(Protocol):
     def keys(self, objects: Sequence[str]) -> list[str]:
         """Canonical forms of strings in this notation, for filters of training sets."""
         ...
+
+
+def spelled(domain: Any, objects: Sequence[str]) -> list[str]:
+    """The domain's text of every object; an error names the first row that cannot be written."""
+    out = []
+    for number, text in enumerate(objects, start=1):
+        try:
+            out.append(domain.spell(text))
+        except ValueError as error:
+            raise ValueError(f"row {number}: {error}") from None
+    return out
+
+
+def find_domain(name: str) -> Any:
+    """The domain class of `scidiff.domains.<name>`."""
+    try:
+        return importlib.import_module(f"scidiff.domains.{name}").DOMAIN
+    except (ModuleNotFoundError, AttributeError):
+        folder = Path(__file__).parent
+        known = sorted(p.stem for p in folder.glob("[a-z]*.py") if p.stem != "domain")
+        raise ScidiffError(
+            f"unknown domain {name!r}; expected one of {', '.join(known)}"
+        ) from None

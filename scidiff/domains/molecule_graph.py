@@ -1,17 +1,20 @@
-"""Molecules as dense graphs: node features are elements, edge values are bond orders."""
+"""Molecules as graphs: nodes are atoms with their charges, edges kekulised bond orders."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 from rdkit import Chem
 
-from scidiff.chem.assemble import RULES, arrays, assemble, broken_rule, quantise
+from scidiff.chem.assemble import RULES, assemble, broken_rule, kekulised, quantise
 from scidiff.chem.molecules import canonical_key, parse
-from scidiff.data.graphs import GraphState, encode
+from scidiff.data.graph_tokens import EDGES, node_symbols, read, to_graphs, write
+from scidiff.data.graphs import GraphState
 from scidiff.data.records import Record
+from scidiff.data.tokens import MASK_TEXT, TokenState, UnknownToken, Vocabulary, encode_rows
 
 QM9 = ("C", "N", "O", "F")
 ZINC250K = ("C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
@@ -19,51 +22,93 @@ ZINC250K = ("C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
 
 @dataclass(frozen=True)
 class MoleculeGraphDomain:
-    """Features are one-hot `elements`, edges kekulised bond orders; nothing is corrected.
+    """Token rows (`data.graph_tokens`) or dense arrays over the symbols of `vocabulary`; nothing
+    is corrected.
 
     rules: what a valid molecule obeys, of atoms (there are some), valence, sanitise, connected.
     ("valence",) is the validity without correction of Jo et al. 2022, which lets fragments pass.
+    charge: atoms N, O, S with one bond order too many are read as cations, as published there.
     """
 
-    elements: tuple[str, ...] = QM9
-    max_nodes: int | None = None
+    vocabulary: Vocabulary
     rules: tuple[str, ...] = RULES
+    charge: bool = False
     name: str = "molecule_graph"
     kind: str = "molecule"
+    notation: ClassVar[str] = "graph"
 
     def __post_init__(self) -> None:
         unknown = [rule for rule in self.rules if rule not in RULES]
         if unknown:
             raise ValueError(f"rules must be among {', '.join(RULES)}, got {', '.join(unknown)}")
 
-    def decode(self, state: GraphState) -> list[Record]:
-        """Round, assemble and check every row; the record of an invalid one says which rule it
-        broke."""
-        if state.X.shape[2] != len(self.elements):
-            raise ValueError(f"expected {len(self.elements)} features, got {state.X.shape[2]}")
-        X, A, mask = (v.cpu().numpy() for v in (state.X, state.A, state.mask))
-        return [self._record(x[m], a[np.ix_(m, m)]) for x, a, m in zip(X, A, mask, strict=True)]
+    @classmethod
+    def of(cls, atoms: Sequence[str], rules: tuple[str, ...] = RULES, charge: bool = True) -> Self:
+        """A domain of the given atom symbols; features of a GraphState follow their order."""
+        return cls(Vocabulary((*atoms, *EDGES), "graph"), rules, charge)
 
-    def encode(self, objects: Sequence[str]) -> GraphState:
-        """Write SMILES as graphs; an error names the first row that cannot be written."""
-        return encode([self._arrays(i, s) for i, s in enumerate(objects, start=1)], self.max_nodes)
+    @property
+    def atoms(self) -> tuple[str, ...]:
+        """Atom symbols, in the order of a GraphState's features."""
+        return node_symbols(self.vocabulary)
+
+    # ---- objects to states
+
+    @staticmethod
+    def spell(smiles: str) -> str:
+        """Write a SMILES as the text of its graph. Raises ValueError where it cannot be."""
+        mol = parse(smiles)
+        if mol is None:
+            raise ValueError(f"expected a readable SMILES, got {smiles!r}")
+        return write(*kekulised(mol))
+
+    def encode(self, objects: Sequence[str]) -> TokenState:
+        """Write SMILES as token rows; an error names the first row that cannot be written."""
+        texts = []
+        for number, smiles in enumerate(objects, start=1):
+            try:
+                texts.append(self.spell(smiles))
+                self.vocabulary.encode(texts[-1])
+            except UnknownToken as error:
+                raise UnknownToken(f"row {number}: {smiles!r} has an {error}") from None
+            except ValueError as error:
+                raise ValueError(f"row {number}: {smiles!r}: {error}") from None
+        return TokenState(encode_rows(self.vocabulary, texts))
+
+    def encode_graphs(self, objects: Sequence[str]) -> GraphState:
+        """Write SMILES as dense arrays."""
+        return to_graphs(self.encode(objects).ids, self.vocabulary)
+
+    # ---- states to objects
+
+    def decode(self, state: TokenState | GraphState) -> list[Record]:
+        """Assemble and check every row; the record of an invalid one says which rule it broke."""
+        if isinstance(state, TokenState):
+            return [self._read(self.vocabulary.decode(row)) for row in state.ids.tolist()]
+        if state.X.shape[2] != len(self.atoms):
+            raise ValueError(f"expected {len(self.atoms)} features, got {state.X.shape[2]}")
+        X, A, mask = (v.cpu().numpy() for v in (state.X, state.A, state.mask))
+        return [self._round(x[m], a[np.ix_(m, m)]) for x, a, m in zip(X, A, mask, strict=True)]
 
     def key(self, record: Record) -> str:
         """Canonical SMILES of a valid record."""
         return canonical_key(record.text if record.obj is None else record.obj)
 
-    def _arrays(self, row: int, smiles: str) -> tuple[np.ndarray, np.ndarray]:
-        mol = parse(smiles)
-        if mol is None:
-            raise ValueError(f"row {row}: expected a readable SMILES, got {smiles!r}")
-        try:
-            return arrays(mol, self.elements)
-        except ValueError as error:
-            raise ValueError(f"row {row}: {smiles!r} has {error}") from None
+    def keys(self, objects: Sequence[str]) -> list[str]:
+        """Canonical SMILES of graphs given as text."""
+        return [self.key(self._read(text)) for text in objects]
 
-    def _record(self, X: np.ndarray, A: np.ndarray) -> Record:
+    def _read(self, text: str) -> Record:
+        if MASK_TEXT in text:
+            return Record(text, None, False, "unfinished: some nodes or pairs are hidden")
+        return self._record(*read(text))
+
+    def _round(self, X: np.ndarray, A: np.ndarray) -> Record:
         classes, orders = quantise(X, A)
-        mol = assemble([self.elements[c] for c in classes], orders)
+        return self._record([self.atoms[c] for c in classes], orders)
+
+    def _record(self, symbols: Sequence[str], orders: np.ndarray) -> Record:
+        mol = assemble(symbols, orders, self.charge)
         reason = broken_rule(mol, self.rules)
         text = Chem.MolToSmiles(mol)
         return Record(text, None if reason else mol, not reason, reason)

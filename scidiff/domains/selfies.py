@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import selfies
 
 from scidiff.chem.molecules import canonical_key
 from scidiff.data.records import Record
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
+from scidiff.domains.domain import spelled
 from scidiff.domains.smiles import molecule_record
 
 
@@ -21,6 +23,16 @@ class SelfiesDomain:
     vocabulary: Vocabulary
     name: str = "selfies"
     kind: str = "molecule"
+    notation: ClassVar[str] = "selfies"
+
+    @staticmethod
+    def spell(text: str) -> str:
+        """Write a SMILES as SELFIES. Raises ValueError where SELFIES cannot hold it."""
+        try:
+            return str(selfies.encoder(text))
+        except selfies.EncoderError as error:
+            why = str(error).splitlines()[0]
+            raise ValueError(f"{text!r} cannot be written as SELFIES: {why}") from None
 
     def decode(self, state: TokenState) -> list[Record]:
         return [
@@ -29,27 +41,13 @@ class SelfiesDomain:
         ]
 
     def encode(self, objects: Sequence[str]) -> TokenState:
-        return TokenState(encode_rows(self.vocabulary, to_selfies(objects)))
+        return TokenState(encode_rows(self.vocabulary, spelled(type(self), objects)))
 
     def key(self, record: Record) -> str:
         return canonical_key(record.obj or record.text)
 
     def keys(self, objects: Sequence[str]) -> list[str]:
         return [canonical_key(selfies.decoder(text)) for text in objects]
-
-
-def to_selfies(smiles: Sequence[str]) -> list[str]:
-    """Write SMILES as SELFIES; an error names the first row that SELFIES cannot hold."""
-    out = []
-    for number, text in enumerate(smiles, start=1):
-        try:
-            out.append(selfies.encoder(text))
-        except selfies.EncoderError as error:
-            why = str(error).splitlines()[0]
-            raise ValueError(
-                f"row {number}: {text!r} cannot be written as SELFIES: {why}"
-            ) from None
-    return out
 
 
 DOMAIN = SelfiesDomain

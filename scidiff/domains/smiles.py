@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from scidiff.chem.checks import examine
 from scidiff.chem.molecules import canonical_key
@@ -25,6 +26,12 @@ class SmilesDomain:
     vocabulary: Vocabulary
     name: str = "smiles"
     kind: str = "molecule"
+    notation: ClassVar[str] = "smiles"
+
+    @staticmethod
+    def spell(text: str) -> str:
+        """A SMILES is its own text."""
+        return text
 
     def decode(self, state: TokenState) -> list[Record]:
         return [molecule_record(self.vocabulary.decode(row)) for row in state.ids.tolist()]

@@ -91,6 +91,11 @@ class TokenTransformer(nn.Module):
     def max_length(self) -> int:
         return self.config.max_length
 
+    @property
+    def trunk_width(self) -> int:
+        """Channels of the trunk's output."""
+        return self.config.width
+
     def trunk(
         self,
         ids: Tensor,
@@ -202,7 +207,7 @@ class TokenDenoiser:
     def _compacted(self, ids: Tensor) -> Tensor:
         """Evaluate unfinished rows only, longest first, each micro-batch cut to the columns it
         needs."""
-        out = torch.zeros(*ids.shape, self.network.config.width, device=ids.device)
+        out = torch.zeros(*ids.shape, self.network.trunk_width, device=ids.device)
         needed = self._columns(ids)
         rows = torch.argsort(needed, stable=True)
         rows = rows[needed[rows] > 0]

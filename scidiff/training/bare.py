@@ -24,7 +24,8 @@ import torch
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import NOTATIONS, Vocabulary
-from scidiff.training.plan import DataSpec, NetworkSize, Stage, check_sampling, nested_stage
+from scidiff.training.plan import DataSpec, Stage, check_sampling, nested_stage
+from scidiff.training.sizes import SIZES, NetworkSize, TokenTransformerSize
 from scidiff.training.stages import OnLog, build_network, encode, train_stages
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ class BareRecipe:
     domain: str = "smiles"
     seed: int = 0
     init: str | None = None
-    network: NetworkSize = NetworkSize()
+    network: NetworkSize = TokenTransformerSize()
     sampling: Sampling = Sampling()
     store: Literal["float32", "bfloat16"] = "float32"
 
@@ -70,7 +71,8 @@ def train(
     """Run the stages of `recipe` on `strings`, resuming what `out` holds; returns their
     summaries."""
     strings = strings[: recipe.data.limit]
-    notation = recipe.domain if recipe.domain in NOTATIONS else "characters"
+    notation = recipe.network.notation or recipe.domain
+    notation = notation if notation in NOTATIONS else "characters"
     vocabulary = Vocabulary.build(strings, notation)
     held = recipe.data.held_out(len(strings))
     data = encode(strings, vocabulary, held, recipe.seed, recipe.network.max_length)
@@ -135,6 +137,12 @@ def _record(kind: type[T], table: Any, where: str, key: str) -> T:
 def _value(hint: Any, value: Any, where: str, key: str) -> Any:
     """Check `value` against the type of its field; a whole float is an int, an int a float."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint == NetworkSize and isinstance(value, dict):
+        kind = value.get("kind", TokenTransformerSize.kind)
+        if kind not in SIZES:
+            raise ScidiffError(f"{where}: {key}.kind must be one of {', '.join(SIZES)}, "
+                               f"got {kind!r}")  # fmt: skip
+        return _record(SIZES[kind], value, where, key)
     if origin is types.UnionType:  # X | None: TOML has no null
         return _value(inner[0], value, where, key)
     if isinstance(hint, type) and is_dataclass(hint):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from scidiff.training.config import TrainConfig
+from scidiff.training.sizes import NetworkSize
 
 _FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
 
@@ -33,19 +34,6 @@ class DataSpec:
     def held_out(self, rows: int) -> int:
         """How many of `rows` are kept for the validation loss."""
         return round(self.validation * rows) if self.validation < 1 else int(self.validation)
-
-
-@dataclass(frozen=True)
-class NetworkSize:
-    """The size of a token transformer; its vocabulary comes from the data."""
-
-    max_length: int | None = None  # tokens with EOS; default: the longest training row
-    width: int = 256
-    depth: int = 4
-    heads: int = 4
-    expand: int = 4
-
-    __pydantic_config__ = _FORBID
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import EOS, PAD, Vocabulary, encode_rows
@@ -68,7 +69,7 @@ def encode(
 
 def train_stages(
     plan: Plan,
-    network: TokenTransformer,
+    network: nn.Module,
     data: Prepared,
     out: Path,
     accelerator: str = "auto",
@@ -82,7 +83,7 @@ def train_stages(
         size, held = stage.training.batch_size, data.validation
         trainer = Trainer(
             network,
-            token_process(stage.process, network.mask_id, stage.block_size),
+            token_process(stage.process, data.vocabulary.mask_id, stage.block_size),
             TokenBatches(data.train, size, plan.seed + i),
             stage.training,
             Path(out) / name,
@@ -107,12 +108,10 @@ def _same_rows(out: Path, data: Prepared) -> None:
     write_atomically(file, f"{digest}\n".encode())
 
 
-def build_network(plan: Plan, data: Prepared) -> TokenTransformer:
-    """A fresh network of the recipe's size, initialised by its seed."""
-    shape = asdict(plan.network)
-    shape["max_length"] = shape["max_length"] or data.train.shape[1]
+def build_network(plan: Plan, data: Prepared) -> nn.Module:
+    """A fresh network of the recipe's kind and size, initialised by its seed."""
     torch.manual_seed(plan.seed)  # the only place that needs the global generator: torch's init
-    return TokenTransformer(TokenTransformerConfig(vocab_size=len(data.vocabulary), **shape))
+    return plan.network.build(data.vocabulary, data.train.shape[1])
 
 
 def extend_network(

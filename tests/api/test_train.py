@@ -16,6 +16,8 @@ from scidiff.api.recipes import read
 from scidiff.api.train import choose_recipe, train
 from scidiff.chem.standardise import Standard
 from scidiff.core import ScidiffError
+from scidiff.domains.selfies import SelfiesDomain
+from scidiff.domains.smiles import SmilesDomain
 from scidiff.training.checkpoint import load_network, read_config
 
 CHAINS = [f"C{'C' * n}{end}" for n in range(6) for end in ("O", "N", "F", "=O", "OC")]
@@ -157,7 +159,7 @@ def test_standardisation_is_as_the_recipe_says(molecules, tmp_path):
 
 
 def test_a_molecule_written_twice_is_taken_once():
-    intake = Intake(Standard(), "smiles")
+    intake = Intake(Standard(), SmilesDomain)
     assert [intake(text) for text in ("CCO", "CCN")] == ["", ""]
     assert [intake(text) for text in ("OCC", "CCO", "CCO.Cl")] == [
         "repeats CCO, which stands above it"] * 3  # fmt: skip
@@ -178,7 +180,7 @@ def test_a_setting_that_the_source_cannot_follow_is_refused(molecules, tmp_path)
 
 
 def test_rows_are_brought_to_one_form():
-    take = Intake(Standard(), "smiles", longest=6)
+    take = Intake(Standard(), SmilesDomain, longest=6)
     assert take("OCC") == "" and take("[Na+].CC(=O)[O-]") != ""  # CC(=O)O has 7 tokens
     assert take.taken == {"OCC": "CCO"}
     assert take("CCCCC") == "" and take("CCCCCC") == "has 6 tokens, the model takes at most 5"
@@ -186,7 +188,7 @@ def test_rows_are_brought_to_one_form():
 
 
 def test_rows_that_selfies_cannot_hold_are_rejected():
-    take = Intake(Standard(), "selfies")
+    take = Intake(Standard(), SelfiesDomain)
     assert take("CCO") == "" and take.taken["CCO"] == "[C][C][O]"
     reason = take("FI(F)(F)(F)F")
     assert "cannot be written as SELFIES" in reason and "row 1" not in reason

@@ -11,7 +11,8 @@ from scidiff.core import ScidiffError
 from scidiff.data.tokens import PAD, Vocabulary, encode_rows
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from scidiff.training.config import TrainConfig
-from scidiff.training.plan import NetworkSize, Stage
+from scidiff.training.plan import Stage
+from scidiff.training.sizes import NetworkSize, TokenTransformerSize
 from scidiff.training.stages import build_network, encode, extend_network, train_stages
 
 STRINGS = ["C" * n + "O" for n in range(1, 7)] * 8
@@ -43,7 +44,7 @@ def test_large_vocabularies_fit():
 @dataclass(frozen=True)
 class Toy:
     stages: list[Stage]
-    network: NetworkSize = NetworkSize(width=16, depth=1, heads=2)
+    network: NetworkSize = TokenTransformerSize(width=16, depth=1, heads=2)
     seed: int = 0
 
 

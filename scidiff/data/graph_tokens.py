@@ -1,0 +1,136 @@
+"""Graphs as token rows: the lower triangle of the typed adjacency matrix, row by row, each row
+from its diagonal.
+
+Node j stands at j (j + 1) / 2 and is followed by its pairs (0, j), .., (j - 1, j), so a graph of n
+nodes is the first n (n + 1) / 2 positions of any larger one: rows are padded behind their end like
+strings, and every process, order, canvas and batch for token rows works on graphs. As text it is
+the symbols one after the other, atoms as in SMILES and a bond symbol for every pair, "." where
+there is no bond: ethanol is "CC-O.-".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scidiff.data.graphs import GraphState
+from scidiff.data.tokens import FIRST_SYMBOL, NOTATIONS, Vocabulary
+
+EDGES = (".", "-", "=", "#")
+"""Edge symbols by their value: none, single, double, triple (1 is the edge of an untyped
+graph)."""
+
+_cut = NOTATIONS["smiles"]
+
+
+def triangle(nodes: int) -> int:
+    """Positions of a graph of `nodes` nodes."""
+    return nodes * (nodes + 1) // 2
+
+
+def node_count(length: int) -> int:
+    """The most nodes whose triangle fits in `length` positions."""
+    return (math.isqrt(8 * length + 1) - 1) // 2
+
+
+@lru_cache(maxsize=64)
+def places(nodes: int) -> Tensor:
+    """The position of every node (diagonal) and pair: (N, N) int64, symmetric."""
+    i = torch.arange(nodes)
+    low, high = torch.minimum(i[:, None], i), torch.maximum(i[:, None], i)
+    return torch.where(low == high, triangle_of(high), triangle_of(high) + 1 + low)
+
+
+def triangle_of(node: Tensor) -> Tensor:
+    """Where node `node` stands."""
+    return node * (node + 1) // 2
+
+
+@lru_cache(maxsize=64)
+def entries(nodes: int) -> tuple[Tensor, Tensor]:
+    """Row and column (i <= j) of every position: two (L,) int64, L = triangle(nodes)."""
+    j = torch.arange(nodes).repeat_interleave(torch.arange(1, nodes + 1))
+    offset = torch.arange(len(j)) - triangle_of(j)
+    return torch.where(offset == 0, j, offset - 1), j
+
+
+# ---------------------------------------------------------------- text
+
+
+def write(nodes: Sequence[str], edges: NDArray[np.integer]) -> str:
+    """Write node symbols (n,) and symmetric edge values (n, n), each an index of EDGES."""
+    rows = []
+    for j, symbol in enumerate(nodes):
+        rows.append(symbol + "".join(EDGES[int(edges[i, j])] for i in range(j)))
+    return "".join(rows)
+
+
+def read(text: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Read what `write` wrote: node symbols and symmetric edge values (n, n).
+
+    Raises ValueError where the text is no triangle, or an atom and a bond stand at each other's
+    place.
+    """
+    symbols = _cut(text)
+    n = node_count(len(symbols))
+    if triangle(n) != len(symbols):
+        raise ValueError(
+            f"a graph of n nodes has n (n + 1) / 2 symbols, got {len(symbols)}; the nearest are "
+            f"{triangle(n)} and {triangle(n + 1)}"
+        )
+    nodes: list[str] = []
+    edges = np.zeros((n, n), dtype=np.int64)
+    for place, (i, j, symbol) in enumerate(
+        zip(*(index.tolist() for index in entries(n)), symbols, strict=True)
+    ):
+        if (i == j) == (symbol in EDGES):
+            kind = "a node" if i == j else f"one of {' '.join(EDGES)}"
+            raise ValueError(f"symbol {place + 1} must be {kind}, got {symbol!r}")
+        if i == j:
+            nodes.append(symbol)
+        else:
+            edges[i, j] = edges[j, i] = EDGES.index(symbol)
+    return nodes, edges
+
+
+# ---------------------------------------------------------------- token ids
+
+
+def kinds(vocabulary: Vocabulary) -> list[int]:
+    """What each id may stand for, (V,): 0 PAD and EOS, 1 a node, 2 a pair, 3 MASK."""
+    found = [2 if symbol in EDGES else 1 for symbol in vocabulary.symbols]
+    return [0, 0, *found, 3]
+
+
+def node_symbols(vocabulary: Vocabulary) -> tuple[str, ...]:
+    """The node types of a vocabulary, in its order: the features of a GraphState."""
+    return tuple(s for s in vocabulary.symbols if s not in EDGES)
+
+
+def typed_matrix(ids: Tensor) -> Tensor:
+    """Lay token rows (B, L) out as (B, N, N): node ids on the diagonal, pair ids beside it."""
+    N = node_count(ids.shape[1])
+    return ids[:, places(N).to(ids.device)]
+
+
+def to_graphs(ids: Tensor, vocabulary: Vocabulary) -> GraphState:
+    """Read finished or partly hidden rows as arrays: one-hot nodes (zero where hidden) and edge
+    values (0 where hidden)."""
+    matrix = typed_matrix(ids)
+    nodes, N = matrix.diagonal(dim1=1, dim2=2), matrix.shape[-1]
+    kind = torch.tensor(kinds(vocabulary), device=ids.device)
+    mask = kind[nodes] % 2 == 1
+    columns = [vocabulary.symbols.index(s) + FIRST_SYMBOL for s in node_symbols(vocabulary)]
+    X = (nodes[..., None] == torch.tensor(columns, device=ids.device)).float()
+    values = torch.zeros(len(vocabulary), device=ids.device)
+    for value, symbol in enumerate(EDGES):
+        if symbol in vocabulary.symbols:
+            values[vocabulary.symbols.index(symbol) + FIRST_SYMBOL] = value
+    off = ~torch.eye(N, dtype=torch.bool, device=ids.device)
+    return GraphState(X, values[matrix] * off, mask)

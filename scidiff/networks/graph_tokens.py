@@ -1,0 +1,113 @@
+"""Token rows of graphs through the graph transformer: log-probabilities of every node and pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scidiff.data.graph_tokens import entries, node_count, triangle, typed_matrix
+from scidiff.networks.graph_transformer import GraphTransformer, GraphTransformerConfig
+
+NODE, PAIR = 1, 2
+
+
+@dataclass(frozen=True)
+class GraphTokenNetworkConfig:
+    kinds: tuple[int, ...]  # of every id: 0 PAD and EOS, 1 node, 2 pair, 3 MASK
+    bonded: tuple[int, ...]  # ids of pairs that are joined
+    max_nodes: int
+    width: int = 128
+    edge_width: int = 48
+    depth: int = 5
+    heads: int = 8
+    expand: int = 2
+    walks: int = 8
+    triangle: bool = True
+    orthogonal: bool = False
+    time: bool = False
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.kinds)
+
+    @property
+    def max_length(self) -> int:
+        """Positions of the largest graph, and EOS."""
+        return triangle(self.max_nodes) + 1
+
+    def transformer(self) -> GraphTransformerConfig:
+        """The network inside: ids are one-hot features, log-probabilities come out."""
+        V = self.vocab_size
+        return GraphTransformerConfig(
+            V, V, V, V, self.width, self.edge_width, self.depth, self.heads, self.expand,
+            self.walks, self.triangle, self.orthogonal, self.time,
+        )  # fmt: skip
+
+
+class GraphTokenNetwork(nn.Module):
+    """A token network whose positions are nodes and pairs; its trunk output is its
+    log-probabilities (B, L, V).
+
+    Nodes are drawn from node types, pairs from edge types, and PAD and EOS are certain where they
+    stand: a row's size is given.
+    """
+
+    kinds: Tensor
+    bonded: Tensor
+
+    def __init__(self, config: GraphTokenNetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.mask_id = config.vocab_size - 1
+        self.inner = GraphTransformer(config.transformer())
+        joined = torch.zeros(config.vocab_size).index_fill(0, torch.tensor(config.bonded), 1.0)
+        self.register_buffer("kinds", torch.tensor(config.kinds), persistent=False)
+        self.register_buffer("bonded", joined, persistent=False)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return self.inner.blocks
+
+    @property
+    def max_length(self) -> int:
+        return self.config.max_length
+
+    @property
+    def trunk_width(self) -> int:
+        """Channels of what `bidirectional` returns."""
+        return self.config.vocab_size
+
+    def bidirectional(self, ids: Tensor, t: Tensor | None = None) -> Tensor:
+        """Log-probabilities (B, L, V) at every position of ids (B, L), given all that is not
+        MASK; t (B,) where the network reads the time."""
+        B, L = ids.shape
+        N = node_count(L)
+        matrix = typed_matrix(ids)
+        features = F.one_hot(matrix, self.config.vocab_size).to(self.inner.nodes_in.weight.dtype)
+        nodes = matrix.diagonal(dim1=1, dim2=2)
+        mask = self.kinds[nodes] % 2 == 1
+        off = ~torch.eye(N, dtype=torch.bool, device=ids.device)
+        X = features.diagonal(dim1=1, dim2=2).mT
+        x, e = self.inner(X, features, self.bonded[matrix] * off, mask, t)
+        i, j = (index.to(ids.device) for index in entries(N))
+        logits = torch.where((i == j)[:, None], x[:, i], e[:, i, j]).float()
+        return self._normalised(logits, mask, i, j, L)
+
+    def _normalised(self, logits: Tensor, mask: Tensor, i: Tensor, j: Tensor, L: int) -> Tensor:
+        """Leave to every position what may stand there; behind the graph that is PAD and EOS."""
+        kind = torch.where(i == j, NODE, PAIR)
+        at = torch.where(mask[:, i] & mask[:, j], kind, 0)  # (B, M)
+        allowed = at[..., None] == self.kinds  # (B, M, V)
+        told = logits.masked_fill(~allowed, float("-inf")).log_softmax(-1)
+        rest = L - told.shape[1]
+        if rest:
+            ends = torch.where(self.kinds == 0, -torch.log(torch.tensor(2.0)), float("-inf"))
+            told = torch.cat([told, ends.to(told).expand(len(told), rest, -1)], 1)
+        return told
+
+    def log_probs(self, trunk: Tensor) -> Tensor:
+        """The trunk's output is log-probabilities already, (..., V) float32."""
+        return trunk
