@@ -105,7 +105,7 @@ class MaskedSampler:
         """Choose positions (B, M) and say which are `live` (B, M): a row may have fewer to
         write."""
         open_here = in_current_block(x.ids == self.denoiser.mask_id, self.block_size)
-        keys = self.order(x.ids.shape, lambda: _everywhere(self.denoiser, x), rng)
+        keys = self.order(x.ids.shape, lambda: everywhere(self.denoiser, x), rng)
         best = keys.masked_fill(~open_here, NEVER).topk(self.tokens_per_step, dim=1)
         return best.indices, best.values > NEVER
 
@@ -129,7 +129,7 @@ class MaskedSampler:
         if isinstance(k, int) and k >= self.num_steps:
             return x
         hidden = x.ids == self.denoiser.mask_id
-        drawn = race(_everywhere(self.denoiser, x), rng, self.temperature)
+        drawn = race(everywhere(self.denoiser, x), rng, self.temperature)
         guess = torch.where(in_current_block(hidden, self.block_size), drawn, x.ids)
         return replace(x, ids=torch.where(guess == self.denoiser.mask_id, PAD, guess), trunk=None)
 
@@ -170,7 +170,7 @@ class AncestralSampler:
     def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Write each hidden position with probability 1 / (N - k), then evaluate the network."""
         chosen = self.choose(x, k, rng)
-        drawn = race(_everywhere(self.denoiser, x), rng, self.temperature)
+        drawn = race(everywhere(self.denoiser, x), rng, self.temperature)
         return _evaluate(self, replace(x, ids=torch.where(chosen, drawn, x.ids)), k)
 
     def choose(self, x: TokenState, k: int | Tensor, rng: Rng) -> Tensor:
@@ -182,7 +182,7 @@ class AncestralSampler:
         """Draw every hidden position independently from the stored prediction."""
         if isinstance(k, int) and k >= self.num_steps:
             return x
-        drawn = race(_everywhere(self.denoiser, x), rng, self.temperature)
+        drawn = race(everywhere(self.denoiser, x), rng, self.temperature)
         guess = torch.where(x.ids == self.denoiser.mask_id, drawn, x.ids)
         return replace(x, ids=guess, trunk=None)
 
@@ -243,7 +243,7 @@ def _trunk(x: TokenState) -> Shared:
     return x.trunk
 
 
-def _everywhere(denoiser: TokenPredictor, x: TokenState) -> Tensor:
+def everywhere(denoiser: TokenPredictor, x: TokenState) -> Tensor:
     """Log-probabilities everywhere (B, L, V); the head runs once on what particles share."""
     trunk = _trunk(x)
     if len(trunk.values) < len(trunk):
