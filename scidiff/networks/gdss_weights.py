@@ -37,12 +37,26 @@ def read_gdss(path: str | PathLike[str], ema: bool = False) -> GraphDenoiser:
     `ema=True` takes the averaged weights, which only the generic graph sets have. Raises
     WeightsError for a file that is damaged, refused or incomplete.
     """
+    return gdss_denoiser(read_content(path), path, ema)
+
+
+def read_content(path: str | PathLike[str]) -> dict[str, Any]:
+    """Read a file of GDSS as it is: weights, and under model_config, params_x and params_adj how
+    they were trained."""
     path = Path(path)
     content = _read_npz(path) if path.suffix == ".npz" else _read_pth(path)
-    missing = [part for part in _PARTS if part not in content]
+    held = content if isinstance(content, Mapping) else {}
+    missing = [part for part in _PARTS if part not in held]
     if missing:
         raise WeightsError(f"{path} is no GDSS checkpoint: {', '.join(missing)} missing")
-    sde = content["model_config"]["sde"]
+    return content
+
+
+def gdss_denoiser(
+    content: Mapping[str, Any], path: str | PathLike[str], ema: bool = False
+) -> GraphDenoiser:
+    """Build both networks from what `read_content` found in `path`."""
+    path, sde = Path(path), content["model_config"]["sde"]
     return GraphDenoiser(
         _network(NodeScore, content, "x", ema, path),
         _network(EdgeScore, content, "adj", ema, path),
