@@ -40,7 +40,7 @@ def row(model, n, settings, seed):
     found = {m.name: m for m in sd.evaluate(mols).metrics}
     used = mols.provenance["sampling"]
     shown = {key: used[key] for key in ("block_size", "order", "tokens_per_step")}
-    names = ["valid", "unique@1000", "unique@10000", "novelty", "int_div", "fcd_moses_test"]
+    names = ["valid", "unique@1000", "unique@10000", "novelty", "int_div", "fcd_test"]
     return {
         **shown,
         **{name: text(found[name]) for name in names if name in found},

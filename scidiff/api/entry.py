@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,9 @@ from scidiff.core import ScidiffError
 
 if TYPE_CHECKING:
     from scidiff.api.results import DesignResult, SampleResult
+    from scidiff.data.records import Record
     from scidiff.evaluation.metric import Report
+    from scidiff.evaluation.novelty import Known
     from scidiff.evaluation.suite import Suite
 
 def load(name: str | Path, *, device: str | None = None, dtype: str = "float32") -> Model:
@@ -33,25 +36,32 @@ def evaluate(
     suite: str = "moses",
     *,
     column: str | None = None,
+    train: Known | Sequence[Any] | str | Path | None = None,
+    reference: Any = None,
     fcd: bool = True,
+    device: str = "cpu",
 ) -> Report:
-    """Measure molecules of any origin: a result, SMILES, RDKit molecules, a file of them,
-    or a folder of shards.
+    """Measure objects of any origin: a result, SMILES, RDKit molecules, a file of them (read in
+    bounded memory), or a folder of shards.
 
-    Every row counts: an invalid one stays in the denominator. Novelty is measured against the
-    training set of the model that drew the rows, else against MOSES. FCD needs the extra `fcd`.
+    Every row counts: an invalid one stays in the denominator, and the report says why it is
+    invalid. `train` is what novelty is measured against: a file, molecules or a filter; without it
+    the training set of the model that drew the rows, else the suite's own. `reference` replaces
+    the suite's: a fitted one, a file or molecules. FCD needs the extra `fcd`.
     """
-    from scidiff.evaluation.novelty import NoveltyFilter
+    from scidiff.evaluation.baselines import beside
+    from scidiff.evaluation.rows import Faults
 
-    chosen = check_suite(suite, fcd)
-    rows = _rows(objects, column)
-    if not rows:
+    chosen, faults = check_suite(suite, fcd), Faults()
+    rows = faults.watch(_numbered(objects, column, chosen.kind))
+    report = chosen.measure(rows, train=_train(objects, train, chosen), reference=reference,
+                            fcd=fcd, device=device)
+    n = int(report.provenance.get("rows", 0))
+    if not n and not faults.n:
         raise ScidiffError("there is nothing to evaluate: 0 rows")
-    train = getattr(objects, "novelty", None)
-    default = SHIPPED / (chosen.train or "none") / "train_filter.npz"
-    if train is None and default.is_file():
-        train = NoveltyFilter.load(default)
-    return chosen.measure(rows, train=train, reference=None, fcd=fcd, device="cpu")
+    notes = (*report.notes, *faults.lines(), *beside(report.metrics, n, suite))
+    facts = {**report.provenance, "invalid": faults.to_dict()}
+    return replace(report, provenance=facts, notes=notes)
 
 
 def check_suite(suite: str, fcd: bool) -> Suite:
@@ -68,13 +78,36 @@ def check_suite(suite: str, fcd: bool) -> Suite:
     return found
 
 
-def _rows(objects: Any, column: str | None) -> list[Any]:
+def _numbered(objects: Any, column: str | None, kind: str) -> Iterator[tuple[int, Record]]:
+    """Records of objects of any origin; raises ScidiffError for those of another kind."""
+    from scidiff.evaluation import rows
+
+    found = getattr(objects, "kind", kind)
+    if found != kind:
+        raise ScidiffError(f"this suite measures rows of the kind {kind}, got a result of the "
+                           f"kind {found}")
     if isinstance(objects, str | Path):
         from scidiff.api import shards
-        from scidiff.data import tables
 
-        if shards.is_run(objects):
-            return shards.molecules(objects)
-        found = tables.read(objects, column)
-        return [*found.objects(), *(None for _ in found.rejects)]
-    return list(objects)
+        if not shards.is_run(objects):
+            return rows.from_file(objects, column)
+        objects = shards.molecules(objects)
+    return rows.listed(objects, kind)
+
+
+def _train(objects: Any, train: Any, suite: Suite) -> Known | None:
+    """What novelty is measured against: the one given, the model's own, or the suite's."""
+    from scidiff.evaluation.novelty import NoveltyFilter
+
+    if isinstance(train, str | Path) and str(train).endswith(".npz"):
+        return NoveltyFilter.load(train)
+    if train is not None and not hasattr(train, "contains"):
+        return suite.known(train)
+    default = SHIPPED / (suite.train or "none") / "train_filter.npz"
+    model = getattr(objects, "provenance", {}).get("model", "the model that drew the rows")
+    found = train if train is not None else getattr(objects, "novelty", None)
+    if found is None and default.is_file():
+        found, model = NoveltyFilter.load(default), suite.train
+    if isinstance(found, NoveltyFilter) and not found.name:
+        return replace(found, name=f"the training set of {model}")
+    return found

@@ -56,11 +56,14 @@ def get(
         typer.Option("--out", "-o", metavar="DIR", help="Where to (default: the cache)."),
     ] = None,
 ) -> Answer:
-    """Fetch a data set, check it, and say where it is."""
+    """Fetch a data set, check it, fit what `evaluate` needs of it, and say where all is."""
     from scidiff.data import datasets
+    from scidiff.evaluation import fitted
 
     with working(f"fetching {name}"):
         files = datasets.get(name, source=source, out=out)
+    with working(f"fitting what is measured against {name}"):
+        files = [*files, *fitted.fit(name, files)]
     return Answer({"name": name, "files": files}, [f"{name} is at", *map(str, files)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +30,12 @@ def evaluate(
     ],
     suite: Annotated[str, typer.Option(help="Which metrics.")] = "moses",
     column: Annotated[str | None, typer.Option(help="The column with the molecules.")] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="A file that novelty is measured against.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="A file to compare with instead of the suite's own.")
+    ] = None,
     fcd: Annotated[bool, typer.Option(help="Measure the Frechet ChemNet distance too.")] = True,
     n: Annotated[int, typer.Option("-n", help="Rows drawn from a model.")] = 10_000,
     seed: Seed = 0,
@@ -39,15 +45,18 @@ def evaluate(
     from scidiff.api import entry
     from scidiff.api.shards import is_run
 
+    options: dict[str, Any] = {
+        "train": train, "reference": reference, "fcd": fcd, "device": device or "cpu"
+    }
     if Path(what).is_file() or is_run(what):
         with working(f"measuring {what}"):
-            report = entry.evaluate(what, suite, column=column, fcd=fcd)
+            report = entry.evaluate(what, suite, column=column, **options)
     else:
         _is_no_file(what)
         entry.check_suite(suite, fcd)  # 10,000 rows must not be drawn for a misspelt name
         model = load(what, device)
         with working(f"drawing {n:,} rows from {model.name} and measuring them"):
-            report = entry.evaluate(model.sample(n, seed=seed), suite, fcd=fcd)
+            report = entry.evaluate(model.sample(n, seed=seed), suite, **options)
     document = {"of": what, "suite": suite, **report.to_dict()}
     return Answer(document, [str(report)])
 

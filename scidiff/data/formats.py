@@ -30,6 +30,7 @@ class Row(NamedTuple):
 
 Rows = tuple[list[str], Iterator[Row]]  # column names, rows
 PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+EMPTY = "empty line"
 SMILES_HEADERS = {"smiles", "canonical_smiles"}
 
 
@@ -47,7 +48,20 @@ def open_rows(path: Path) -> Rows:
         raise TableError(f"{path} is a folder, expected a file")
     if path.stat().st_size == 0:
         raise TableError(f"{path.name} is empty")
-    return READERS[suffix](path, packing)
+    names, rows = READERS[suffix](path, packing)
+    return names, _without_last_blanks(rows)
+
+
+def _without_last_blanks(rows: Iterator[Row]) -> Iterator[Row]:
+    """Empty lines at the end of a file are no rows; those before another row are."""
+    held: list[Row] = []
+    for row in rows:
+        if row.problem == EMPTY:
+            held.append(row)
+            continue
+        yield from held
+        held.clear()
+        yield row
 
 
 def _binary(path: Path, packing: str) -> BinaryIO:
@@ -94,7 +108,7 @@ def _csv_rows(path: Path, packing: str, delimiter: str, width: int) -> Iterator[
         for values in reader:
             number, before = before + 1, reader.line_num  # a quoted cell may span lines
             if not values:
-                yield Row(number, (), "empty line")
+                yield Row(number, (), EMPTY)
             elif len(values) != width:
                 yield Row(number, tuple(values), f"{len(values)} fields, expected {width}")
             else:
@@ -112,7 +126,7 @@ def _smi(path: Path, packing: str) -> Rows:
                 if number == 1 and smiles.lower() in SMILES_HEADERS:
                     continue
                 yield _row(number, (smiles, name.strip())) if smiles else \
-                    Row(number, (), "empty line")
+                    Row(number, (), EMPTY)
 
     return ["smiles", "name"], rows()
 
@@ -122,7 +136,7 @@ def _txt(path: Path, packing: str) -> Rows:
         with _text(path, packing) as file:
             for number, line in enumerate(file, 1):
                 text = line.strip()
-                yield _row(number, (text,)) if text else Row(number, (), "empty line")
+                yield _row(number, (text,)) if text else Row(number, (), EMPTY)
 
     return ["text"], rows()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +34,9 @@ def activations(smiles: Sequence[str], device: str = "cpu") -> NDArray[np.float3
     Raises FcdMissing where fcd_torch is not installed.
     """
     require_chemnet()
-    from fcd_torch import FCD
     from fcd_torch.utils import SmilesDataset
 
-    network = FCD(device=device, n_jobs=1).model.to(device)
+    network = _chemnet(device)
     rows = SmilesDataset(list(smiles), canonize=True)
     parts = [np.zeros((0, 512), np.float32)]
     with torch.no_grad():
@@ -44,6 +45,13 @@ def activations(smiles: Sequence[str], device: str = "cpu") -> NDArray[np.float3
             x = torch.from_numpy(one_hot).float().to(device)
             parts.append(network(x.transpose(1, 2)).cpu().numpy())
     return np.concatenate(parts)
+
+
+@lru_cache(maxsize=2)
+def _chemnet(device: str) -> Any:
+    from fcd_torch import FCD
+
+    return FCD(device=device, n_jobs=1).model.to(device)
 
 
 def moments(features: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,6 +24,12 @@ FORMAT = "scidiff-novelty-1"
 _CHUNK = 1 << 18
 
 
+class Known(Protocol):
+    """What novelty is measured against; one that errs also has a `false_positive_rate`."""
+
+    def contains(self, keys: Sequence[str]) -> NDArray[np.bool_]: ...
+
+
 @dataclass(frozen=True)
 class NoveltyFilter:
     """Compact set of keys (canonical SMILES, sequences): build once, ask, save, load."""
@@ -30,9 +37,11 @@ class NoveltyFilter:
     bits: NDArray[np.uint8]  # (m / 8,) packed
     size: int  # keys it was built from, repeats not counted
     form: str = "canonical SMILES"  # how keys are written, to be matched by who asks
+    name: str = ""  # of the training set, where known
 
     @classmethod
-    def build(cls, keys: Iterable[str], form: str = "canonical SMILES") -> NoveltyFilter:
+    def build(cls, keys: Iterable[str], form: str = "canonical SMILES", name: str = ""
+              ) -> NoveltyFilter:
         """Make the filter of a training set. Raises ValueError for an empty one."""
         hashes = np.unique(_hash(keys))
         if not len(hashes):
@@ -40,7 +49,7 @@ class NoveltyFilter:
         set_bits = np.zeros(-(-len(hashes) * BITS_PER_KEY // 8) * 8, np.bool_)
         for start in range(0, len(hashes), _CHUNK):
             set_bits[_positions(hashes[start:start + _CHUNK], len(set_bits))] = True
-        return cls(np.packbits(set_bits, bitorder="little"), len(hashes), form)
+        return cls(np.packbits(set_bits, bitorder="little"), len(hashes), form, name)
 
     def contains(self, keys: Sequence[str]) -> NDArray[np.bool_]:
         """Say which keys are in the training set, (B,) bool; never False for one that is."""
@@ -61,7 +70,8 @@ class NoveltyFilter:
         path = Path(path)
         aside = path.with_name(f".{path.name}.{os.getpid()}")
         with aside.open("wb") as file:
-            np.savez(file, bits=self.bits, size=self.size, form=self.form, format=FORMAT)
+            np.savez(file, bits=self.bits, size=self.size, form=self.form, name=self.name,
+                     format=FORMAT)
         os.replace(aside, path)
 
     @classmethod
@@ -72,7 +82,8 @@ class NoveltyFilter:
             with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if str(file["format"]) != FORMAT:
                     raise KeyError(str(file["format"]))
-                return cls(file["bits"], int(file["size"]), str(file["form"]))
+                name = str(file["name"]) if "name" in file.files else ""  # older files have none
+                return cls(file["bits"], int(file["size"]), str(file["form"]), name)
         except (KeyError, ValueError, EOFError, BadZipFile) as error:
             raise ValueError(f"{path} is not a novelty filter ({FORMAT}): {error}") from error
 
