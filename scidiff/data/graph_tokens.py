@@ -22,11 +22,13 @@ from torch import Tensor
 from scidiff.data.graphs import GraphState
 from scidiff.data.tokens import FIRST_SYMBOL, NOTATIONS, Vocabulary
 
-EDGES = (".", "-", "=", "#")
-"""Edge symbols by their value: none, single, double, triple (1 is the edge of an untyped
-graph)."""
+EDGES = (".", "-", "=", "#", "$", ":", "/", "+", "*")
+"""Edge symbols by their value: none, single, double, triple bond, and five more types for graphs
+that are no molecules; 1 is the edge of an untyped graph."""
 
-_cut = NOTATIONS["smiles"]
+BONDS = EDGES[:4]
+_VALUE = {symbol: value for value, symbol in enumerate(EDGES)}
+_cut = NOTATIONS["graph"]
 
 
 def triangle(nodes: int) -> int:
@@ -65,10 +67,8 @@ def entries(nodes: int) -> tuple[Tensor, Tensor]:
 
 def write(nodes: Sequence[str], edges: NDArray[np.integer]) -> str:
     """Write node symbols (n,) and symmetric edge values (n, n), each an index of EDGES."""
-    rows = []
-    for j, symbol in enumerate(nodes):
-        rows.append(symbol + "".join(EDGES[int(edges[i, j])] for i in range(j)))
-    return "".join(rows)
+    symbols = np.array(EDGES)[np.asarray(edges).astype(np.int64)]
+    return "".join(node + "".join(symbols[j, :j]) for j, node in enumerate(nodes))
 
 
 def read(text: str) -> tuple[list[str], NDArray[np.int64]]:
@@ -84,19 +84,28 @@ def read(text: str) -> tuple[list[str], NDArray[np.int64]]:
             f"a graph of n nodes has n (n + 1) / 2 symbols, got {len(symbols)}; the nearest are "
             f"{triangle(n)} and {triangle(n + 1)}"
         )
-    nodes: list[str] = []
-    edges = np.zeros((n, n), dtype=np.int64)
-    for place, (i, j, symbol) in enumerate(
-        zip(*(index.tolist() for index in entries(n)), symbols, strict=True)
-    ):
-        if (i == j) == (symbol in EDGES):
-            kind = "a node" if i == j else f"one of {' '.join(EDGES)}"
-            raise ValueError(f"symbol {place + 1} must be {kind}, got {symbol!r}")
-        if i == j:
-            nodes.append(symbol)
-        else:
-            edges[i, j] = edges[j, i] = EDGES.index(symbol)
-    return nodes, edges
+    i, j = (index.numpy() for index in entries(n))
+    values = np.array([_VALUE.get(symbol, -1) for symbol in symbols], np.int64)
+    wrong = np.flatnonzero((i == j) == (values >= 0))
+    if len(wrong):
+        kind = "a node" if i[wrong[0]] == j[wrong[0]] else f"one of {' '.join(EDGES)}"
+        raise ValueError(f"symbol {wrong[0] + 1} must be {kind}, got {symbols[wrong[0]]!r}")
+    edges = np.zeros((n, n), np.int64)
+    edges[i, j] = edges[j, i] = np.where(i == j, 0, values)
+    return [symbols[place] for place in np.flatnonzero(i == j)], edges
+
+
+def node_symbol(name: str) -> str:
+    """Name a node type as one symbol: C, Cl and [N+] stand for themselves, kinase is written
+    [kinase].
+
+    Raises ValueError for a name with brackets inside.
+    """
+    if _cut(name) == [name] and name not in _VALUE:
+        return name
+    if _cut(f"[{name}]") != [f"[{name}]"]:
+        raise ValueError(f"a node type must be a name without brackets, got {name!r}")
+    return f"[{name}]"
 
 
 # ---------------------------------------------------------------- token ids

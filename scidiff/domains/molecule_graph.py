@@ -11,7 +11,7 @@ from rdkit import Chem
 
 from scidiff.chem.assemble import RULES, assemble, broken_rule, kekulised, quantise
 from scidiff.chem.molecules import canonical_key, parse
-from scidiff.data.graph_tokens import EDGES, node_symbols, read, to_graphs, write
+from scidiff.data.graph_tokens import BONDS, node_symbols, read, to_graphs, write
 from scidiff.data.graphs import GraphState
 from scidiff.data.records import Record
 from scidiff.data.tokens import MASK_TEXT, TokenState, UnknownToken, Vocabulary, encode_rows
@@ -45,7 +45,7 @@ class MoleculeGraphDomain:
     @classmethod
     def of(cls, atoms: Sequence[str], rules: tuple[str, ...] = RULES, charge: bool = True) -> Self:
         """A domain of the given atom symbols; features of a GraphState follow their order."""
-        return cls(Vocabulary((*atoms, *EDGES), "graph"), rules, charge)
+        return cls(Vocabulary((*atoms, *BONDS), "graph"), rules, charge)
 
     @property
     def atoms(self) -> tuple[str, ...]:
