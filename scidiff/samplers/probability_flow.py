@@ -10,9 +10,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from scidiff.processes.gaussian import Component, Continuous, Parts, per_row
+from scidiff.processes.gaussian import Component, Continuous, ContinuousDenoiser, Parts, per_row
 from scidiff.processes.schedules import Schedule, alpha
-from scidiff.samplers.gaussian import ContinuousDenoiser
 from scidiff.samplers.runge_kutta import integrate
 
 X = TypeVar("X", bound=Continuous)

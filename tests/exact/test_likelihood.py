@@ -203,7 +203,7 @@ def test_a_velocity_without_an_end_is_an_error():
         (dict(trace="hutchinson"), "draws its probes: got no rng"),
         (dict(trace="hutch"), "trace must be 'exact' or 'hutchinson', got 'hutch'"),
         (dict(t_end=0.0), "times must be 0 < t_end < t_start <= 1, got 0.0"),
-        (dict(probes=1), "probes must be at least 2"),
+        (dict(trace="hutchinson", rng=seeded(0), probes=1), "probes must be at least 2"),
         (dict(tol=0.0), "tol must be positive"),
         (dict(prior_variance=[1.0]), "Var.x0. of 2 components, got 1"),
     ],

@@ -54,11 +54,24 @@ def euler_path(oracle, levels, length, n):
     return x.parts[0]
 
 
+def reverse_sde_path(target, schedule, levels, length, n):
+    """dx = (-f x + g^2 score) dtau + g dw, tau = 1 - t, written out step by step."""
+    x = torch.randn(n, 1, generator=seeded(9), dtype=torch.float64)
+    W, _ = brownian((n, 1), length, levels)
+    dt = length / len(W)
+    for i, dw in enumerate(W):
+        t = torch.tensor(1 - i * dt, dtype=torch.float64)
+        f, g2 = schedule.drift(t), schedule.diffusion(t)
+        score = target.score(x, schedule.log_alpha(t).exp(), schedule.sigma(t))
+        x = x + (g2 * score - f * x) * dt + g2.sqrt() * dw
+    return x
+
+
 def test_euler_rows_have_strong_order_1():
     """The noise is additive, so Euler-Maruyama gains half an order (Kloeden and Platen 1992)."""
     target = GaussianMixture([0.3, 0.7], [[-1.0], [1.0]], [[0.4], [0.5]])
     oracle = Oracle([target], [VP(0.1, 3.0)])
-    fine = euler_path(oracle, 12, 0.9, 400)
+    fine = reverse_sde_path(target, VP(0.1, 3.0), 12, 0.9, 400)
     errors = [float((euler_path(oracle, j, 0.9, 400) - fine).abs().mean()) for j in (4, 5, 6, 7)]
     assert slopes(errors).tolist() == pytest.approx([1, 1, 1], abs=0.12)
 
