@@ -194,6 +194,44 @@ class EdgeScore(nn.Module):
         return score * (pair_mask(mask) & ~eye)
 
 
+@dataclass(frozen=True)
+class GDSSNetworkConfig:
+    """Sizes of both score networks; `attention` is about the one of X."""
+
+    features: int
+    hidden: int = 32
+    depth_x: int = 3
+    depth_a: int = 5
+    attention: bool = False
+    linears: int = 2
+    c_init: int = 2
+    c_hidden: int = 8
+    c_final: int = 4
+    attention_dim: int = 32
+    heads: int = 4
+
+    def one(self, depth: int, attention: bool) -> GDSSConfig:
+        """Sizes of one of the two."""
+        return GDSSConfig(
+            self.features, self.hidden, depth, attention, self.linears, self.c_init,
+            self.c_hidden, self.c_final, self.attention_dim, self.heads,
+        )  # fmt: skip
+
+
+class GDSSNetwork(nn.Module):
+    """The pair of score networks that is trained and stored together; they share no weights."""
+
+    def __init__(self, config: GDSSNetworkConfig) -> None:
+        super().__init__()
+        self.config, self.features = config, config.features
+        self.network_x = NodeScore(config.one(config.depth_x, config.attention))
+        self.network_a = EdgeScore(config.one(config.depth_a, True))
+
+    def denoiser(self, schedule_x: Schedule, schedule_a: Schedule) -> GraphDenoiser:
+        """The clean guesses of both networks under these schedules."""
+        return GraphDenoiser(self.network_x, self.network_a, schedule_x, schedule_a)
+
+
 class GraphDenoiser(nn.Module):
     """Both networks with their schedules: the clean guess D = (x + sigma^2 score) / alpha of X and
     of A, in the state's dtype.

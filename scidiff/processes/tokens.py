@@ -1,19 +1,39 @@
-"""The processes on tokens by name, as recipes and model configs give them."""
+"""The processes on token rows by name, as recipes and model configs give them."""
 
 from __future__ import annotations
 
+from scidiff.data.tokens import Vocabulary
 from scidiff.processes.block import AutoregressiveProcess, BlockProcess
+from scidiff.processes.graph_sde import GraphSDE, GraphSDEProcess
 from scidiff.processes.masked import MaskedProcess
 
-TokenProcess = MaskedProcess | BlockProcess | AutoregressiveProcess
+TokenProcess = MaskedProcess | BlockProcess | AutoregressiveProcess | GraphSDEProcess
+PROCESSES = ("masked", "block", "autoregressive", "graph_sde")
 
 
-def token_process(kind: str, mask_id: int, block_size: int | None = None) -> TokenProcess:
-    """Make the process `kind`: masked, block or autoregressive; block alone has a block_size."""
-    if (kind == "block") != (block_size is not None):
-        raise ValueError("block_size belongs to process = 'block' and is required there")
+def check_process(kind: str, block_size: int | None = None, sde: GraphSDE | None = None) -> None:
+    """Refuse an unknown process, and settings that it has not or lacks."""
+    if kind not in PROCESSES:
+        raise ValueError(f"process must be one of {', '.join(PROCESSES)}, got {kind!r}")
+    for name, owner, value in (("block_size", "block", block_size), ("sde", "graph_sde", sde)):
+        if (kind == owner) != (value is not None):
+            raise ValueError(f"{name} belongs to process = {owner!r} and is required there")
+    if block_size is not None and block_size < 1:
+        raise ValueError(f"block_size must be at least 1, got {block_size}")
+
+
+def token_process(
+    kind: str,
+    vocabulary: Vocabulary,
+    block_size: int | None = None,
+    sde: GraphSDE | None = None,
+) -> TokenProcess:
+    """Make the process `kind` for rows over `vocabulary`; settings that are not its own are
+    refused."""
+    check_process(kind, block_size, sde)
     if block_size is not None:
-        return BlockProcess(mask_id, block_size)
-    if kind in ("masked", "autoregressive"):
-        return MaskedProcess(mask_id) if kind == "masked" else AutoregressiveProcess(mask_id)
-    raise ValueError(f"process must be masked, block or autoregressive, got {kind!r}")
+        return BlockProcess(vocabulary.mask_id, block_size)
+    if sde is not None:
+        return GraphSDEProcess(vocabulary, sde)
+    one = MaskedProcess if kind == "masked" else AutoregressiveProcess
+    return one(vocabulary.mask_id)

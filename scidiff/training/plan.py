@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
+from scidiff.processes.graph_sde import GraphSDE
+from scidiff.processes.tokens import check_process
 from scidiff.training.config import TrainConfig
 from scidiff.training.sizes import NetworkSize
 
@@ -40,22 +42,21 @@ class DataSpec:
 class Stage:
     """One process with its training loop."""
 
-    process: Literal["masked", "block", "autoregressive"]
+    process: Literal["masked", "block", "autoregressive", "graph_sde"]
     training: TrainConfig
     block_size: int | None = None
+    sde: GraphSDE | None = None
 
     __pydantic_config__ = _FORBID
 
     def __post_init__(self) -> None:
-        if (self.process == "block") != (self.block_size is not None):
-            raise ValueError("block_size belongs to process = 'block' and is required there")
-        if self.block_size is not None and self.block_size < 1:
-            raise ValueError(f"block_size must be at least 1, got {self.block_size}")
+        check_process(self.process, self.block_size, self.sde)
 
     @property
     def spec(self) -> dict[str, Any]:
         """The process as a model's config names it."""
-        return {"kind": self.process, "block_size": self.block_size}
+        spec = {"kind": self.process, "block_size": self.block_size}
+        return spec if self.sde is None else {**spec, "sde": asdict(self.sde)}
 
 
 class Plan(Protocol):
@@ -76,7 +77,7 @@ def nested_stage(table: Any) -> Any:
     loop's."""
     if not isinstance(table, dict):
         return table
-    own = {k: v for k, v in table.items() if k in ("process", "block_size")}
+    own = {k: v for k, v in table.items() if k in ("process", "block_size", "sde")}
     rest = {k: v for k, v in table.items() if k not in (*own, "training")}
     inner = table.get("training", {})
     return {**own, "training": {**inner, **rest} if isinstance(inner, dict) else inner}
@@ -87,13 +88,24 @@ def stage_names(stages: Sequence[Stage]) -> list[str]:
     return [f"stage{number}-{s.process}" for number, s in enumerate(stages, start=1)]
 
 
+def check_network(network: NetworkSize, stages: Sequence[Stage]) -> None:
+    """Refuse a process that the network cannot be trained by."""
+    for stage in stages:
+        if stage.process not in network.processes:
+            raise ValueError(
+                f"network.kind {network.kind!r} is trained by {', '.join(network.processes)}, "
+                f"got process = {stage.process!r}"
+            )
+
+
 def check_sampling(stages: Sequence[Stage], block_size: int | None) -> None:
     """Find out before hours of training that its result could not be sampled."""
     if not stages:
         raise ValueError("stages must hold at least 1 stage, got none")
     last = stages[-1].process
-    if (last == "masked") != (block_size is None):
-        expected = "left out" if last == "masked" else "given (1 or more)"
+    whole = last in ("masked", "graph_sde")
+    if whole != (block_size is None):
+        expected = "left out" if whole else "given (1 or more)"
         raise ValueError(
             f"sampling.block_size must be {expected} where the last stage is {last!r}, "
             f"got {block_size}"

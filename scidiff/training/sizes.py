@@ -7,8 +7,10 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from scidiff.data.graph_tokens import EDGES, kinds, node_count, triangle
+from scidiff.data.graph_tokens import EDGES, kinds, node_count, node_symbols, triangle
 from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
+from scidiff.networks.gdss import GDSSNetwork, GDSSNetworkConfig
+from scidiff.networks.graph_score import GraphScoreNetwork, GraphScoreNetworkConfig
 from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 
@@ -27,6 +29,7 @@ class TokenTransformerSize:
     expand: int = 4
 
     notation: ClassVar[str | None] = None  # the domain's
+    processes: ClassVar[tuple[str, ...]] = ("masked", "block", "autoregressive")
     __pydantic_config__ = _FORBID
 
     def build(self, vocabulary: Vocabulary, longest: int) -> nn.Module:
@@ -56,12 +59,12 @@ class GraphTransformerSize:
     time: bool = False
 
     notation: ClassVar[str | None] = "graph"
+    processes: ClassVar[tuple[str, ...]] = ("masked",)
     __pydantic_config__ = _FORBID
 
     @property
     def max_length(self) -> int | None:
-        """Positions of the largest graph, and EOS."""
-        return None if self.max_nodes is None else triangle(self.max_nodes) + 1
+        return _positions(self.max_nodes)
 
     def build(self, vocabulary: Vocabulary, longest: int) -> nn.Module:
         """A fresh network for rows of at most `longest` tokens, drawn from torch's generator."""
@@ -76,8 +79,89 @@ class GraphTransformerSize:
         )  # fmt: skip
 
 
-NetworkSize = TokenTransformerSize | GraphTransformerSize
+@dataclass(frozen=True)
+class GDSSSize:
+    """The pair of score networks of Jo et al. 2022."""
+
+    kind: Literal["gdss"]
+    max_nodes: int | None = None  # default: the largest training graph
+    features: int | None = None  # default: as many as there are node types
+    hidden: int = 32
+    depth_x: int = 3
+    depth_a: int = 5
+    attention: bool = False  # in the network of X
+    linears: int = 2
+    c_init: int = 2
+    c_hidden: int = 8
+    c_final: int = 4
+    attention_dim: int = 32
+    heads: int = 4
+
+    notation: ClassVar[str | None] = "graph"
+    processes: ClassVar[tuple[str, ...]] = ("graph_sde",)
+    __pydantic_config__ = _FORBID
+
+    @property
+    def max_length(self) -> int | None:
+        return _positions(self.max_nodes)
+
+    def build(self, vocabulary: Vocabulary, longest: int) -> nn.Module:
+        """Fresh networks, drawn from torch's generator; they take graphs of any size."""
+        return GDSSNetwork(
+            GDSSNetworkConfig(
+                self.features or len(node_symbols(vocabulary)),
+                self.hidden, self.depth_x, self.depth_a, self.attention, self.linears,
+                self.c_init, self.c_hidden, self.c_final, self.attention_dim, self.heads,
+            )
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GraphScoreSize:
+    """A transformer that guesses clean node features and edge values at any noise."""
+
+    kind: Literal["graph_score"]
+    max_nodes: int | None = None  # default: the largest training graph
+    features: int | None = None  # default: as many as there are node types
+    width: int = 128
+    edge_width: int = 48
+    depth: int = 5
+    heads: int = 8
+    expand: int = 2
+    walks: int = 8
+    triangle: bool = True
+    orthogonal: bool = False
+    spread_x: float = 0.5  # root mean square of the entries of X, and of A
+    spread_a: float = 0.5
+
+    notation: ClassVar[str | None] = "graph"
+    processes: ClassVar[tuple[str, ...]] = ("graph_sde",)
+    __pydantic_config__ = _FORBID
+
+    @property
+    def max_length(self) -> int | None:
+        return _positions(self.max_nodes)
+
+    def build(self, vocabulary: Vocabulary, longest: int) -> nn.Module:
+        """A fresh network, drawn from torch's generator; it takes graphs of any size."""
+        return GraphScoreNetwork(
+            GraphScoreNetworkConfig(
+                self.features or len(node_symbols(vocabulary)),
+                self.width, self.edge_width, self.depth, self.heads, self.expand, self.walks,
+                self.triangle, self.orthogonal, self.spread_x, self.spread_a,
+            )
+        )  # fmt: skip
+
+
+def _positions(max_nodes: int | None) -> int | None:
+    """Positions of the largest graph, and EOS."""
+    return None if max_nodes is None else triangle(max_nodes) + 1
+
+
+NetworkSize = TokenTransformerSize | GraphTransformerSize | GDSSSize | GraphScoreSize
 SIZES: dict[str, type[NetworkSize]] = {
     "token_transformer": TokenTransformerSize,
     "graph_transformer": GraphTransformerSize,
+    "gdss": GDSSSize,
+    "graph_score": GraphScoreSize,
 }

@@ -18,7 +18,7 @@ from scidiff.networks.token_transformer import TokenTransformer, TokenTransforme
 from scidiff.processes.tokens import token_process
 from scidiff.training.batches import TokenBatches
 from scidiff.training.checkpoint import write_atomically
-from scidiff.training.plan import Plan, stage_names
+from scidiff.training.plan import Plan, check_network, stage_names
 from scidiff.training.trainer import Trainer
 
 OnLog = Callable[[str, int, dict[str, float]], None]
@@ -83,7 +83,7 @@ def train_stages(
         size, held = stage.training.batch_size, data.validation
         trainer = Trainer(
             network,
-            token_process(stage.process, data.vocabulary.mask_id, stage.block_size),
+            token_process(stage.process, data.vocabulary, stage.block_size, stage.sde),
             TokenBatches(data.train, size, plan.seed + i),
             stage.training,
             Path(out) / name,
@@ -110,6 +110,7 @@ def _same_rows(out: Path, data: Prepared) -> None:
 
 def build_network(plan: Plan, data: Prepared) -> nn.Module:
     """A fresh network of the recipe's kind and size, initialised by its seed."""
+    check_network(plan.network, plan.stages)
     torch.manual_seed(plan.seed)  # the only place that needs the global generator: torch's init
     return plan.network.build(data.vocabulary, data.train.shape[1])
 
