@@ -19,7 +19,18 @@ class Bucket:
     def cut(self, values: Tensor, dims: int) -> Tensor:
         """Take the bucket's rows of (B, N, ..) or, with dims = 2, of (B, N, N, ..), cut to its
         size."""
-        return values[self.rows][(slice(None), *(slice(self.nodes),) * dims)]
+        return self._corner(values[self.rows], dims)
+
+    def put(self, part: Tensor, out: Tensor, dims: int) -> None:
+        """Write what belongs to the bucket's rows into its corner of `out`."""
+        whole = part.new_zeros(len(self.rows), *out.shape[1:])
+        self._corner(whole, dims).copy_(part)
+        out[self.rows] = whole
+
+    def _corner(self, values: Tensor, dims: int) -> Tensor:
+        for dim in range(1, dims + 1):
+            values = values.narrow(dim, 0, self.nodes)
+        return values
 
 
 def buckets(mask: Tensor, width: int = 4, most: int | None = None) -> list[Bucket]:
@@ -42,9 +53,8 @@ def buckets(mask: Tensor, width: int = 4, most: int | None = None) -> list[Bucke
 def unbucket(parts: Sequence[Tensor], groups: Sequence[Bucket], nodes: int, dims: int) -> Tensor:
     """Put what was computed in `groups` back in order: (B, N, ..), or (B, N, N, ..) with dims = 2,
     zero where a group was cut off."""
-    rows = torch.cat([group.rows for group in groups])
-    shape = (len(rows), *(nodes,) * dims, *parts[0].shape[1 + dims:])
-    out = parts[0].new_zeros(shape)
+    rows = sum(len(group.rows) for group in groups)
+    out = parts[0].new_zeros(rows, *(nodes,) * dims, *parts[0].shape[1 + dims:])
     for group, part in zip(groups, parts, strict=True):
-        out[(group.rows, *(slice(group.nodes),) * dims)] = part
+        group.put(part, out, dims)
     return out

@@ -27,6 +27,7 @@ EDGES = (".", "-", "=", "#", "$", ":", "/", "+", "*")
 that are no molecules; 1 is the edge of an untyped graph."""
 
 BONDS = EDGES[:4]
+SPECIAL = ("?", "@", "&", ">")  # letters that a node cannot be: they mean something in other texts
 _VALUE = {symbol: value for value, symbol in enumerate(EDGES)}
 _cut = NOTATIONS["graph"]
 
@@ -96,16 +97,15 @@ def read(text: str) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def node_symbol(name: str) -> str:
-    """Name a node type as one symbol: C, Cl and [N+] stand for themselves, kinase is written
-    [kinase].
+    """Name a node type as one symbol: a letter stands for itself, kinase is written [kinase].
 
     Raises ValueError for a name with brackets inside.
     """
-    if _cut(name) == [name] and name not in _VALUE:
-        return name
-    if _cut(f"[{name}]") != [f"[{name}]"]:
+    symbol = name if name.startswith("[") or len(name) == 1 else f"[{name}]"
+    symbol = f"[{symbol}]" if symbol in (*EDGES, *SPECIAL) else symbol
+    if _cut(symbol) != [symbol]:
         raise ValueError(f"a node type must be a name without brackets, got {name!r}")
-    return f"[{name}]"
+    return symbol
 
 
 # ---------------------------------------------------------------- token ids

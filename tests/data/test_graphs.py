@@ -70,10 +70,29 @@ def test_arrays_are_padded_and_checked():
     assert state.A[0, :3, :3].tolist() == path.tolist() and not state.A[1].any()
     with pytest.raises(ValueError, match="graph 1 has 3 nodes, the model takes at most 2"):
         encode([(np.eye(3)[:2], path[:2, :2]), (np.eye(3), path)], max_nodes=2)
-    with pytest.raises(ValueError, match="graph 0 .* symmetric"):
-        encode([(np.eye(3), np.triu(path))])
     with pytest.raises(ValueError, match="at least one graph"):
         encode([])
+
+
+PATH = np.array([[0.0, 2, 0], [2, 0, 1], [0, 1, 0]])
+NAN = np.where(PATH == 1, np.nan, PATH)
+
+
+@pytest.mark.parametrize("X, A, message", [
+    (np.eye(3), np.triu(PATH), r"symmetric A \(undirected\), got 2.0 and 0.0 at \(0, 1\)"),
+    (np.eye(3), PATH + np.diag([0, 1, 0]), "a self loop at node 1"),
+    (np.eye(3), NAN, "has nan in A, row 1"),
+    (np.diag([1, 1, np.inf]), PATH, "has inf in X, row 2"),
+    (np.zeros((0, 3)), np.zeros((0, 0)), "has no nodes"),
+    (np.eye(3)[:, :2], PATH, r"must have X \(n, 3\) and A \(n, n\), got \(3, 2\)"),
+    (np.eye(3), PATH[:2], r"must have X .* got \(3, 3\) and \(2, 3\)"),
+    (np.float64(3), PATH, r"must have X .* got \(\)"),
+    (np.full((3, 3), "C"), PATH, "must have numbers in X"),
+])  # fmt: skip
+def test_arrays_that_are_no_graph_are_named(X, A, message):
+    with pytest.raises(ValueError, match=f"graph 1 .*{message}") as caught:
+        encode([(np.eye(3), PATH), (X, A)])
+    assert "\n" not in str(caught.value)
 
 
 def test_networkx_graphs_get_one_hot_degrees():
@@ -83,3 +102,5 @@ def test_networkx_graphs_get_one_hot_degrees():
     assert state.A.sum((1, 2)).tolist() == [4, 12] and not state.X[0, 3].any()
     with pytest.raises(ValueError, match="graph 0 has a node of degree 4, but 3 features"):
         encode_networkx([nx.star_graph(4)], num_features=3)
+    with pytest.raises(ValueError, match="graph 1 is directed"):
+        encode_networkx([nx.path_graph(2), nx.DiGraph([(0, 1)])], num_features=3)
