@@ -17,14 +17,19 @@ from scidiff.processes.schedules import VE, VP, Schedule
 from scidiff.samplers.splitting import splitting_rows
 from scidiff.samplers.tables import Scheme, Table, euler_rows
 
-_LAST = 1e-4  # the last place at which the networks are asked
 SOLVERS = ("reverse", "euler", "s4")
 
 
 def published_scheme(
-    solver: str, schedules: Sequence[Schedule], steps: int, rho: float = 1.0, denoise: bool = True
+    solver: str,
+    schedules: Sequence[Schedule],
+    steps: int,
+    rho: float = 1.0,
+    denoise: bool = True,
+    t_end: float = 1e-4,
 ) -> Scheme:
-    """Make the published rows of reverse, euler or s4. denoise: leave the last noise out.
+    """Make the published rows of reverse, euler or s4. denoise: leave the last noise out. t_end:
+    the last place at which the networks are asked.
 
     ValueError: another solver, or a schedule that is neither VP nor VE.
     """
@@ -36,7 +41,7 @@ def published_scheme(
         )
     if not all(isinstance(s, VP | VE) for s in schedules):
         raise ValueError(f"the published sampler knows VP and VE, got {list(schedules)}")
-    nodes = _nodes(steps)
+    nodes = torch.linspace(1, t_end, steps, dtype=torch.float64)
     end = torch.zeros(1, dtype=torch.float64)  # the last row's; nothing is asked there
     tables = tuple(_table(solver, s, nodes, rho, denoise) for s in schedules)
     return Scheme(torch.cat([nodes, end]), tables)
@@ -48,10 +53,6 @@ def published_signal(schedules: Sequence[Schedule], steps: int) -> Tensor:
     rates = [_rates(s, steps) if isinstance(s, VP) else torch.zeros(steps) for s in schedules]
     lost = torch.stack([rate.double() for rate in rates])
     return 1 - torch.cat([lost, torch.zeros(len(schedules), 1, dtype=torch.float64)], 1)
-
-
-def _nodes(steps: int) -> Tensor:
-    return torch.linspace(1, _LAST, steps, dtype=torch.float64)
 
 
 def _table(solver: str, schedule: Schedule, nodes: Tensor, rho: float, denoise: bool) -> Table:
@@ -76,18 +77,13 @@ def _reverse_rows(schedule: Schedule, nodes: Tensor, rho: float) -> Table:
     else:
         sigma = schedule.sigma(torch.linspace(0, 1, steps, dtype=torch.float64))
         squares = torch.cat([torch.zeros(1, dtype=torch.float64), sigma**2])
-        gained, keep = squares.diff()[_index(steps)], torch.ones(steps, dtype=torch.float64)
+        gained, keep = squares.diff().flip(0), torch.ones(steps, dtype=torch.float64)
     pull = gained / schedule.sigma(nodes) ** 2
     w = pull * schedule.log_alpha(nodes).exp()
     return Table(keep - pull, w[:, None], rho * gained.sqrt())
 
 
 def _rates(schedule: VP, steps: int) -> Tensor:
-    """beta_k / N at every node (N,)."""
+    """beta_k / N at every node (N,): k = floor(t (N - 1)) counts down by one a step."""
     ends = schedule.beta_min / steps, schedule.beta_max / steps
-    return torch.linspace(*ends, steps, dtype=torch.float64)[_index(steps)]
-
-
-def _index(steps: int) -> Tensor:
-    """k = floor(t (N - 1)) of every node (N,)."""
-    return (_nodes(steps) * (steps - 1)).long()
+    return torch.linspace(*ends, steps, dtype=torch.float64).flip(0)
