@@ -10,16 +10,17 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
-from numpy.typing import NDArray
 
 from scidiff.data.graphs import GraphState
 from scidiff.evaluation.adjacency import Adjacency, adjacencies, without_isolated
+from scidiff.evaluation.counts import proportion
 from scidiff.evaluation.graph_descriptors import describe_graphs
 from scidiff.evaluation.graph_validity import Predicate, predicate
-from scidiff.evaluation.intervals import spread, wilson
-from scidiff.evaluation.isomorphism import GraphSet, first_of_its_kind, wl_key
-from scidiff.evaluation.metric import Metric, Report
+from scidiff.evaluation.intervals import REPEATS, SPREAD, repeats_interval, spread
+from scidiff.evaluation.isomorphism import GraphSet, isomorphism_classes, wl_key
+from scidiff.evaluation.metric import Metric, Report, versions
 from scidiff.evaluation.mmd import FAMILIES, Discrepancy, Kernel, Rows, mmd
+from scidiff.evaluation.rows import evenly
 from scidiff.rewards.registry import nearest
 
 Graphs = GraphState | Sequence[Any]  # see adjacencies
@@ -44,31 +45,37 @@ def graph_suite(
     test = None if valid is None else predicate(valid)
     own, other = _graphs(generated, "generated"), _graphs(reference, "reference")
     known = None if train is None else _graphs(train, "train")
-    found = [m for family in families for m in mmd_metrics(own, other, family, known)]
+    tables, against = _tables(own), describe_graphs(other)
+    trained = None if known is None else _tables(known)
+    found = [m for family in families for m in mmd_metrics(
+        family, tables[family], against, None if trained is None else trained[family])]
     found += vun(own, known, test)
     return Report(tuple(found), {
         "suite": "graph", "rows": len(own), "reference_n": len(other),
         "reference_hash": fingerprint(other), "train_n": 0 if known is None else len(known),
-        "networkx": nx.__version__, "numpy": np.__version__})
+        "networkx": nx.__version__, **versions()})
 
 
 def mmd_metrics(
-    generated: Sequence[Adjacency], reference: Sequence[Adjacency], family: str,
-    train: Sequence[Adjacency] | None = None,
+    family: str, own: Table, other: Table, train: Table | None = None
 ) -> list[Metric]:
     """MMD of the four descriptors in one family, each followed by its floor, and their ratio."""
-    own, other = _described(generated, family), describe_graphs(reference)
-    if train is None:
-        return [_mmd_metric(own[d], other[d], d, kernel, None)
-                for d, kernel in FAMILIES[family].items()]
-    whole = _described(train, family)
-    rows = np.linspace(0, len(train) - 1, min(len(train), len(generated))).round().astype(int)
-    found = [_mmd_metric(own[d], other[d], d, kernel, whole[d][rows])
-             for d, kernel in FAMILIES[family].items()]
-    floors = [_floor(metric, whole[d][rows], other[d], kernel)
-              for metric, (d, kernel) in zip(found, FAMILIES[family].items(), strict=True)]
-    paired = [m for pair in zip(found, floors, strict=True) for m in pair]
-    return [*paired, _ratio(found, whole, other, family)]
+    found, parts = [], []
+    for d, kernel in FAMILIES[family].items():
+        name, note = f"mmd_{d}_{kernel.distance}", f"reference {len(other[d]):,}"
+        what = f"MMD^2 (V-statistic) of {d} with {kernel}"
+        if train is None:
+            found.append(_metric(name, own[d], other[d], kernel, what, note))
+            continue
+        some = train[d][evenly(len(train[d]), len(own[d]))]
+        floor = _metric(f"{name}_floor", some, other[d], kernel, f"{name} of training graphs")
+        note += f"; {floor.n:,} training graphs score {floor.value:.4f}"
+        metric = _metric(name, own[d], other[d], kernel, what, note)
+        whole = mmd(train[d], other[d], kernel)
+        # a training set that is the reference has no distance to divide by
+        parts.append(metric.value / whole if whole > 0 else math.nan)
+        found += [metric, floor]
+    return found if train is None else [*found, _ratio(family, parts, found[0].n)]
 
 
 def vun(
@@ -79,29 +86,28 @@ def vun(
 
     A graph is unique where no earlier one is isomorphic to it, novel where no training graph is.
     """
-    n, rows = len(generated), np.arange(len(generated))
-    first = first_of_its_kind(generated)
-
-    def distinct(some: NDArray[np.int64]) -> float:
-        return float(first_of_its_kind([generated[i] for i in some]).mean())
-
-    found = [Metric("unique", float(first.mean()), *spread(float(first.mean()), distinct, rows),
-                    n, "graphs not isomorphic to an earlier one / all graphs")]
+    classes = isomorphism_classes(generated)
+    _, at, times = np.unique(classes, return_index=True, return_counts=True)
+    first, n = np.isin(np.arange(len(generated)), at), len(generated)
+    found = [Metric("unique", len(at) / n, *repeats_interval(times), n,
+                    "graphs not isomorphic to an earlier one / all graphs", method=REPEATS)]
     good = first
     if train is not None:
         known = GraphSet(train)
         new = np.array([A not in known for A in generated])
-        found.append(_share("novel", new, "graphs not isomorphic to a training graph / all graphs",
-                            f"{len(train):,} training graphs"))
+        found.append(proportion("novel", int(new.sum()), n,
+                                "graphs not isomorphic to a training graph / all graphs",
+                                f"{len(train):,} training graphs"))
         good = good & new
     if test is not None:
         name, obeys = test
         obeyed = np.array([obeys(A) for A in generated])
         what = (obeys.__doc__ or name).strip().split("\n")[0]
-        found.append(_share(f"valid_{name}", obeyed, f"valid graphs / all graphs: {what}"))
+        found.append(proportion(f"valid_{name}", int(obeyed.sum()), n,
+                                f"valid graphs / all graphs: {what}"))
         if train is not None:
-            found.append(_share(f"vun_{name}", good & obeyed,
-                                "valid, unique and novel graphs / all graphs"))
+            found.append(proportion(f"vun_{name}", int((good & obeyed).sum()), n,
+                                    "valid, unique and novel graphs / all graphs"))
     return found
 
 
@@ -118,41 +124,26 @@ def _graphs(graphs: Graphs, name: str) -> list[Adjacency]:
     return found
 
 
-def _described(graphs: Sequence[Adjacency], family: str) -> Table:
+def _tables(graphs: Sequence[Adjacency]) -> dict[str, Table]:
     """Descriptors of graphs that are compared with a reference: the emd protocol takes isolated
     nodes out of these, never out of the reference."""
-    return describe_graphs([without_isolated(A) for A in graphs] if family == "emd" else graphs)
+    whole = describe_graphs(graphs)
+    if all(A.any(1).all() for A in graphs):
+        return {"emd": whole, "tv": whole}
+    return {"emd": describe_graphs([without_isolated(A) for A in graphs]), "tv": whole}
 
 
-def _mmd_metric(own: Rows, other: Rows, name: str, kernel: Kernel, floor: Rows | None) -> Metric:
+def _metric(
+    name: str, own: Rows, other: Rows, kernel: Kernel, what: str, note: str = ""
+) -> Metric:
     pair = Discrepancy.of(own, other, kernel)
-    value = pair.value()
-    note = f"reference {len(other):,}"
-    if floor is not None:
-        note += f"; {len(floor):,} training graphs score {mmd(floor, other, kernel):.4f}"
-    return Metric(f"mmd_{name}_{kernel.distance}", value,
-                  *spread(value, pair.value, np.arange(len(own))), len(own),
-                  f"MMD^2 (V-statistic) of {name} with {kernel}", note)
+    value, n = pair.value(), len(own)
+    low, high = spread(value, pair.value, np.arange(n))
+    return Metric(name, value, low, high, n, what, note, "" if math.isnan(low) else SPREAD)
 
 
-def _floor(metric: Metric, floor: Rows, other: Rows, kernel: Kernel) -> Metric:
-    pair = Discrepancy.of(floor, other, kernel)
-    value = pair.value()
-    return Metric(f"{metric.name}_floor", value, *spread(value, pair.value, np.arange(len(floor))),
-                  len(floor), f"{metric.name} of training graphs, evenly spaced")
-
-
-def _ratio(found: Sequence[Metric], whole: Table, other: Table, family: str) -> Metric:
+def _ratio(family: str, parts: Sequence[float], n: int) -> Metric:
     """Mean over descriptors of MMD(generated, reference) / MMD(train, reference)."""
-    kernels = FAMILIES[family]
-    below = [mmd(whole[d], other[d], kernel) for d, kernel in kernels.items()]
-    # a training set that is the reference has no floor to divide by
-    parts = [m.value / b if b > 0 else math.nan for m, b in zip(found, below, strict=True)]
-    return Metric(f"ratio_{family}", float(np.mean(parts)), math.nan, math.nan, found[0].n,
+    return Metric(f"ratio_{family}", float(np.mean(parts)), math.nan, math.nan, n,
                   "mean over degree, clustering, orbit and spectral of MMD / MMD of the train set",
                   "published ratios also average a wavelet descriptor")
-
-
-def _share(name: str, rows: NDArray[np.bool_], what: str, note: str = "") -> Metric:
-    hits, n = int(rows.sum()), len(rows)
-    return Metric(name, hits / n, *wilson(hits, n), n, what, note)

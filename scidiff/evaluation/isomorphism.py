@@ -34,35 +34,40 @@ def wl_key(A: Adjacency) -> int:
 
 
 class GraphSet:
-    """Isomorphism classes seen so far."""
+    """Isomorphism classes, numbered as they were first seen."""
 
     def __init__(self, graphs: Sequence[Adjacency] = ()) -> None:
-        self._buckets: dict[tuple[int, int], list[nx.Graph]] = {}
+        self._buckets: dict[tuple[int, int], list[tuple[int, nx.Graph]]] = {}
+        self._size = 0
         for A in graphs:
             self.add(A)
 
-    def add(self, A: Adjacency) -> bool:
-        """Take a graph in; False where an isomorphic one is there already."""
-        bucket = self._buckets.setdefault(_key(A), [])
-        graph = to_networkx(A)
-        if _among(graph, bucket):
-            return False
-        bucket.append(graph)
-        return True
+    def __len__(self) -> int:
+        return self._size
 
     def __contains__(self, A: Adjacency) -> bool:
-        return _among(to_networkx(A), self._buckets.get(_key(A), []))
+        return self._find(to_networkx(A), self._buckets.get(_key(A), ())) is not None
+
+    def add(self, A: Adjacency) -> int:
+        """Take a graph in and number its class."""
+        bucket, graph = self._buckets.setdefault(_key(A), []), to_networkx(A)
+        known = self._find(graph, bucket)
+        if known is not None:
+            return known
+        bucket.append((self._size, graph))
+        self._size += 1
+        return self._size - 1
+
+    @staticmethod
+    def _find(graph: nx.Graph, bucket: Sequence[tuple[int, nx.Graph]]) -> int | None:
+        return next((i for i, other in bucket if nx.vf2pp_is_isomorphic(graph, other)), None)
 
 
-def first_of_its_kind(graphs: Sequence[Adjacency]) -> NDArray[np.bool_]:
-    """Say of each graph whether no earlier one is isomorphic to it, (B,)."""
+def isomorphism_classes(graphs: Sequence[Adjacency]) -> NDArray[np.int64]:
+    """Number the class of every graph, in the order of first appearance, (B,)."""
     seen = GraphSet()
-    return np.array([seen.add(A) for A in graphs], np.bool_)
+    return np.array([seen.add(A) for A in graphs], np.int64)
 
 
 def _key(A: Adjacency) -> tuple[int, int]:
     return len(A), wl_key(A)
-
-
-def _among(graph: nx.Graph, others: Sequence[nx.Graph]) -> bool:
-    return any(nx.vf2pp_is_isomorphic(graph, other) for other in others)

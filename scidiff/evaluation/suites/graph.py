@@ -1,0 +1,27 @@
+"""The suite of plain graphs against a reference of the user's, such as the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from scidiff.evaluation.graphs import graph_suite
+from scidiff.evaluation.metric import Report
+from scidiff.evaluation.suite import Suite
+
+
+def measure(
+    rows: Iterable[Any], *, train: Any = None, reference: Any = None, fcd: bool = False,
+    device: str = "cpu",
+) -> Report:
+    """Both MMD families, uniqueness and, with training graphs, novelty and floors.
+
+    Raises ValueError without a reference: there is no default one.
+    """
+    if reference is None:
+        raise ValueError("suite 'graph' needs a reference: a list of graphs, the test split, "
+                         "got None")
+    return graph_suite(list(rows), reference, train=train)
+
+
+SUITE = Suite(measure, kind="graph")
