@@ -40,18 +40,38 @@ def atom_symbol(atom: Chem.Atom) -> str:
     return f"[{symbol}{'+' if charge > 0 else '-'}{size}]"
 
 
-def kekulised(mol: Mol) -> tuple[list[str], np.ndarray]:
+def kekulised(mol: Mol, hydrogens: bool = False) -> tuple[list[str], np.ndarray]:
     """Write a molecule as atom symbols (n,), charges kept, and kekulised bond orders (n, n).
 
-    Hydrogens on their atoms and stereo are left out; radicals and isotopes raise ValueError.
+    A charge is part of its atom's symbol, where the published encoding (`arrays`) drops it.
+    With `hydrogens` every hydrogen is an atom of its own; without, each atom must have as many as
+    its symbol and bonds imply. Stereo is left out. Raises ValueError for radicals, isotopes, and
+    hydrogens that the graph would not give back.
     """
-    mol = Chem.Mol(mol)
+    mol = Chem.AddHs(mol) if hydrogens else Chem.Mol(mol)
     Chem.Kekulize(mol, clearAromaticFlags=True)
     for atom in mol.GetAtoms():
         if atom.GetNumRadicalElectrons() or atom.GetIsotope():
             kind = "a radical" if atom.GetNumRadicalElectrons() else "an isotope"
             raise ValueError(f"atom {atom.GetIdx() + 1} ({atom.GetSymbol()}) is {kind}")
-    return [atom_symbol(a) for a in mol.GetAtoms()], Chem.GetAdjacencyMatrix(mol, useBO=True)
+    symbols = [atom_symbol(a) for a in mol.GetAtoms()]
+    orders = Chem.GetAdjacencyMatrix(mol, useBO=True)
+    if other := np.setdiff1d(orders, [0, *BONDS]).tolist():
+        raise ValueError(f"a bond has order {other[0]:g}, expected 1, 2 or 3")
+    if not hydrogens:
+        _check_hydrogens(mol, assemble(symbols, orders, charge=False))
+    return symbols, orders
+
+
+def _check_hydrogens(mol: Mol, again: Mol) -> None:
+    """Refuse what the graph does not say: metal hydrides, or boron with less than its octet."""
+    again.UpdatePropertyCache(strict=False)
+    for atom, copy in zip(mol.GetAtoms(), again.GetAtoms(), strict=True):
+        if atom.GetTotalNumHs() != copy.GetTotalNumHs():
+            raise ValueError(
+                f"atom {atom.GetIdx() + 1} ({atom_symbol(atom)}) has {atom.GetTotalNumHs()} "
+                f"hydrogens where its bonds imply {copy.GetTotalNumHs()}; write them as atoms"
+            )
 
 
 def quantise(X: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,14 +87,18 @@ def quantise(X: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return classes[present], orders[np.ix_(present, present)]
 
 
-def assemble(symbols: Sequence[str], orders: np.ndarray, charge: bool = True) -> Mol:
+def assemble(symbols: Sequence[str], orders: np.ndarray, charge: bool = True,
+             hydrogens: bool = False) -> Mol:
     """Build an unsanitised molecule from atom symbols (C, [N+]) and bond orders (n, n).
 
     With `charge`, an atom N, O or S whose bonds are exactly one order too many gets charge +1.
+    With `hydrogens`, there are no hydrogens but those among the symbols.
     """
     mol = Chem.RWMol()
     for symbol in symbols:
-        mol.AddAtom(_atom(symbol))
+        atom = _atom(symbol)
+        atom.SetNoImplicit(hydrogens)
+        mol.AddAtom(atom)
     for i, j in zip(*np.nonzero(np.triu(orders, 1)), strict=True):
         mol.AddBond(int(i), int(j), BONDS[int(orders[i, j])])
     if charge:
@@ -108,8 +132,18 @@ def broken_rule(mol: Mol, rules: Sequence[str] = RULES) -> str:
                 return f"valence: {_problem(mol, Chem.SANITIZE_PROPERTIES)}"
         if "sanitise" in rules and Chem.SanitizeMol(mol, catchErrors=True):
             return f"sanitise: {_problem(mol, Chem.SANITIZE_ALL)}"
+    if "valence" in rules and (short := _open_valence(mol)):
+        return f"valence: {short}"
     fragments = len(Chem.GetMolFrags(mol))
     return f"connected: {fragments} fragments" if "connected" in rules and fragments > 1 else ""
+
+
+def _open_valence(mol: Mol) -> str:
+    """Say which atom lacks hydrogens; only one without implicit hydrogens can."""
+    for atom in mol.GetAtoms():
+        if atom.GetNoImplicit() and atom.GetNumRadicalElectrons():
+            return f"atom # {atom.GetIdx()} {atom.GetSymbol()} has a free valence"
+    return ""
 
 
 def _problem(mol: Mol, operations: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from rdkit import Chem
@@ -28,11 +28,14 @@ class MoleculeGraphDomain:
     rules: what a valid molecule obeys, of atoms (there are some), valence, sanitise, connected.
     ("valence",) is the validity without correction of Jo et al. 2022, which lets fragments pass.
     charge: atoms N, O, S with one bond order too many are read as cations, as published there.
+    hydrogens: "explicit" ones are nodes and no atom has others; objects and keys leave them out
+    either way. Models with them are trained in the domain `molecule_graph_h`.
     """
 
     vocabulary: Vocabulary
     rules: tuple[str, ...] = RULES
     charge: bool = False
+    hydrogens: Literal["implicit", "explicit"] = "implicit"
     name: str = "molecule_graph"
     kind: str = "molecule"
     notation: ClassVar[str] = "graph"
@@ -41,6 +44,8 @@ class MoleculeGraphDomain:
         unknown = [rule for rule in self.rules if rule not in RULES]
         if unknown:
             raise ValueError(f"rules must be among {', '.join(RULES)}, got {', '.join(unknown)}")
+        if self.hydrogens not in ("implicit", "explicit"):
+            raise ValueError(f"hydrogens must be implicit or explicit, got {self.hydrogens!r}")
 
     @classmethod
     def of(cls, atoms: Sequence[str], rules: tuple[str, ...] = RULES, charge: bool = True) -> Self:
@@ -56,24 +61,28 @@ class MoleculeGraphDomain:
 
     @staticmethod
     def spell(smiles: str) -> str:
-        """Write a SMILES as the text of its graph. Raises ValueError where it cannot be."""
-        mol = parse(smiles)
-        if mol is None:
-            raise ValueError(f"expected a readable SMILES, got {smiles!r}")
-        return write(*kekulised(mol))
+        """Write a SMILES as the text of its graph, hydrogens left out. Raises ValueError where it
+        cannot be."""
+        return write(*typed_graph(smiles))
 
-    def encode(self, objects: Sequence[str]) -> TokenState:
+    def encode(self, objects: Sequence[str], max_nodes: int | None = None) -> TokenState:
         """Write SMILES as token rows; an error names the first row that cannot be written."""
         texts = []
         for number, smiles in enumerate(objects, start=1):
             try:
-                texts.append(self.spell(smiles))
-                self.vocabulary.encode(texts[-1])
-            except UnknownToken as error:
-                raise UnknownToken(f"row {number}: {smiles!r} has an {error}") from None
+                symbols, orders = typed_graph(smiles, self.hydrogens == "explicit")
+                self._check(symbols, max_nodes)
             except ValueError as error:
-                raise ValueError(f"row {number}: {smiles!r}: {error}") from None
+                raise type(error)(f"row {number}: {smiles!r}: {error}") from None
+            texts.append(write(symbols, orders))
         return TokenState(encode_rows(self.vocabulary, texts))
+
+    def _check(self, symbols: Sequence[str], max_nodes: int | None) -> None:
+        if foreign := sorted(set(symbols) - set(self.atoms)):
+            raise UnknownToken(f"has atom type {foreign[0]}, the model knows "
+                               f"{', '.join(self.atoms)}")
+        if max_nodes is not None and len(symbols) > max_nodes:
+            raise ValueError(f"has {len(symbols)} atoms, the model takes at most {max_nodes}")
 
     def encode_graphs(self, objects: Sequence[str]) -> GraphState:
         """Write SMILES as dense arrays."""
@@ -108,10 +117,23 @@ class MoleculeGraphDomain:
         return self._record([self.atoms[c] for c in classes], orders)
 
     def _record(self, symbols: Sequence[str], orders: np.ndarray) -> Record:
-        mol = assemble(symbols, orders, self.charge)
+        mol = self._assembled(symbols, orders)
         reason = broken_rule(mol, self.rules)
+        if self.hydrogens == "explicit" and not reason:
+            mol = Chem.RemoveHs(mol, sanitize="sanitise" in self.rules)
         text = Chem.MolToSmiles(mol)
         return Record(text, None if reason else mol, not reason, reason)
+
+    def _assembled(self, symbols: Sequence[str], orders: np.ndarray) -> Chem.Mol:
+        return assemble(symbols, orders, self.charge, self.hydrogens == "explicit")
+
+
+def typed_graph(smiles: str, hydrogens: bool = False) -> tuple[list[str], np.ndarray]:
+    """Atom symbols and kekulised bond orders of a SMILES; raises ValueError where it has none."""
+    mol = parse(smiles)
+    if mol is None:
+        raise ValueError(f"expected a readable SMILES, got {smiles!r}")
+    return kekulised(mol, hydrogens)
 
 
 DOMAIN = MoleculeGraphDomain
