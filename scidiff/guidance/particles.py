@@ -53,6 +53,7 @@ class Particles(Stacked):
     scored: Tensor  # (B,) bool, False where the last answer was a failure
 
 
+@torch.no_grad()
 def sample(sampler: Sampler[Any], n: int, rng: Rng) -> Any:
     """Draw n states from the sampler's own law: the loop without a reward."""
     x = sampler.init(_positive("n", n), rng)
@@ -61,6 +62,7 @@ def sample(sampler: Sampler[Any], n: int, rng: Rng) -> Any:
     return x
 
 
+@torch.no_grad()
 def guided_sample(
     sampler: Sampler[Any],
     reward: Reward | None,
