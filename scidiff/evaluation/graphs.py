@@ -1,17 +1,18 @@
-"""The suite of plain graphs: MMD of four descriptors in both published families, validity,
+"""The suite of plain graphs: MMD of descriptors in both published families, validity,
 uniqueness and novelty up to isomorphism, each beside what training graphs score."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
 import numpy as np
 
 from scidiff.data.graphs import GraphState
+from scidiff.data.records import Record
 from scidiff.evaluation.adjacency import Adjacency, adjacencies, without_isolated
 from scidiff.evaluation.counts import proportion
 from scidiff.evaluation.graph_descriptors import describe_graphs
@@ -35,7 +36,8 @@ def graph_suite(
 
     With `train` every MMD has the floor beside it: what the same number of training graphs scores
     against the same reference; `ratio_*` divides by the MMD of the whole training set. `valid`
-    is planar, tree, lobster, sbm, sbm_lrt or a function of an (n, n) bool array.
+    is planar, tree, lobster, sbm, sbm_lrt or a function of an (n, n) bool array. A generated row
+    that is None, or a record without an object, is not valid, novel or in any MMD, but counted.
     Raises ValueError for an empty set, an unknown name, or a row that is no graph.
     """
     for family in families:
@@ -43,15 +45,18 @@ def graph_suite(
             raise ValueError(f"unknown family {family!r}{nearest(family, list(FAMILIES))}; "
                              f"expected {' or '.join(FAMILIES)}")
     test = None if valid is None else predicate(valid)
-    own, other = _graphs(generated, "generated"), _graphs(reference, "reference")
+    present = generated if isinstance(generated, GraphState) else [
+        row for row in generated if not _lost(row)]
+    own, other = _graphs(present, "generated"), _graphs(reference, "reference")
     known = None if train is None else _graphs(train, "train")
-    tables, against = _tables(own), describe_graphs(other)
-    trained = None if known is None else _tables(known)
+    names = {d for family in families for d in FAMILIES[family]}
+    tables, against = _tables(own, names), describe_graphs(other, names)
+    trained = None if known is None else _tables(known, names)
     found = [m for family in families for m in mmd_metrics(
         family, tables[family], against, None if trained is None else trained[family])]
-    found += vun(own, known, test)
+    found += vun(own, known, test, len(generated))
     return Report(tuple(found), {
-        "suite": "graph", "rows": len(own), "reference_n": len(other),
+        "suite": "graph", "rows": len(generated), "graphs": len(own), "reference_n": len(other),
         "reference_hash": fingerprint(other), "train_n": 0 if known is None else len(known),
         "networkx": nx.__version__, **versions()})
 
@@ -59,7 +64,7 @@ def graph_suite(
 def mmd_metrics(
     family: str, own: Table, other: Table, train: Table | None = None
 ) -> list[Metric]:
-    """MMD of the four descriptors in one family, each followed by its floor, and their ratio."""
+    """MMD of every descriptor in one family, each followed by its floor, and their ratio."""
     found, parts = [], []
     for d, kernel in FAMILIES[family].items():
         name, note = f"mmd_{d}_{kernel.distance}", f"reference {len(other[d]):,}"
@@ -80,23 +85,23 @@ def mmd_metrics(
 
 def vun(
     generated: Sequence[Adjacency], train: Sequence[Adjacency] | None,
-    test: tuple[str, Predicate] | None,
+    test: tuple[str, Predicate] | None, rows: int | None = None,
 ) -> list[Metric]:
-    """Valid, unique, novel, and all three at once; every generated graph is in each denominator.
+    """Valid, novel, and both and unique at once, of all `rows`; unique of the graphs among them.
 
     A graph is unique where no earlier one is isomorphic to it, novel where no training graph is.
     """
     classes = isomorphism_classes(generated)
     _, at, times = np.unique(classes, return_index=True, return_counts=True)
-    first, n = np.isin(np.arange(len(generated)), at), len(generated)
-    found = [Metric("unique", len(at) / n, *repeats_interval(times), n,
+    first, n = np.isin(np.arange(len(generated)), at), rows or len(generated)
+    found = [Metric("unique", len(at) / len(classes), *repeats_interval(times), len(classes),
                     "graphs not isomorphic to an earlier one / all graphs", method=REPEATS)]
     good = first
     if train is not None:
         known = GraphSet(train)
         new = np.array([A not in known for A in generated])
         found.append(proportion("novel", int(new.sum()), n,
-                                "graphs not isomorphic to a training graph / all graphs",
+                                "graphs not isomorphic to a training graph / all rows",
                                 f"{len(train):,} training graphs"))
         good = good & new
     if test is not None:
@@ -104,10 +109,10 @@ def vun(
         obeyed = np.array([obeys(A) for A in generated])
         what = (obeys.__doc__ or name).strip().split("\n")[0]
         found.append(proportion(f"valid_{name}", int(obeyed.sum()), n,
-                                f"valid graphs / all graphs: {what}"))
+                                f"valid graphs / all rows: {what}"))
         if train is not None:
             found.append(proportion(f"vun_{name}", int((good & obeyed).sum()), n,
-                                    "valid, unique and novel graphs / all graphs"))
+                                    "valid, unique and novel graphs / all rows"))
     return found
 
 
@@ -117,6 +122,10 @@ def fingerprint(graphs: Sequence[Adjacency]) -> str:
     return hashlib.sha256(repr(keys).encode()).hexdigest()[:12]
 
 
+def _lost(row: Any) -> bool:
+    return row is None or (isinstance(row, Record) and row.obj is None)
+
+
 def _graphs(graphs: Graphs, name: str) -> list[Adjacency]:
     found = adjacencies(graphs)
     if not found:
@@ -124,13 +133,13 @@ def _graphs(graphs: Graphs, name: str) -> list[Adjacency]:
     return found
 
 
-def _tables(graphs: Sequence[Adjacency]) -> dict[str, Table]:
+def _tables(graphs: Sequence[Adjacency], names: Collection[str]) -> dict[str, Table]:
     """Descriptors of graphs that are compared with a reference: the emd protocol takes isolated
     nodes out of these, never out of the reference."""
-    whole = describe_graphs(graphs)
+    whole = describe_graphs(graphs, names)
     if all(A.any(1).all() for A in graphs):
         return {"emd": whole, "tv": whole}
-    return {"emd": describe_graphs([without_isolated(A) for A in graphs]), "tv": whole}
+    return {"emd": describe_graphs([without_isolated(A) for A in graphs], names), "tv": whole}
 
 
 def _metric(
@@ -145,5 +154,4 @@ def _metric(
 def _ratio(family: str, parts: Sequence[float], n: int) -> Metric:
     """Mean over descriptors of MMD(generated, reference) / MMD(train, reference)."""
     return Metric(f"ratio_{family}", float(np.mean(parts)), math.nan, math.nan, n,
-                  "mean over degree, clustering, orbit and spectral of MMD / MMD of the train set",
-                  "published ratios also average a wavelet descriptor")
+                  f"mean over {', '.join(FAMILIES[family])} of MMD / MMD of the training set")

@@ -39,7 +39,8 @@ FAMILIES = {
     "emd": {"degree": Kernel("emd", 1.0), "clustering": Kernel("emd", 0.1, 100.0),
             "orbit": Kernel("rbf", 30.0), "spectral": Kernel("emd", 1.0)},  # spectral: in bins
     "tv": {"degree": Kernel("tv", 1.0), "clustering": Kernel("tv", 0.1),
-           "orbit": Kernel("tv", 30.0), "spectral": Kernel("tv", 1.0)},
+           "orbit": Kernel("tv", 30.0), "spectral": Kernel("tv", 1.0),
+           "wavelet": Kernel("tv", 1.0)},
 }
 
 

@@ -93,6 +93,20 @@ def test_vun_by_hand():
     assert "novel" not in [m.name for m in own]
 
 
+def test_lost_rows_stay_in_the_denominator():
+    path = nx.path_graph(4)
+    rows = [path, None, Record("", None, False, "no graph"), Record("broken", path, False, "why")]
+    report = graph_suite(rows, [path], train=[nx.cycle_graph(4)], valid="tree")
+    assert report["valid_tree"].value == report["novel"].value == 0.5
+    assert report["valid_tree"].n == report["vun_tree"].n == 4
+    assert report["vun_tree"].value == 0.25
+    assert (report["unique"].value, report["unique"].n) == (0.5, 2)
+    assert report["mmd_degree_tv"].n == 2
+    assert report.provenance["rows"] == 4
+    with pytest.raises(ValueError, match="generated must hold at least one graph"):
+        graph_suite([None], [path])
+
+
 def test_a_training_sample_scores_its_own_floor():
     graphs = sets.communities(60, seeded(0))
     train, test = graphs[:40], graphs[40:]

@@ -13,6 +13,7 @@ from scidiff.evaluation.graph_descriptors import (
     degree_histogram,
     describe_graphs,
     spectrum_histogram,
+    wavelet_histogram,
 )
 from scidiff.evaluation.mmd import FAMILIES, Discrepancy, Kernel, mmd
 
@@ -85,6 +86,20 @@ def test_descriptors_are_those_of_networkx():
             assert np.allclose(f(matrix), slow[name], atol=1e-12), name
 
 
+def test_wavelet_energies_are_rows_of_filtered_matrices():
+    """sum_u (V g(l) V^T)_vu^2 for a scale where the cubic, the rise and the fall all occur."""
+    A = adjacencies([nx.barbell_graph(4, 3)])[0]
+    values, vectors = np.linalg.eigh(nx.normalized_laplacian_matrix(nx.barbell_graph(4, 3))
+                                     .toarray())
+    x = 20 * 40**-0.7 * values  # the eighth of 11 scales from 20 to 1/2
+    g = [v * v if v < 1 else 4 / v**2 if v > 2 else -5 + 11 * v - 6 * v**2 + v**3 for v in x]
+    assert min(x) < 1 < sorted(x)[3] < 2 < max(x)
+    energy = np.square(vectors @ np.diag(g) @ vectors.T).sum(1)
+    counts = np.histogram(energy, 100, (0, 1 + 2 / np.sqrt(27)))[0]
+    found = wavelet_histogram(A).reshape(12, 100)[8]
+    assert np.allclose(found * counts.sum() / found.sum(), counts)
+
+
 def test_published_settings():
     """Sigma, bins a unit and distance of both protocols; a changed one changes every number."""
     said = {f: {d: (k.distance, k.sigma, k.scale) for d, k in kernels.items()}
@@ -93,16 +108,17 @@ def test_published_settings():
         "emd": {"degree": ("emd", 1, 1), "clustering": ("emd", 0.1, 100), "orbit": ("rbf", 30, 1),
                 "spectral": ("emd", 1, 1)},
         "tv": {"degree": ("tv", 1, 1), "clustering": ("tv", 0.1, 1), "orbit": ("tv", 30, 1),
-               "spectral": ("tv", 1, 1)}}
+               "spectral": ("tv", 1, 1), "wavelet": ("tv", 1, 1)}}
 
 
-# The original code on the same files, with pyemd 1.1.0 and orbit-count 0.1.0; that of the tv
-# family divides histograms by their sum + 1e-6, so that digits from the seventh on differ.
+# The original code on the same files, with pyemd 1.1.0, orbit-count 0.1.0 and pygsp 0.6.1; that of
+# the tv family divides histograms by their sum + 1e-6: digits from the seventh on differ.
 RECORDED = {
     "emd": {"degree": 0.00547484855356517, "clustering": 0.0170059028205527,
             "orbit": 0.0010398979601469183, "spectral": 0.07210319740443577},
     "tv": {"degree": 0.00443045532289621, "clustering": 0.10104641300108425,
-           "orbit": 0.0021903339476627703, "spectral": 0.024144881534379214},
+           "orbit": 0.0021903339476627703, "spectral": 0.024144881534379214,
+           "wavelet": 0.013705256828738577},
 }
 
 
