@@ -77,7 +77,9 @@ class Flow(Generic[X]):
         y, path = self.pack(x.parts, float(times[0])), [x.parts]
         counts = torch.cat(self.free, 1) > 0
         for s, t in zip(times.tolist(), times.tolist()[1:], strict=False):
-            y = integrate(self.velocity, y, math.log(s), math.log(t), tol=tol, counts=counts)
+            y = integrate(
+                self.velocity, y, math.log(s), math.log(t), tol=tol, counts=counts, share=0.5
+            )
             path.append(self.unpack(y, torch.full_like(y[:, 0], t)))
         return path
 

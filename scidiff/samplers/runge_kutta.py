@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scidiff.core import ScidiffError
 
-# Dormand and Prince 1980, table 2: nodes, stages, and the weights of order 5 minus those of order
+# Dormand and Prince 1980: nodes, stages, and the weights of order 5 minus those of order
 # 4. The last stage is the weights of order 5, so it is also the first stage of the next step.
 _NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
 _STAGES = (
@@ -39,19 +39,20 @@ def integrate(
     *,
     tol: float,
     counts: Tensor | None = None,
+    share: float = 0.01,
     max_steps: int = 10_000,
 ) -> Tensor:
     """Solve dy/ds = velocity(s, y) from s = start to end by Dormand-Prince 5(4): y(end) (B, n).
 
     Each row keeps its own step, so it does not depend on its batch. A step is accepted where the
     root mean square of error / (tol (1 + |y|)), over the entries that `counts` (B, n) marks, is at
-    most 1. Raises StiffError when a row needs more than `max_steps` steps.
+    most 1. The first step tried is `share` of the way. Raises StiffError when a row needs more than `max_steps` steps.
     """
     if not tol > 0:
         raise ValueError(f"tol must be positive, got {tol}")
     counts = torch.ones_like(y) if counts is None else counts.to(y)
     place, span = torch.full_like(y[:, 0], start), end - start
-    step, first = torch.full_like(place, span / 100), velocity(place, y)
+    step, first = torch.full_like(place, span * share), velocity(place, y)
     for _ in range(max_steps):
         remaining = end - place
         if not bool((remaining != 0).any()):
@@ -65,7 +66,7 @@ def integrate(
         y, first = (
             torch.where(taken[:, None], new, old) for new, old in ((moved, y), (after, first))
         )
-        step = _next_step(step, size, span / 100)
+        step = _next_step(step, size, span * share)
     raise StiffError(
         f"the ODE did not get from {start:.4g} to {end:.4g} in {max_steps} steps at tol {tol}; "
         "expected a smooth clean guess: raise tol, or run the network in float64"

@@ -47,8 +47,8 @@ def test_coupled_components_have_the_density_of_their_mixture(tol, within):
 
 
 def test_random_probes_agree_with_the_exact_trace_within_their_own_error():
-    exact, _ = from_exact_prior(trace="exact")
-    value, error = from_exact_prior(trace="hutchinson", probes=256, rng=seeded(0))
+    exact, _ = from_exact_prior(trace="exact", tol=1e-4)
+    value, error = from_exact_prior(trace="hutchinson", probes=256, rng=seeded(0), tol=1e-4)
     assert (error > 0.01).all()  # there is something to be unsure about
     assert ((value - exact).abs() < 4 * error).all()
 

@@ -77,7 +77,7 @@ def test_euler_rows_have_strong_order_1():
 
 
 def shark_path(levels, n, drift, sigma=1.0, length=1.0):
-    """ShARK (Foster et al. 2024, eq. 6.4) of dx = drift(x) dt + sigma dw, which uses H."""
+    """ShARK (Foster et al. 2024) of dx = drift(x) dt + sigma dw, which uses H."""
     h = length / 2**levels
     x = torch.zeros(n, dtype=torch.float64)
     for W, H in zip(*brownian((n,), length, levels), strict=True):
