@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scidiff.api.model import SHIPPED, Model, model_folder
+from scidiff.api.model import SHIPPED, Model
+from scidiff.api.sources import model_source
 from scidiff.core import ScidiffError
 
 if TYPE_CHECKING:
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from scidiff.evaluation.suite import Suite
 
 def load(name: str | Path, *, device: str | None = None, dtype: str = "float32") -> Model:
-    """Load a model: a shipped name, a model directory, or hf://owner/name.
+    """Load a model: a shipped name, a model directory, hf://owner/name, or a file of GDSS.
 
     `device` defaults to CUDA where there is one; `dtype` "bfloat16" runs the network's trunk in
-    bf16, heads and sampling stay in float32. No pickle is ever read.
+    bf16, heads and sampling stay in float32. No pickle is ever executed: of a .pth file only
+    tensors and plain containers are read, anything else in it is refused and named.
     """
-    return Model(model_folder(name), device=device, dtype=dtype)
+    return Model(model_source(name), device=device, dtype=dtype)
 
 
 def sample(model: Model | str | Path, n: int, seed: int = 0, **settings: Any) -> SampleResult:
@@ -106,6 +108,7 @@ def _train(objects: Any, train: Any, suite: Suite) -> Known | None:
     default = SHIPPED / (suite.train or "none") / "train_filter.npz"
     model = getattr(objects, "provenance", {}).get("model", "the model that drew the rows")
     found = train if train is not None else getattr(objects, "novelty", None)
+    found = suite.at_hand() if found is None else found
     if found is None and default.is_file():
         found, model = NoveltyFilter.load(default), suite.train
     if isinstance(found, NoveltyFilter) and not found.name:

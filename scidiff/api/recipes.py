@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from scidiff.api.strings import StringSettings
+from scidiff.api.settings import TokenSettings
 from scidiff.core import ScidiffError
 from scidiff.training.config import TrainConfig
 from scidiff.training.plan import (
@@ -48,7 +48,7 @@ class Recipe(BaseModel):
     data: DataSpec
     network: NetworkSize = Field(TokenTransformerSize(), discriminator="kind")
     stages: list[Stage] = Field(min_length=1)
-    sampling: StringSettings = StringSettings()
+    sampling: TokenSettings = TokenSettings()
     store: Literal["float32", "bfloat16"] = "float32"  # precision of the weights that are kept
 
     @field_validator("network", mode="before")
@@ -99,5 +99,5 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
 
 
 def _known_keys() -> list[str]:
-    records = (DataSpec, *SIZES.values(), Stage, TrainConfig, StringSettings)
+    records = (DataSpec, *SIZES.values(), Stage, TrainConfig, TokenSettings)
     return sorted({*Recipe.model_fields, *(f.name for c in records for f in fields(c))})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ import pyarrow.parquet as pq
 
 from scidiff.api.model import CHUNK, Model
 from scidiff.api.results import SampleResult
-from scidiff.api.strings import settings
 from scidiff.core import ScidiffError
 from scidiff.data.records import Record
 from scidiff.training.checkpoint import write_atomically
@@ -183,7 +182,7 @@ def _manifest(
         dtype=str(model.engine.dtype).removeprefix("torch."),
         device=model.engine.device.type,
     )
-    sampling = asdict(settings(model.config, overrides))
+    sampling = model.engine.settings(overrides)
     return {"format": 1, **used, **{f"sampling.{k}": v for k, v in sampling.items()}}
 
 

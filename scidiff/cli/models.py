@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def list_models() -> Answer:
     """Name the models that come with the package."""
-    from scidiff.api.model import SHIPPED, shipped_models
+    from scidiff.api.sources import SHIPPED, shipped_models
     from scidiff.training.checkpoint import read_config
 
     rows = [{"name": name, **_facts(read_config(SHIPPED / name))} for name in shipped_models()]

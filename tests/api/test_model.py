@@ -8,6 +8,7 @@ import torch
 from tiny_models import write_tiny_model
 
 import scidiff.api.model as models
+import scidiff.api.sources as sources
 from scidiff.api.entry import load, sample
 from scidiff.api.model import Model, choose_device, find_domain, model_folder
 from scidiff.core import ScidiffError
@@ -141,8 +142,8 @@ def test_names(model, tiny_model, monkeypatch, tmp_path):
     assert repr(model).startswith("<Model tiny-masked: smiles, masked diffusion, 0.")
     with pytest.raises(ScidiffError, match="unknown domain 'smile'; expected one of .*smiles"):
         find_domain("smile")
-    monkeypatch.setattr(models, "SHIPPED", tmp_path)
+    monkeypatch.setattr(sources, "SHIPPED", tmp_path)
     write_tiny_model(tmp_path / "small")
-    assert models.shipped_models() == ["small"] and model_folder("small") == tmp_path / "small"
-    with pytest.raises(models.UnknownModel, match="unknown model 'smal'.*nearest: small"):
+    assert sources.shipped_models() == ["small"] and model_folder("small") == tmp_path / "small"
+    with pytest.raises(sources.UnknownModel, match="unknown model 'smal'.*nearest: small"):
         model_folder("smal")

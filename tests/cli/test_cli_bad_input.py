@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_models import write_tiny_model
 
-from scidiff.api import model as models
+from scidiff.api import sources as models
 
 CSV = "smiles,activity\nCCO,1\nCCN,2\nOCC,3\n"
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from tiny_models import write_tiny_model
 
-from scidiff.api import model as models
+from scidiff.api import sources as models
 from scidiff.api.entry import load
 
 STRINGS = ["CCO", "CCN", "OCC", "CCCCF", "NCCO", "COC", "CNC", "CCOCC", "OCCN", "CCCN"]

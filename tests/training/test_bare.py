@@ -96,10 +96,10 @@ def test_shipped_recipes_say_the_same_to_both_readers(file):
 
 def test_both_readers_know_the_same_keys():
     from scidiff.api.recipes import Recipe
-    from scidiff.api.strings import StringSettings
+    from scidiff.api.settings import TokenSettings
 
     assert {f.name for f in fields(BareRecipe)} == set(Recipe.model_fields)
-    assert Sampling() == Sampling(**vars(StringSettings()))
+    assert Sampling() == Sampling(**vars(TokenSettings()))
 
 
 @pytest.mark.parametrize(

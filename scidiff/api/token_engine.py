@@ -1,62 +1,27 @@
-"""String models: how a config becomes a sampler, a likelihood and an infilling for token
-networks."""
+"""Models of token rows, strings or graphs: how a config becomes a sampler, a likelihood and an
+infilling."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from scidiff.api.rows import ROWS, Rows, StringRows, blank
+from scidiff.api.settings import ORDERS, TokenSettings, choose
 from scidiff.core import ScidiffError, seeded, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
 from scidiff.guidance.particles import sample
 from scidiff.networks.token_transformer import TokenDenoiser, TokenTransformer
 from scidiff.processes.block import BlockProcess
 from scidiff.processes.masked import MaskedProcess, cross_entropy
-from scidiff.samplers.canvas import Canvas, FixedCanvas, LengthLaw
+from scidiff.samplers.canvas import Canvas, FixedCanvas
 from scidiff.samplers.masked import MaskedSampler
-from scidiff.samplers.orders import Confidence, Order, Random, Sequential
-
-ORDERS: dict[str, type[Order]] = {
-    "random": Random,
-    "confidence": Confidence,
-    "sequential": Sequential,
-}
-
-
-@dataclass(frozen=True)
-class StringSettings:
-    """How a string model is sampled; a model's config holds its defaults."""
-
-    block_size: int | None = (
-        None  # positions written together from left to right; None = the whole string
-    )
-    order: str = (
-        "random"  # inside a block: "random", "sequential", or "confidence" (biased by design)
-    )
-    tokens_per_step: int = 1  # more is faster and less exact
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.order not in ORDERS:
-            raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {self.order!r}")
-
-
-def settings(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> StringSettings:
-    """The config's sampling settings with the user's on top; an unknown name is an error that
-    lists the known ones."""
-    known = [f.name for f in fields(StringSettings)]
-    chosen = {**config.get("sampling", {}), **overrides}
-    unknown = [name for name in chosen if name not in known]
-    if unknown:
-        raise ValueError(
-            f"unknown sampling setting {unknown[0]!r}; expected one of {', '.join(known)}"
-        )
-    return StringSettings(**chosen)
 
 
 class BeforeTheEnd:
@@ -93,7 +58,7 @@ class BeforeTheEnd:
 
 
 @dataclass(frozen=True)
-class StringEngine:
+class TokenEngine:
     """A token network with its vocabulary and config: makes samplers, likelihoods and
     infillings."""
 
@@ -101,6 +66,8 @@ class StringEngine:
     vocabulary: Vocabulary
     config: Mapping[str, Any]
     dtype: torch.dtype = torch.float32
+
+    unit = "tokens"
 
     @property
     def device(self) -> torch.device:
@@ -112,38 +79,54 @@ class StringEngine:
         end."""
         return self.config["process"]["kind"] != "masked"
 
+    @cached_property
+    def rows(self) -> Rows:
+        """What the rows hold."""
+        kind = ROWS.get(self.vocabulary.notation, StringRows)
+        return kind(self.vocabulary, self.config, self.network.config.max_length)
+
+    def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings: the config's with the user's on top."""
+        return {k: v for record in self._chosen(overrides) for k, v in vars(record).items()}
+
+    def _chosen(self, overrides: Mapping[str, Any]) -> list[Any]:
+        return choose(self.rows.records, {**self.config.get("sampling", {}), **overrides})
+
     def sampler(self, canvas: Canvas | None = None, **overrides: Any) -> MaskedSampler:
-        """Build the sampler of the config's settings, with any of StringSettings overridden.
+        """Build the sampler of the config's settings, with any of them overridden.
 
         A masked model is told by its canvas where a row ends, so it writes symbols only.
         """
-        s = settings(self.config, overrides)
-        if self.block_causal and s.block_size is None:
-            raise ScidiffError(
-                "this model writes from left to right: block_size must be 1 or more, got None"
-            )
-        if not self.block_causal and s.block_size is not None:
-            raise ScidiffError(
-                "this model was trained on whole strings (masked diffusion): block_size must be "
-                f"None, got {s.block_size}"
-            )
+        s, *request = self._chosen(overrides)
+        self._check_block(s)
         denoiser = TokenDenoiser(self.network, s.block_size, dtype=self.dtype)
+        told = not self.block_causal and self.rows.writes_end
         return MaskedSampler(
-            denoiser if self.block_causal else BeforeTheEnd(denoiser),
-            canvas or self.canvas(),
+            BeforeTheEnd(denoiser) if told else denoiser,
+            canvas or self.canvas(*request),
             order=ORDERS[s.order](),
             block_size=s.block_size,
             tokens_per_step=s.tokens_per_step,
             temperature=s.temperature,
         )
 
-    def canvas(self) -> Canvas:
+    def _check_block(self, s: TokenSettings) -> None:
+        if self.block_causal and s.block_size is None:
+            raise ScidiffError(
+                "this model writes from left to right: block_size must be 1 or more, got None"
+            )
+        if not self.block_causal and s.block_size is not None:
+            raise ScidiffError(
+                "this model was trained on whole rows (masked diffusion): block_size must be "
+                f"None, got {s.block_size}"
+            )
+
+    def canvas(self, request: Any = None) -> Canvas:
         """Blank rows: of the model's full length where it writes its own end, else of the training
         set's lengths."""
-        length = self.network.config.max_length
         if self.block_causal:
-            return FixedCanvas.blank(length, self.network.mask_id)
-        return LengthLaw(self.config["length_counts"], self.network.mask_id, length)
+            return blank(self.rows, self.network.mask_id)
+        return self.rows.canvas(request)
 
     def typical_steps(self, sampler: MaskedSampler) -> int:
         """Steps after which 95 % of the rows are finished, judged by the training lengths."""
@@ -156,32 +139,36 @@ class StringEngine:
 
     # ---- likelihood
 
+    def sizes(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text with its end."""
+        return [len(self.vocabulary.split(text)) + 1 for text in texts]
+
     @torch.no_grad()
     def log_likelihood(
-        self, strings: Sequence[str], draws: int, block_size: int | None, seed: int
+        self, texts: Sequence[str], draws: int, block_size: int | None, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """Lower bound on log p(string) in nats and its standard error over `draws`, each (B,).
+        """Lower bound on log p(text) in nats and its standard error over `draws`, each (B,).
 
         With block_size 1 the value is exact up to rounding and the error 0; a masked model's is
-        given the length.
+        given the length. The text of a graph is one order of its nodes.
         """
         process = self._likelihood_process(block_size)
         x0 = TokenState(
-            encode_rows(self.vocabulary, strings, self.network.config.max_length).to(self.device)
+            encode_rows(self.vocabulary, texts, self.network.config.max_length).to(self.device)
         )
         exact = isinstance(process, BlockProcess) and process.block_size == 1
         runs = [self._loss(process, x0, seed, j) for j in range(1 if exact else draws)]
         values = -torch.stack(runs)
-        error = torch.zeros(len(strings)) if exact else values.std(0) / math.sqrt(draws)
+        error = torch.zeros(len(texts)) if exact else values.std(0) / math.sqrt(draws)
         return values.mean(0).cpu(), error.cpu()
 
     def _likelihood_process(self, block_size: int | None) -> MaskedProcess | BlockProcess:
         if self.block_causal:
-            usual = settings(self.config, {}).block_size or 1
+            usual = self._chosen({})[0].block_size or 1
             return BlockProcess(self.network.mask_id, usual if block_size is None else block_size)
         if block_size is not None:
             raise ValueError(
-                "this model was trained on whole strings (masked diffusion): block_size must be "
+                "this model was trained on whole rows (masked diffusion): block_size must be "
                 f"None, got {block_size}"
             )
         return MaskedProcess(self.network.mask_id)
@@ -206,14 +193,16 @@ class StringEngine:
     def infill(
         self, pattern: str, n: int, gaps: Sequence[int], candidates: int, rng: torch.Generator
     ) -> TokenState:
-        """Draw n strings of the form prefix + gap + suffix, the gap's length uniform over `gaps`.
+        """Draw n rows that hold `pattern` and write what it leaves open, whose size is uniform
+        over `gaps`.
 
-        A masked network writes the gap seeing both sides, by its config's settings. A
+        A masked network writes the gap seeing all around it, by its config's settings. A
         left-to-right one writes it seeing the prefix, one token at a time and at temperature 1,
         and n * candidates such rows are resampled by p(suffix | prefix, gap): self-normalised
         importance sampling, exact as `candidates` grows.
         """
-        rows, start = self._gap_rows(pattern, gaps)
+        rows, start = self.rows.gaps(pattern, gaps)
+        rows = rows.to(self.device)
         total = n if not self.block_causal else n * candidates
         choice = (uniform((total,), rng) * len(gaps)).long()
         canvas = FixedCanvas(rows[choice], self.network.mask_id)
@@ -233,23 +222,6 @@ class StringEngine:
                 "ask for more candidates or a shorter gap"
             )
         return x[gumbel_top(log_w, n, rng)]
-
-    def _gap_rows(self, pattern: str, gaps: Sequence[int]) -> tuple[Tensor, int]:
-        """Rows prefix + g MASK + suffix + EOS, one a gap length (G, L), and where the gap
-        begins."""
-        prefix, suffix = (self.vocabulary.encode(part) for part in split_pattern(pattern))
-        L = self.network.config.max_length
-        longest = len(prefix) + max(gaps) + len(suffix) + 1
-        if longest > L:
-            raise ValueError(
-                f"the pattern with a gap of {max(gaps)} tokens has {longest} tokens with its end, "
-                f"the model takes at most {L}"
-            )
-        hide = [self.network.mask_id]
-        rows = [[*prefix, *(hide * g), *suffix, EOS] for g in gaps]
-        return torch.tensor([r + [PAD] * (L - len(r)) for r in rows], device=self.device), len(
-            prefix
-        )
 
     @torch.no_grad()
     def _suffix_log_prob(self, ids: Tensor, start: Tensor) -> Tensor:
@@ -277,14 +249,3 @@ def gumbel_top(log_w: Tensor, n: int, rng: torch.Generator) -> Tensor:
     clock = torch.log(-torch.log1p(-uniform(log_w.shape, rng).double()))
     # a row without weight never wins, even where u = 0 makes its clock ring at once
     return torch.where(log_w == float("-inf"), log_w, log_w - clock).topk(n).indices
-
-
-def split_pattern(pattern: str) -> tuple[str, str]:
-    """Cut a pattern at its one [*]."""
-    parts = pattern.split("[*]")
-    if len(parts) != 2:
-        raise ValueError(
-            "an infill pattern has exactly one [*] where tokens are to be written, "
-            f"got {len(parts) - 1} in {pattern!r}"
-        )
-    return parts[0], parts[1]

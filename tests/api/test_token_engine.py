@@ -5,12 +5,8 @@ from itertools import permutations, product
 import pytest
 import torch
 
-from scidiff.api.strings import (
-    StringEngine,
-    gumbel_top,
-    settings,
-    split_pattern,
-)
+from scidiff.api.rows import split_pattern
+from scidiff.api.token_engine import TokenEngine, gumbel_top
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
 from scidiff.guidance.particles import sample
@@ -38,7 +34,7 @@ def engine(kind="autoregressive", **sampling):
         "sampling": {"block_size": block, **sampling},
         "length_counts": [0, 1, 1, 2],
     }
-    return StringEngine(net.eval(), VOCABULARY, config)
+    return TokenEngine(net.eval(), VOCABULARY, config)
 
 
 def left_to_right(e, ids):
@@ -221,17 +217,16 @@ def test_rows_without_weight_are_never_drawn():
 
 
 def test_settings_are_the_configs_with_the_users_on_top():
-    config = {"sampling": {"block_size": 4, "temperature": 0.5}}
-    s = settings(config, {"temperature": 2.0})
-    assert (s.block_size, s.temperature, s.order) == (4, 2.0, "random")
+    s = engine("block", temperature=0.5).settings({"temperature": 2.0})
+    assert s == {"block_size": 4, "order": "random", "tokens_per_step": 1, "temperature": 2.0}
 
 
 @pytest.mark.parametrize("where", ["config", "user"])
 def test_unknown_settings_are_named(where):
     wrong = {"temprature": 1.0}
-    config, overrides = ({"sampling": wrong}, {}) if where == "config" else ({}, wrong)
+    config, overrides = (wrong, {}) if where == "config" else ({}, wrong)
     with pytest.raises(ValueError, match="unknown sampling setting 'temprature'; .*temperature"):
-        settings(config, overrides)
+        engine(**config).settings(overrides)
 
 
 def test_setting_errors():
@@ -239,7 +234,7 @@ def test_setting_errors():
         engine().sampler(order="best")
     with pytest.raises(ScidiffError, match="writes from left to right: .* got None"):
         engine().sampler(block_size=None)
-    with pytest.raises(ScidiffError, match="trained on whole strings .* got 4"):
+    with pytest.raises(ScidiffError, match="trained on whole rows .* got 4"):
         engine("masked").sampler(block_size=4)
     with pytest.raises(ScidiffError, match=r"1..8 .*got 9"):
         engine().sampler(block_size=9)

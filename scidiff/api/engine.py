@@ -1,0 +1,119 @@
+"""Engines: what a kind of process can do, and which one a config asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from scidiff.api.gdss_files import open_gdss
+from scidiff.api.graph_engine import GraphEngine
+from scidiff.api.scaffold import node_weights
+from scidiff.api.token_engine import TokenEngine
+from scidiff.data.tokens import Vocabulary
+from scidiff.networks.graph_score import graph_denoiser
+from scidiff.training.checkpoint import CheckpointError, load_network, read_config
+
+
+class Engine(Protocol):
+    """A network with all that is needed to draw from it.
+
+    What an engine cannot do is a ScidiffError that says what it can.
+    """
+
+    @property
+    def network(self) -> Any: ...
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def unit(self) -> str:
+        """What `sizes` counts: tokens or coordinates."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def block_causal(self) -> bool:
+        """Whether a guess of the end stops at the current block, so that looking ahead means going
+        there."""
+        ...
+
+    def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Every setting of a draw; an unknown name is an error that lists the known ones."""
+        ...
+
+    def sampler(self, **overrides: Any) -> Any:
+        """The sampler of these settings (core.Sampler), with its `denoiser`."""
+        ...
+
+    def typical_steps(self, sampler: Any) -> int:
+        """Steps after which most rows are finished."""
+        ...
+
+    def sizes(self, texts: Sequence[str]) -> list[int]:
+        """How large each object is, in `unit`."""
+        ...
+
+    def log_likelihood(
+        self, texts: Sequence[str], draws: int, block_size: int | None, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Log-likelihood in nats, or a lower bound, and its standard error, each (B,)."""
+        ...
+
+    def infill(
+        self, pattern: str, n: int, gaps: Sequence[int], candidates: int, rng: torch.Generator
+    ) -> Any:
+        """Draw n states that hold `pattern`, with gaps of these sizes written."""
+        ...
+
+
+def open_engine(source: Path, device: torch.device, dtype: torch.dtype) -> Engine:
+    """The engine of a model directory or of a weight file of GDSS."""
+    if source.is_file():
+        return open_gdss(source, device, dtype)
+    config = read_config(source)
+    kind = config.get("process", {}).get("kind")
+    if kind not in ENGINES:
+        raise CheckpointError(
+            f"{source}: config names the process {kind!r}, expected one of {', '.join(ENGINES)}"
+        )
+    return ENGINES[kind](load_network(source, config).to(device), config, dtype)
+
+
+def _token_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) -> Engine:
+    return TokenEngine(network, vocabulary_of(config), config, dtype)
+
+
+def _graph_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) -> Engine:
+    law = config.get("node_counts") or node_weights(config["length_counts"])
+    vocabulary, denoiser = vocabulary_of(config), graph_denoiser(network, config)
+    return GraphEngine(
+        network, denoiser, network.features, tuple(law), vocabulary, config, dtype
+    )
+
+
+def vocabulary_of(config: Mapping[str, Any]) -> Vocabulary:
+    """The vocabulary that a config holds."""
+    spec = config["vocabulary"]
+    return Vocabulary(tuple(spec["symbols"]), spec["notation"])
+
+
+ENGINES: dict[str, Callable[[nn.Module, Mapping[str, Any], torch.dtype], Engine]] = {
+    "masked": _token_engine,
+    "block": _token_engine,
+    "autoregressive": _token_engine,
+    "graph_sde": _graph_engine,
+}
+"""By the kind of process that a config names."""

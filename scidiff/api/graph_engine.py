@@ -1,0 +1,143 @@
+"""Models of continuous graphs: how a system of SDEs becomes a sampler and a likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from scidiff.api.settings import GraphRequest, GraphSettings, choose
+from scidiff.core import ScidiffError, seeded
+from scidiff.data.graph_tokens import to_graphs
+from scidiff.data.graphs import GraphCanvas, GraphState, NodeCounts
+from scidiff.data.tokens import Vocabulary, encode_rows
+from scidiff.processes.gaussian import ContinuousDenoiser
+from scidiff.samplers.gaussian import GaussianSampler
+from scidiff.samplers.likelihood import log_likelihood
+from scidiff.samplers.solvers import make_sampler
+
+# eta and rho that go with a solver where neither is given; the others solve the SDE as it is
+FITTING = {"exp1": (10.0, 0.7)}
+
+
+@dataclass(frozen=True)
+class GraphEngine:
+    """A denoiser of graphs with its node-count law and config: makes samplers and likelihoods."""
+
+    network: nn.Module
+    denoiser: ContinuousDenoiser[GraphState]
+    features: int  # F of X
+    node_weights: tuple[float, ...]  # how often a training graph has n nodes, n = 0, 1, ...
+    vocabulary: Vocabulary
+    config: Mapping[str, Any]
+    dtype: torch.dtype = torch.float32
+
+    unit = "coordinates"
+    block_causal = False  # it looks ahead by its clean guess
+
+    def __post_init__(self) -> None:
+        if self.dtype != torch.float32:
+            raise ValueError(f"graph SDE models run in float32, got {self.dtype}")
+        self.network.requires_grad_(False)  # nothing here trains, and chains are long
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """All settings: the config's with the user's on top."""
+        return {k: v for record in self._chosen(overrides) for k, v in vars(record).items()}
+
+    def _chosen(self, overrides: Mapping[str, Any]) -> tuple[GraphSettings, GraphRequest]:
+        given = {**self.config.get("sampling", {}), **overrides}
+        s, request = choose((GraphSettings, GraphRequest), given)
+        eta, rho = FITTING.get(s.solver or "", (1.0, 1.0))
+        full = replace(s, eta=eta if s.eta is None else s.eta, rho=rho if s.rho is None else s.rho)
+        return full, request
+
+    def sampler(self, **overrides: Any) -> GaussianSampler[GraphState]:
+        """Build the sampler of the config's settings, with any of them overridden."""
+        s, request = self._chosen(overrides)
+        self._check(request)
+        canvas = GraphCanvas(self._node_counts(request), self.features)
+        made = make_sampler(self.denoiser, canvas, device=self.device, **vars(s))
+        return cast(GaussianSampler[GraphState], made)
+
+    def _node_counts(self, request: GraphRequest) -> NodeCounts:
+        most = len(self.node_weights) - 1
+        if request.nodes is None:
+            return NodeCounts(torch.tensor(self.node_weights, dtype=torch.float64))
+        if request.nodes > most:
+            raise ValueError(
+                f"the model takes graphs of at most {most} nodes, got {request.nodes}"
+            )
+        return NodeCounts.fixed(request.nodes)
+
+    def _check(self, request: GraphRequest) -> None:
+        if request.constraints:
+            raise ScidiffError(
+                "constraints hold token by token: a graph SDE model has none, got "
+                f"{', '.join(request.constraints)}; expected a model of masked diffusion on graphs"
+            )
+
+    def typical_steps(self, sampler: GaussianSampler[GraphState]) -> int:
+        """Steps of every row."""
+        return sampler.num_steps
+
+    # ---- likelihood
+
+    def encode(self, texts: Sequence[str]) -> GraphState:
+        """Graphs given as text, as arrays."""
+        most = len(self.node_weights) - 1
+        x = to_graphs(encode_rows(self.vocabulary, texts), self.vocabulary)
+        if x.X.shape[1] > most:
+            row = int(x.mask.sum(1).gt(most).int().argmax()) + 1
+            raise ValueError(f"row {row} has more than {most} nodes, the most the model takes")
+        if self.config.get("features") == "degrees":
+            x = replace(x, X=one_hot_degrees(x, self.features))
+        return x.to(self.device)
+
+    def sizes(self, texts: Sequence[str]) -> list[int]:
+        """Free coordinates of each graph: its features and pairs."""
+        n = self.encode(texts).mask.sum(1)
+        return (n * self.features + n * (n - 1) // 2).tolist()
+
+    def log_likelihood(
+        self, texts: Sequence[str], draws: int, block_size: int | None, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Log density in nats of each graph, noised to t = 1e-4, under the flow of its node count,
+        and its standard error, each (B,).
+
+        `draws` probes estimate the trace of graphs of more than 64 coordinates.
+        """
+        if block_size is not None:
+            raise ValueError(
+                f"a graph SDE model has no blocks: block_size must be None, got {block_size}"
+            )
+        rng = seeded(seed, 0, self.device)
+        value, error = log_likelihood(self.denoiser, self.encode(texts), rng, probes=draws)
+        return value.cpu(), error.cpu()
+
+    # ---- infilling
+
+    def infill(
+        self, pattern: str, n: int, gaps: Sequence[int], candidates: int, rng: torch.Generator
+    ) -> GraphState:
+        raise ScidiffError(
+            "a graph SDE model cannot write into a pattern: sample, design and log_likelihood are "
+            "what it can; a model of masked diffusion on graphs keeps a scaffold exactly"
+        )
+
+
+def one_hot_degrees(x: GraphState, features: int) -> Tensor:
+    """The features (B, N, F) of the generic graphs of Jo et al. 2022: the number of neighbours."""
+    degree = (x.A > 0).sum(1)
+    if int(degree.max()) >= features:
+        raise ValueError(
+            f"a node has {int(degree.max())} neighbours, {features - 1} is the most that the "
+            "model's features hold"
+        )
+    return nn.functional.one_hot(degree, features).to(x.X) * x.mask[..., None]

@@ -1,0 +1,98 @@
+"""What a person may set when a model draws, as one record a kind of engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from scidiff.rewards.registry import nearest
+from scidiff.samplers.orders import Confidence, Order, Random, Sequential
+from scidiff.samplers.solvers import SOLVERS
+
+ORDERS: dict[str, type[Order]] = {
+    "random": Random,
+    "confidence": Confidence,
+    "sequential": Sequential,
+}
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """How a model of token rows is sampled; a model's config holds its defaults."""
+
+    block_size: int | None = (
+        None  # positions written together from left to right; None = the whole row
+    )
+    order: str = (
+        "random"  # inside a block: "random", "sequential", or "confidence" (biased by design)
+    )
+    tokens_per_step: int = 1  # more is faster and less exact
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {self.order!r}")
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """How a model of continuous graphs is sampled, see `samplers.solvers.make_sampler`.
+
+    The defaults were found for the published weights of GDSS.
+    """
+
+    solver: str | None = "exp1"  # None: the one that fits eta and the corrector
+    steps: int = 20
+    eta: float | None = None  # 0 the flow, 1 the reverse SDE, above 1 more noise, taken out again
+    rho: float | None = None  # temperature of the noise; None: what fits the solver, as for eta
+    grid: str | None = None  # time, lambda or edm; None: the solver's own
+    snr: float | None = None  # a Langevin step of this signal-to-noise ratio before every step
+    scale_eps: float = 0.7  # noise factor of that step
+    compat: bool = False  # GDSS's own discretisation, to compare with published numbers
+
+    def __post_init__(self) -> None:
+        if self.solver is not None and self.solver not in SOLVERS:
+            raise ValueError(
+                f"unknown solver {self.solver!r}; expected one of {', '.join(SOLVERS)}"
+                f"{nearest(self.solver, SOLVERS)}"
+            )
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        for name in ("eta", "rho", "scale_eps"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} must be 0 or more, got {value}")
+
+
+@dataclass(frozen=True)
+class GraphRequest:
+    """What is asked of every graph that is drawn."""
+
+    nodes: int | None = None  # how many; None: drawn from the law of the training set
+    scaffold: str | None = None  # a part that stays as it is, in the model's notation
+    constraints: tuple[str, ...] = ()  # rules no step may break, see `samplers.constraints`
+
+    def __post_init__(self) -> None:
+        if self.nodes is not None and self.nodes < 1:
+            raise ValueError(f"nodes must be at least 1, got {self.nodes}")
+        if isinstance(self.constraints, str):
+            raise ValueError(
+                f"constraints must be a list of names, got the text {self.constraints!r}"
+            )
+
+
+def choose(records: Sequence[type], chosen: Mapping[str, Any]) -> list[Any]:
+    """Fill one record of each class from `chosen`; an unknown name is an error that lists the
+    known ones."""
+    known = {f.name: record for record in records for f in fields(record)}
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise ValueError(
+            f"unknown sampling setting {unknown[0]!r}; expected one of {', '.join(known)}"
+            f"{nearest(unknown[0], known)}"
+        )
+    return [
+        record(**{name: value for name, value in chosen.items() if known[name] is record})
+        for record in records
+    ]
