@@ -75,11 +75,11 @@ def chain_law(oracle, sampler):
     x = torch.zeros(steps + 2, dtype=torch.float64)  # coefficients of (1, z_0 .. z_K)
     x[1] = schedule.prior_std
     one = torch.eye(steps + 2, dtype=torch.float64)
-    before = gain[0] * x + shift[0] * one[0]
-    for k, row in enumerate(sampler.tables[0][:steps].cpu()):
-        guess = gain[k] * x + shift[k] * one[0]
-        past = row[2] * before if len(row) == 4 else 0
-        x, before = row[0] * x + row[1] * guess + past + row[-1] * one[k + 2], guess
+    rows = sampler.tables[0][:steps].cpu()
+    guesses = [gain[0] * x + shift[0] * one[0]] * (rows.shape[1] - 2)  # the newest first
+    for k, (a, *w, b) in enumerate(rows):
+        guesses = [gain[k] * x + shift[k] * one[0], *guesses[: len(w) - 1]] if k else guesses
+        x = a * x + sum(v * g for v, g in zip(w, guesses, strict=True)) + b * one[k + 2]
     end = gain[-1] * x + shift[-1] * one[0]
     return float(end[0]), float(end[1:].square().sum())
 

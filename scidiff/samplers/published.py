@@ -31,7 +31,8 @@ def published_scheme(
     """Make the published rows of reverse, euler or s4. denoise: leave the last noise out. t_end:
     the last place at which the networks are asked.
 
-    ValueError: another solver, or a schedule that is neither VP nor VE.
+    ValueError: another solver, a schedule that is neither VP nor VE, or so few steps of s4 that
+    its last one, which ends at t_end - 1 / N, has a negative variance.
     """
     if solver not in SOLVERS:
         near = difflib.get_close_matches(solver, SOLVERS, 1)
@@ -44,6 +45,10 @@ def published_scheme(
     nodes = torch.linspace(1, t_end, steps, dtype=torch.float64)
     end = torch.zeros(1, dtype=torch.float64)  # the last row's; nothing is asked there
     tables = tuple(_table(solver, s, nodes, rho, denoise) for s in schedules)
+    if not all(bool(table.b.isfinite().all()) for table in tables):
+        raise ValueError(
+            f"the last of {steps} published steps of {solver} leaves the schedule; take more"
+        )
     return Scheme(torch.cat([nodes, end]), tables)
 
 

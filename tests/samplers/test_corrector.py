@@ -13,9 +13,10 @@ from scidiff.testing import check_full_graph, check_sampler, same
 CANVAS = GraphCanvas(NodeCounts(torch.tensor([0.0, 1, 0, 1, 1])), 3)  # 1, 3 or 4 nodes
 
 
-def corrected(gdss_compat=False):
-    inner = GaussianSampler(tiny_graph_denoiser(), CANVAS, steps=3, solver="reverse")
-    return PredictorCorrector(inner, snr=0.2, scale_eps=0.7, gdss_compat=gdss_compat)
+def corrected(gdss_compat=False, solver="reverse", stale=False):
+    inner = GaussianSampler(tiny_graph_denoiser(), CANVAS, steps=3, solver=solver)
+    options = dict(gdss_compat=gdss_compat, stale=stale)
+    return PredictorCorrector(inner, snr=0.2, scale_eps=0.7, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +26,9 @@ def no_gradients():
 
 
 def test_it_is_a_sampler_and_a_particle_does_not_depend_on_its_batch():
-    check_sampler(corrected(), n=12)
-    check_full_graph(corrected())
+    for sampler in (corrected(), corrected(solver="s4", stale=True)):
+        check_sampler(sampler, n=12)
+        check_full_graph(sampler)
 
 
 def test_the_published_rule_couples_the_batch():
