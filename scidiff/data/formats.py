@@ -1,4 +1,4 @@
-"""Files as rows: CSV, TSV, SMILES, text, FASTA, SDF and Parquet, text also packed.
+"""Files as rows: CSV, TSV, SMILES, text, FASTA, SDF, Parquet and graphs, text also packed.
 
 A reader yields every row of its file, those it cannot use with the reason; nothing is skipped.
 """
@@ -31,6 +31,7 @@ class Row(NamedTuple):
 Rows = tuple[list[str], Iterator[Row]]  # column names, rows
 PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 EMPTY = "empty line"
+EDGE_LIST = {"graph", "source", "target"}  # columns of a table whose rows are edges
 SMILES_HEADERS = {"smiles", "canonical_smiles"}
 
 
@@ -64,19 +65,20 @@ def _without_last_blanks(rows: Iterator[Row]) -> Iterator[Row]:
         yield row
 
 
-def _binary(path: Path, packing: str) -> BinaryIO:
+def open_binary(path: Path, packing: str) -> BinaryIO:
+    """Open a file, unpacked."""
     return PACKED[packing](path, "rb") if packing else path.open("rb")
 
 
 def _text(path: Path, packing: str) -> TextIO:
     """Open as UTF-8; bytes that are not come through as U+FFFD, which rejects their row."""
-    with _binary(path, packing) as start:
+    with open_binary(path, packing) as start:
         head = start.read(4096)
     if not head:
         raise TableError(f"{path.name} is empty")
     if b"\0" in head or head.startswith(b"\x1f\x8b"):
         raise TableError(f"{path.name} is not a text file: it starts with {head[:8]!r}")
-    stream = _binary(path, packing)
+    stream = open_binary(path, packing)
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
 
 
@@ -97,7 +99,12 @@ def _csv(path: Path, packing: str) -> Rows:
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise TableError(f"{path.name}: column names must differ, {', '.join(twice)} is repeated")
-    return names, _csv_rows(path, packing, delimiter, len(names))
+    rows = _csv_rows(path, packing, delimiter, len(names))
+    if EDGE_LIST <= {n.lower() for n in names}:
+        from scidiff.data.graph_files import edge_list
+
+        return edge_list([n.lower() for n in names], rows)
+    return names, rows
 
 
 def _csv_rows(path: Path, packing: str, delimiter: str, width: int) -> Iterator[Row]:
@@ -131,14 +138,14 @@ def _smi(path: Path, packing: str) -> Rows:
     return ["smiles", "name"], rows()
 
 
-def _txt(path: Path, packing: str) -> Rows:
+def _txt(path: Path, packing: str, column: str = "text") -> Rows:
     def rows() -> Iterator[Row]:
         with _text(path, packing) as file:
             for number, line in enumerate(file, 1):
                 text = line.strip()
                 yield _row(number, (text,)) if text else Row(number, (), EMPTY)
 
-    return ["text"], rows()
+    return [column], rows()
 
 
 def _fasta(path: Path, packing: str) -> Rows:
@@ -205,7 +212,7 @@ def _sdf(path: Path, packing: str) -> Rows:
     _text(path, packing).close()
 
     def records() -> Iterator[Chem.Mol | None]:
-        with _binary(path, packing) as file, rdBase.BlockLogs():
+        with open_binary(path, packing) as file, rdBase.BlockLogs():
             yield from Chem.ForwardSDMolSupplier(file, sanitize=False, removeHs=False)
 
     properties = list(dict.fromkeys(p for m in records() if m for p in m.GetPropNames()))
@@ -227,8 +234,28 @@ def _sdf(path: Path, packing: str) -> Rows:
                                 for p in properties)], rows()
 
 
+# ---------------------------------------------------------------- graphs
+
+
+def _graph6(path: Path, packing: str) -> Rows:
+    return _txt(path, packing, column="graph")
+
+
+def _arrays(path: Path, packing: str) -> Rows:
+    from scidiff.data.graph_files import arrays
+
+    return arrays(path, packing)
+
+
+def _graphml(path: Path, packing: str) -> Rows:
+    from scidiff.data.graph_files import graphml
+
+    return graphml(path, packing)
+
+
 READERS: dict[str, Callable[[Path, str], Rows]] = {
     ".csv": _csv, ".tsv": _csv, ".smi": _smi, ".smiles": _smi, ".txt": _txt,
     ".fasta": _fasta, ".fa": _fasta, ".fna": _fasta, ".faa": _fasta,
     ".sdf": _sdf, ".parquet": _parquet,
+    ".g6": _graph6, ".s6": _graph6, ".npz": _arrays, ".graphml": _graphml,
 }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "smiles", "canonical_smiles", "smi", "isomeric_smiles", "structure", "mol", "molecule",
-    "sequence", "seq", "dna", "rna", "peptide", "protein", "utr", "text",
+    "sequence", "seq", "dna", "rna", "peptide", "protein", "utr", "text", "graph",
 )
 Check = Callable[[str], str]  # an object -> "" or the one-line reason why it cannot be used
 
