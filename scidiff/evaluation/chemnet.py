@@ -22,16 +22,20 @@ FLOORS = {"test": 0.0, "testsf": 0.4755}  # FCD of all of MOSES Train (MOSES, it
 
 
 class ChemNet:
-    """Moments of ChemNet activations, apart for each of SUBSETS disjoint subsets, in float64."""
+    """Moments of ChemNet activations, apart for each of SUBSETS disjoint subsets, in float64.
 
-    def __init__(self, device: str = "cpu") -> None:
-        self.device, self.seen = device, 0
+    Only the first `most` molecules are taken where it is given.
+    """
+
+    def __init__(self, device: str = "cpu", most: int | None = None) -> None:
+        self.device, self.most, self.seen = device, most, 0
         self.n = np.zeros(SUBSETS)
         self.sums: NDArray[np.float64] = np.zeros((SUBSETS, WIDTH))
         self.squares: NDArray[np.float64] = np.zeros((SUBSETS, WIDTH, WIDTH))
 
     def add(self, mols: Sequence[Mol], keys: Sequence[str]) -> None:
-        found = activations(keys, self.device).astype(np.float64)
+        room = len(keys) if self.most is None else max(self.most - self.seen, 0)
+        found = activations(keys[:room], self.device).astype(np.float64)
         for s in range(SUBSETS):
             part = found[(s - self.seen) % SUBSETS::SUBSETS]
             self.n[s] += len(part)

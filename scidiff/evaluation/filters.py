@@ -6,8 +6,11 @@ import csv
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 from rdkit.Chem import Mol
+from rdkit.DataStructs import BitVectToBinaryText
 
 ELEMENTS = frozenset({"C", "N", "S", "O", "F", "Cl", "Br", "H"})
 LARGEST_RING = 7
@@ -23,10 +26,20 @@ def passes_filters(mol: Mol) -> bool:
         return False
     with rdBase.BlockLogs():
         whole = Chem.AddHs(mol)
-        return not any(whole.HasSubstructMatch(p) for p in _patterns())
+        patterns, fingerprints = _patterns()
+        # a pattern can only match where its fingerprint is part of the molecule's
+        possible = ~(fingerprints & ~_fingerprint(whole)).any(1)
+        return not any(whole.HasSubstructMatch(patterns[i]) for i in np.flatnonzero(possible))
 
 
 @lru_cache(maxsize=1)
-def _patterns() -> tuple[Mol, ...]:
+def _patterns() -> tuple[tuple[Mol, ...], NDArray[np.uint64]]:
+    """The patterns and their fingerprints, (P, 32)."""
     with _FILE.open(encoding="utf-8", newline="") as file:
-        return tuple(Chem.MolFromSmarts(row["smarts"]) for row in csv.DictReader(file))
+        patterns = tuple(Chem.MolFromSmarts(row["smarts"]) for row in csv.DictReader(file))
+    return patterns, np.stack([_fingerprint(p) for p in patterns])
+
+
+def _fingerprint(mol: Mol) -> NDArray[np.uint64]:
+    """RDKit's fingerprint for substructure screening, 2,048 bits in 32 words."""
+    return np.frombuffer(BitVectToBinaryText(Chem.PatternFingerprint(mol)), np.uint64)

@@ -14,6 +14,7 @@ from pathlib import Path
 import rdkit
 
 from scidiff.data import datasets
+from scidiff.evaluation.novelty import KnownSet
 from scidiff.evaluation.reference import Reference, shipped
 
 SPLITS = {"moses_test": "moses_test.csv.gz", "moses_testsf": "moses_test_scaffolds.csv.gz"}
@@ -31,6 +32,12 @@ def file_of(name: str) -> Path:
     return datasets.cache().parent / "references" / f"{name}-rdkit{rdkit.__version__}.npz"
 
 
+def moses_train() -> KnownSet | None:
+    """MOSES Train for novelty, where it was fetched; its names are as published."""
+    file = file_of("moses_train")
+    return KnownSet.load(file) if file.is_file() else None
+
+
 def _fitted(name: str, file: Path) -> Reference:
     return _load(file, file.stat().st_mtime) if file.is_file() else shipped(name)
 
@@ -41,24 +48,30 @@ def _load(file: Path, time: float) -> Reference:
 
 
 def fit_moses(files: Sequence[Path]) -> list[Path]:
-    """Fit both references on the fetched files, unless that was done: about two minutes each.
+    """Fit both references and Train on the fetched files, unless that was done.
 
-    The moments and properties stay the published ones, which ship.
+    About two minutes a reference. The moments and properties stay the published ones, which ship.
     """
     by_name = {f.name: f for f in files}
-    return [_fit(name, by_name[split]) for name, split in SPLITS.items()]
+    file_of("").parent.mkdir(parents=True, exist_ok=True)
+    train = file_of("moses_train")
+    if not train.is_file():
+        KnownSet.build(_smiles(by_name["moses_train.csv.gz"]), "MOSES Train").save(train)
+    return [train, *(_fit(name, by_name[split]) for name, split in SPLITS.items())]
 
 
 def _fit(name: str, file: Path) -> Path:
     target = file_of(name)
     if not target.is_file():
-        published = shipped(name)
-        rows = gzip.decompress(file.read_bytes()).decode().split()[1:]
-        own = Reference.fit(name, (r.split(",")[0] for r in rows), fcd=False)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        replace(published, bits=own.bits, fragments=own.fragments,
+        own = Reference.fit(name, _smiles(file), fcd=False)
+        replace(shipped(name), bits=own.bits, fragments=own.fragments,
                 scaffolds=own.scaffolds).save(target)
     return target
+
+
+def _smiles(file: Path) -> list[str]:
+    rows = gzip.decompress(file.read_bytes()).decode().split()[1:]
+    return [row.split(",")[0] for row in rows]
 
 
 FITS: dict[str, Callable[[Sequence[Path]], list[Path]]] = {"moses": fit_moses}

@@ -1,4 +1,4 @@
-"""What `novel` is measured against: a whole training set in 11 bits an object.
+"""What novelty is measured against: the training set at hand, or all of one in 11 bits an object.
 
 A Bloom filter (Bloom 1970): a key sets k bits of m; a query is known where all of its k bits are
 set. No key is ever missed; a new object is taken for known with probability (bits set / m)^k,
@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 BITS_PER_KEY = 11
 HASHES = 8  # near the optimum 11 ln 2
-FORMAT = "scidiff-novelty-1"
+FORMAT, FORMAT_SET = "scidiff-novelty-1", "scidiff-known-1"
 _CHUNK = 1 << 18
 
 
@@ -28,6 +30,36 @@ class Known(Protocol):
     """What novelty is measured against; one that errs also has a `false_positive_rate`."""
 
     def contains(self, keys: Sequence[str]) -> NDArray[np.bool_]: ...
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """A training set as 64-bit hashes, 8 bytes a key: wrong once in 10^19 / size keys."""
+
+    hashes: NDArray[np.uint64]  # sorted, no repeats
+    name: str
+
+    @classmethod
+    def build(cls, keys: Iterable[str], name: str) -> KnownSet:
+        return cls(np.unique(_hash(keys)), name)
+
+    @property
+    def size(self) -> int:
+        return len(self.hashes)
+
+    def contains(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """Say which keys are in the training set, (B,) bool."""
+        return np.isin(_hash(keys), self.hashes, kind="sort")
+
+    def save(self, path: str | Path) -> None:
+        """Write an npz file, whole or not at all."""
+        _write(path, hashes=self.hashes, name=self.name, format=FORMAT_SET)
+
+    @classmethod
+    def load(cls, path: str | Path) -> KnownSet:
+        """Read a file written by `save`. Raises ValueError where it is something else."""
+        with _opened(path, FORMAT_SET, "set of known objects") as file:
+            return cls(file["hashes"], str(file["name"]))
 
 
 @dataclass(frozen=True)
@@ -67,25 +99,35 @@ class NoveltyFilter:
 
     def save(self, path: str | Path) -> None:
         """Write an npz file, whole or not at all."""
-        path = Path(path)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        with aside.open("wb") as file:
-            np.savez(file, bits=self.bits, size=self.size, form=self.form, name=self.name,
-                     format=FORMAT)
-        os.replace(aside, path)
+        _write(path, bits=self.bits, size=self.size, form=self.form, name=self.name, format=FORMAT)
 
     @classmethod
     def load(cls, path: str | Path) -> NoveltyFilter:
         """Read a file written by `save`. Raises ValueError where it is something else."""
-        try:
-            # numpy leaves a broken archive open unless the file is ours to close
-            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                if str(file["format"]) != FORMAT:
-                    raise KeyError(str(file["format"]))
-                name = str(file["name"]) if "name" in file.files else ""  # older files have none
-                return cls(file["bits"], int(file["size"]), str(file["form"]), name)
-        except (KeyError, ValueError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{path} is not a novelty filter ({FORMAT}): {error}") from error
+        with _opened(path, FORMAT, "novelty filter") as file:
+            name = str(file["name"]) if "name" in file.files else ""  # older files have none
+            return cls(file["bits"], int(file["size"]), str(file["form"]), name)
+
+
+def _write(path: str | Path, **arrays: Any) -> None:
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("wb") as file:
+        np.savez(file, **arrays)
+    os.replace(aside, path)
+
+
+@contextmanager
+def _opened(path: str | Path, form: str, what: str) -> Iterator[NpzFile]:
+    """Open an npz file of one format; anything else is a ValueError that names the file."""
+    try:
+        # numpy leaves a broken archive open unless the file is ours to close
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if str(file["format"]) != form:
+                raise KeyError(str(file["format"]))
+            yield file
+    except (KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path} is not a {what} ({form}): {error}") from error
 
 
 def _hash(keys: Iterable[str]) -> NDArray[np.uint64]:

@@ -25,7 +25,7 @@ from scidiff.evaluation.properties import PROPERTIES
 from scidiff.evaluation.rows import as_record, from_file
 from scidiff.rewards.registry import nearest
 
-QUANTILES = 4096
+QUANTILES = 16_384
 FORMAT = "scidiff-reference-2"
 _DATA = Path(__file__).parent / "_data"
 

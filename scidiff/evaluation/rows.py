@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,3 +118,9 @@ def without_places(reason: str) -> str:
 def evenly(n: int, most: int) -> NDArray[np.int64]:
     """At most `most` of n row numbers, evenly spaced, in order."""
     return np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)
+
+
+def first_of_kind(keys: Sequence[str]) -> NDArray[np.int64]:
+    """Numbers of the rows whose key did not come before, in order."""
+    places = {key: i for i, key in reversed(list(enumerate(keys)))}
+    return np.sort(np.fromiter(places.values(), np.int64, len(places)))

@@ -15,19 +15,19 @@ from typing import Any
 
 from scidiff.chem.molecules import canonical
 from scidiff.evaluation.metric import Report
-from scidiff.evaluation.novelty import NoveltyFilter
+from scidiff.evaluation.novelty import Known, KnownSet
 from scidiff.evaluation.rows import from_file, listed
 from scidiff.rewards.registry import nearest
 
 _FOLDER = Path(__file__).parent / "suites"
 
 
-def known_molecules(train: str | Path | Sequence[Any]) -> NoveltyFilter:
-    """A filter of the molecules of a file or a list, invalid ones left out."""
+def known_molecules(train: str | Path | Sequence[Any]) -> KnownSet:
+    """The names of the molecules of a file or a list, invalid ones left out."""
     source = from_file(train) if isinstance(train, str | Path) else listed(train)
     keys = (str(canonical(r.obj or r.text)) for _, r in source if r.valid)
     name = Path(train).name if isinstance(train, str | Path) else "the molecules given"
-    return NoveltyFilter.build(keys, name=name)
+    return KnownSet.build(keys, name)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Suite:
     kind: str = "molecule"  # of the rows: "molecule", "graph" or "sequence"
     fcd: bool = False  # whether fcd=True needs ChemNet, which is asked for before any work
     known: Callable[[Any], Any] = known_molecules  # what novelty is measured against, of `train=`
-    train: str = ""  # shipped model whose training set is the default for novelty
+    at_hand: Callable[[], Known | None] = lambda: None  # a training set that may have been fetched
+    train: str = ""  # else: shipped model whose training set is the default for novelty
     n: int = 0  # rows that the published convention asks for, 0 where there is none
 
 

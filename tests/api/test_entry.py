@@ -12,6 +12,13 @@ from scidiff.core import ScidiffError
 from scidiff.domains.smiles import molecule_record
 from scidiff.evaluation.novelty import NoveltyFilter
 
+
+@pytest.fixture(autouse=True)
+def fresh_install(tmp_path_factory, monkeypatch):
+    """Without fitted references, whatever this machine has in its cache."""
+    monkeypatch.setenv("SCIDIFF_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 STRINGS = ["CCO", "CCN", "OCC", "C1CC", "CCCCO"]
 
 
@@ -47,7 +54,7 @@ def test_a_result_is_measured_against_its_own_training_set(tiny_model, tmp_path,
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(ValueError, match="unknown suite 'mosess'; expected one of moses"):
+    with pytest.raises(ValueError, match="unknown suite 'mosess'; .*did you mean 'moses'"):
         evaluate(STRINGS, "mosess")
     with pytest.raises(ScidiffError, match="nothing to evaluate: 0 rows"):
         evaluate([])
@@ -55,6 +62,50 @@ def test_refusals(tmp_path):
     file.write_text("smiles\n")
     with pytest.raises(ScidiffError, match="empty.csv has a header but no rows"):
         evaluate(file)
+
+
+def test_the_report_says_what_is_wrong_with_which_rows(tmp_path):
+    file = tmp_path / "mols.csv"
+    file.write_text("smiles\n" + "\n".join(STRINGS) + "\n\n\n")
+    report = evaluate(file, fcd=False)
+    invalid = report.provenance["invalid"]
+    assert invalid["n"] == 1 and report["valid"].n == 5  # blank lines at the end are no rows
+    assert invalid["first"][0]["row"] == 5 and "never closed" in invalid["first"][0]["reason"]
+    assert "1 invalid: 1 x ring" in str(report) and "row 5: C1CC" in str(report)
+    assert "Wilson (valid" in str(report)
+
+
+def test_novelty_names_its_training_set(tmp_path):
+    default = evaluate(STRINGS, fcd=False)["novelty"].note
+    assert "against the training set of moses-smiles, 1,582,663 objects" in default
+    file = tmp_path / "train.smi"
+    file.write_text("OCC\nCCN\n")
+    given = evaluate(STRINGS, train=file, fcd=False)["novelty"]
+    assert given.value == pytest.approx(1 / 3) and "against train.smi, 2 objects" in given.note
+    assert evaluate(STRINGS, train=["CCO"], fcd=False)["novelty"].value == pytest.approx(2 / 3)
+
+
+def test_a_reference_of_ones_own(tmp_path):
+    report = evaluate(STRINGS, reference=["CCO", "CCCCO", "c1ccccc1"], fcd=False)
+    assert report["snn_reference"].value > 0.5
+    assert [r["n"] for r in report.provenance["references"]] == [3]
+
+
+def test_every_suite_is_found_by_its_name():
+    assert evaluate(STRINGS, "fragment")["quality"].n == 5
+    assert "kl_score_guacamol" in {m.name for m in evaluate(STRINGS, "guacamol", fcd=False)}
+
+
+def test_results_of_another_kind_are_refused():
+    rows = SampleResult([], kind="sequence", provenance={})
+    with pytest.raises(ScidiffError, match="kind molecule, got a result of the kind sequence"):
+        evaluate(rows, fcd=False)
+
+
+def test_published_values_stand_beside():
+    report = evaluate(STRINGS, fcd=False)
+    assert any("published values beside" in line for line in report.notes)
+    assert any("valid: " in line and "<" in line for line in report.notes)
 
 
 def test_a_design_is_measured_against_its_own_training_set_too():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scidiff.evaluation.intervals import mean_interval, spread, wilson
+from scidiff.evaluation.intervals import mean_interval, repeats_interval, spread, wilson
 
 
 def test_wilson_against_published_values():
@@ -30,6 +30,52 @@ def test_spread_covers_about_as_often_as_it_says(statistic, truth):
     runs = [rng.normal(size=400) for _ in range(400)]
     hit = [low <= truth <= high for low, high in
            (spread(float(statistic(x)), statistic, x) for x in runs)]
+    assert 0.91 < np.mean(hit) < 0.99
+
+
+SOURCES = {
+    "rare repeats": lambda rng: rng.integers(0, 100_000, 1_000),
+    "many repeats": lambda rng: rng.integers(0, 1_000, 1_000),
+    "heavy tail": lambda rng: rng.zipf(1.3, 1_000),
+    "a mode": lambda rng: np.where(rng.random(1_000) < 0.1, 0, rng.integers(1, 10**7, 1_000)),
+}
+
+
+@pytest.mark.parametrize("draw", SOURCES.values(), ids=SOURCES)
+def test_repeats_interval_covers_the_uniqueness_of_the_next_sample(draw):
+    rng = np.random.default_rng(0)
+    truth = np.mean([len(np.unique(draw(rng))) / 1_000 for _ in range(2_000)])
+    bounds = np.array([repeats_interval(np.unique(draw(rng), return_counts=True)[1])
+                       for _ in range(400)])
+    covered = np.mean((bounds[:, 0] <= truth) & (truth <= bounds[:, 1]))
+    assert 0.91 < covered < 0.99
+    assert (bounds[:, 1] - bounds[:, 0]).mean() < 0.06
+
+
+def test_repeats_at_the_edges():
+    assert all(math.isnan(v) for v in repeats_interval([]))
+    low, high = repeats_interval([1] * 1_000)
+    assert low == pytest.approx(1 - 3.84 / 1_000, abs=1e-4) and high == 1
+    low, high = repeats_interval([1_000])  # one object only: nothing is left to vary
+    assert low == high == pytest.approx(1 / 1_000)
+
+
+def test_spread_of_a_frechet_distance_covers():
+    """Between Gaussians with a gap, as of generated and real molecules; its bias is left out."""
+    from scidiff.evaluation.fcd import frechet_distance, moments
+
+    rng, gap = np.random.default_rng(1), np.array([1.0, 0.0, 0.5])
+
+    def distance(rows):
+        return frechet_distance(*moments(rows), np.zeros(3), np.diag([1.0, 2.0, 0.5]))
+
+    def run():
+        rows = rng.normal(size=(400, 3)) + gap
+        return distance(rows), rows
+
+    truth = np.mean([run()[0] for _ in range(800)])  # of samples of this size
+    hit = [low <= truth <= high for low, high in
+           (spread(value, distance, rows) for value, rows in (run() for _ in range(300)))]
     assert 0.91 < np.mean(hit) < 0.99
 
 

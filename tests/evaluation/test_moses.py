@@ -8,7 +8,7 @@ from rdkit import Chem
 from rdkit.DataStructs import TanimotoSimilarity
 from scipy.stats import wasserstein_distance
 
-from scidiff.chem.molecules import as_mol, canonical, fingerprints
+from scidiff.chem.molecules import canonical
 from scidiff.data.records import Record
 from scidiff.evaluation import fitted
 from scidiff.evaluation.novelty import NoveltyFilter

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from scidiff.evaluation.novelty import NoveltyFilter
+from scidiff.evaluation.novelty import KnownSet, NoveltyFilter
 
 TRAIN = [f"train-{i}" for i in range(20_000)]
 NEW = [f"new-{i}" for i in range(40_000)]
@@ -41,7 +41,7 @@ def test_saved_filters_answer_the_same_and_leave_nothing_behind(known, tmp_path)
 
 
 def test_hashes_do_not_depend_on_the_process(known):
-    code = ("from scidiff.evaluation.novelty import NoveltyFilter as F;"
+    code = ("from scidiff.evaluation.novelty import KnownSet, NoveltyFilter as F;"
             "print(F.build(f'train-{i}' for i in range(300)).bits.tobytes().hex())")
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env={"PYTHONHASHSEED": "7"}).stdout.strip()
@@ -66,3 +66,23 @@ def test_an_npz_of_something_else_is_named(tmp_path):
     np.savez(tmp_path / "f.npz", bits=np.zeros(3))
     with pytest.raises(ValueError, match="is not a novelty filter"):
         NoveltyFilter.load(tmp_path / "f.npz")
+
+
+def test_names_are_kept_and_old_files_have_none(known, tmp_path):
+    NoveltyFilter.build(TRAIN[:9], name="mine").save(tmp_path / "f.npz")
+    assert NoveltyFilter.load(tmp_path / "f.npz").name == "mine" and known.name == ""
+    with np.load(tmp_path / "f.npz") as file:
+        old = {k: v for k, v in file.items() if k != "name"}
+    np.savez(tmp_path / "old.npz", **old)
+    assert NoveltyFilter.load(tmp_path / "old.npz").name == ""
+
+
+def test_a_set_at_hand_is_exact(tmp_path):
+    exact = KnownSet.build(TRAIN + TRAIN[:5], "mine")
+    assert exact.size == len(TRAIN) and exact.contains(TRAIN).all()
+    assert not exact.contains(NEW).any() and exact.contains([]).shape == (0,)
+    exact.save(tmp_path / "s.npz")
+    back = KnownSet.load(tmp_path / "s.npz")
+    assert back.name == "mine" and back.contains(TRAIN[:9]).all()
+    with pytest.raises(ValueError, match="s.npz is not a novelty filter"):
+        NoveltyFilter.load(tmp_path / "s.npz")

@@ -19,7 +19,7 @@ from scidiff.evaluation.chemnet import ChemNet, fcd_metric
 from scidiff.evaluation.counts import novelty, proportion, uniqueness, validity
 from scidiff.evaluation.features import Column, Counts, collect
 from scidiff.evaluation.filters import passes_filters
-from scidiff.evaluation.fitted import COMMAND, moses_references
+from scidiff.evaluation.fitted import COMMAND, moses_references, moses_train
 from scidiff.evaluation.fragments import brics_fragments, cosine_metric, ring_scaffold
 from scidiff.evaluation.intervals import SPREAD, STUDENT, mean_interval, spread
 from scidiff.evaluation.metric import Metric, Report, absent, versions
@@ -130,4 +130,4 @@ def wasserstein(table: dict[str, NDArray[np.float64]], against: Reference) -> li
     return found
 
 
-SUITE = Suite(moses, fcd=True, train="moses-smiles", n=30_000)
+SUITE = Suite(moses, fcd=True, at_hand=moses_train, train="moses-smiles", n=30_000)
