@@ -49,7 +49,8 @@ def load_strings(recipe: Recipe, out: Path, longest: int | None = None) -> Sourc
     strings = [intake.taken[text] for text in found.objects()]
     if not strings:
         raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'}")
-    return Source(strings[: spec.limit], len(found.rejects), intake.standard.describe())
+    done = "taken as written" if intake.standard is None else intake.standard.describe()
+    return Source(strings[: spec.limit], len(found.rejects), done)
 
 
 def _is_dataset(spec: DataSpec) -> bool:
@@ -65,7 +66,12 @@ def _fits(spec: DataSpec) -> None:
         raise ScidiffError(f"{spec.source} is {kind}: {', '.join(given)} cannot be given")
 
 
-def _standard(recipe: Recipe) -> Standard:
+def _standard(recipe: Recipe) -> Standard | None:
+    """What is done to the molecules of a file; None where the domain has none."""
+    if find_domain(recipe.domain).kind != "molecule":
+        if recipe.data.standardise:
+            raise ScidiffError(f"data.standardise is for molecules, not for {recipe.domain!r}")
+        return None
     try:
         return Standard(**recipe.data.standardise)
     except TypeError:
@@ -82,18 +88,21 @@ class Intake:
     Each string is taken once: held-out rows must not stand among those trained on.
     """
 
-    standard: Standard
+    standard: Standard | None
     domain: Any
     longest: int | None = None
     taken: dict[str, str] = field(default_factory=dict)  # row as it stood -> string
     first: dict[str, str] = field(default_factory=dict)  # string -> the row it was taken from
 
     def __call__(self, text: str) -> str:
-        done = self.standard(text)
-        if done.smiles is None:
-            return done.report.message
+        written = text
+        if self.standard is not None:
+            done = self.standard(text)
+            if done.smiles is None:
+                return done.report.message
+            written = done.smiles
         try:
-            string = self.domain.spell(done.smiles)
+            string = self.domain.spell(written)
         except ValueError as error:
             return str(error)
         tokens = len(Vocabulary((), self.domain.notation).split(string))
