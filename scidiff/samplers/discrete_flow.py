@@ -19,7 +19,7 @@ from scidiff.core import Rng, Shared, uniform
 from scidiff.data.tokens import FIRST_SYMBOL, TokenState
 from scidiff.processes.discrete_flow import TimedTokenNetwork, TokenNoise, distorted
 from scidiff.samplers.canvas import Canvas
-from scidiff.samplers.masked import TokenPredictor, everywhere
+from scidiff.samplers.masked import TokenPredictor, everywhere, start
 from scidiff.samplers.orders import race
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -30,7 +30,7 @@ or (B, 1, 1). At s = 0 it is certain of x0."""
 class TimedDenoiser:
     """A network that reads the time, as the sampler sees it."""
 
-    block_size = None
+    block_size: int | None = None
 
     def __init__(self, network: TimedTokenNetwork, mask_id: int) -> None:
         self.network, self.mask_id, self.vocab_size = network, mask_id, mask_id + 1
@@ -128,8 +128,8 @@ class DiscreteFlowSampler:
 
     denoiser: called with (x, t). canvas: MASK where a token is to be generated; given tokens, EOS
     and PAD stay. law: what noise is, as in training. kernel: `FlowRate` or `Posterior`.
-    distortion: where the steps lie, see `DISTORTIONS`. The last step draws from the prediction
-    itself.
+    distortion: where the steps lie, see `DISTORTIONS`. condition: (R, C), see `MaskedSampler`. The
+    last step draws from the prediction itself.
     """
 
     stochastic = True
@@ -143,6 +143,7 @@ class DiscreteFlowSampler:
         steps: int,
         kernel: Kernel | None = None,
         distortion: str = "identity",
+        condition: Tensor | None = None,
     ) -> None:
         if steps < 1:
             raise ValueError(f"steps must be at least 1, got {steps}")
@@ -152,15 +153,18 @@ class DiscreteFlowSampler:
                 f"got {law.laws.shape[1]}"
             )
         self.denoiser, self.canvas, self.law = denoiser, canvas, law
+        self.condition = condition
         self.kernel, self.num_steps = FlowRate() if kernel is None else kernel, steps
         times = distorted(distortion, torch.arange(steps + 1).double() / steps)
         self.times = torch.cat([times[:-1], times.new_zeros(2)])  # the end stays where it is
 
     def init(self, n: int, rng: Rng) -> TokenState:
         """Draw noise where the canvas is hidden and evaluate the network there."""
-        ids = self.canvas(n, rng)
-        noisy = torch.where(ids == self.denoiser.mask_id, self.law.draw(ids, rng), ids)
-        return self._arrive(TokenState(noisy), 0)
+        x = start(self.canvas, self.condition, n, rng)
+        hidden = x.ids == self.denoiser.mask_id
+        return self._arrive(
+            replace(x, ids=torch.where(hidden, self.law.draw(x.ids, rng), x.ids)), 0
+        )
 
     def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Draw x0 from the stored prediction and x_s from the kernel, then evaluate the

@@ -8,20 +8,29 @@ in a step waits for the device.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from scidiff.core import Rng, Shared, uniform
-from scidiff.data.tokens import EOS, PAD, TokenState
+from scidiff.data.tokens import PAD, TokenState
+from scidiff.samplers.blocks import (
+    end_rows,
+    in_blocks,
+    in_current_block,
+    left_per_block,
+    step_bound,
+)
 from scidiff.samplers.canvas import Canvas, FixedCanvas, LengthLaw
+from scidiff.samplers.constraints import Constraint, draw_within
 from scidiff.samplers.orders import NEVER, Confidence, Order, Random, Sequential, race
 
 __all__ = [
     "AncestralSampler",
+    "BentPredictor",
     "Canvas",
     "Confidence",
     "FixedCanvas",
@@ -52,6 +61,15 @@ class TokenPredictor(Protocol):
         ...
 
 
+@runtime_checkable
+class BentPredictor(Protocol):
+    """A TokenPredictor made of others: what it means to draw from is not normalised."""
+
+    def log_weights(self, trunk: Tensor) -> Tensor:
+        """(B, M, D) -> (B, M, V); `log_probs` is its softmax."""
+        ...
+
+
 class MaskedSampler:
     """Write hidden positions in random order: first hitting (Zheng et al. 2024, arXiv 2409.02908).
 
@@ -65,6 +83,15 @@ class MaskedSampler:
     block that still hides something: None (one block) is masked diffusion, 1 is autoregression.
     EOS and PAD are ordinary tokens there, and once a finished block holds EOS whatever is hidden
     in later blocks becomes PAD: the row has ended. A finished row is a fixed point of `step`.
+
+    `constraints` hold by construction: a token is drawn among those that leave the row possible,
+    one after the other also within a step. Where none does, the position stays MASK for good. The
+    law of plain samples is then bent; `log_ratio` tells by how much, so that `guided_sample`
+    weighs (and resamples) towards the sampler's own law restricted to rows that satisfy the
+    constraints, and `log_z` estimates their share. It does the same for a bent denoiser
+    (`compose`), towards the product of its unnormalised conditionals.
+
+    `condition` (1, C) for all rows, or (R, C) for n / R consecutive rows each, travels with them.
     """
 
     def __init__(
@@ -76,21 +103,25 @@ class MaskedSampler:
         order: Order | None = None,
         block_size: int | None = None,
         temperature: float = 1.0,
+        constraints: Sequence[Constraint] = (),
+        condition: Tensor | None = None,
     ) -> None:
         _check(denoiser, tokens_per_step, block_size, temperature)
         self.denoiser, self.canvas, self.order = denoiser, canvas, order or Random()
+        self.constraints, self.condition = tuple(constraints), condition
+        self._bent = isinstance(denoiser, BentPredictor)
         self.block_size = min(block_size or canvas.length, canvas.length)
         self.tokens_per_step = min(tokens_per_step, self.block_size)
         self.temperature = temperature
-        self.num_steps = _step_bound(canvas, self.block_size, self.tokens_per_step)
+        self.num_steps = step_bound(canvas, self.block_size, self.tokens_per_step)
         self.stochastic = temperature > 0 or (
             self.order.stochastic and self.tokens_per_step < self.block_size
         )
 
     def init(self, n: int, rng: Rng) -> TokenState:
         """Draw n rows of the canvas and evaluate the network there."""
-        ids = end_rows(self.canvas(n, rng), self.block_size, self.denoiser.mask_id)
-        return _evaluate(self, TokenState(ids), -1)
+        x = start(self.canvas, self.condition, n, rng)
+        return _evaluate(self, replace(x, ids=self._ended(x.ids)), -1)
 
     def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Write the next `tokens_per_step` positions of every row, then evaluate the network.
@@ -98,8 +129,15 @@ class MaskedSampler:
         The last step evaluates nothing: nobody would read it.
         """
         positions, live = self.choose(x, rng)
-        tokens = race(self.token_law(x, positions), rng, self.temperature)
-        return _evaluate(self, replace(x, ids=self.commit(x.ids, positions, live, tokens)), k)
+        law, log_ratio = self.token_law(x, positions), None
+        if self.constraints or self._bent:
+            tokens, live, log_ratio = draw_within(
+                self._possible, law, x.ids, positions, live, rng, self.temperature, self._bent
+            )
+        else:
+            tokens = race(law, rng, self.temperature)
+        ids = self.commit(x.ids, positions, live, tokens)
+        return _evaluate(self, replace(x, ids=ids, log_ratio=log_ratio), k)
 
     def choose(self, x: TokenState, rng: Rng) -> tuple[Tensor, Tensor]:
         """Choose positions (B, M) and say which are `live` (B, M): a row may have fewer to
@@ -110,13 +148,28 @@ class MaskedSampler:
         return best.indices, best.values > NEVER
 
     def token_law(self, x: TokenState, positions: Tensor) -> Tensor:
-        """Log-probabilities (B, M, V) at `positions` (B, M): the head runs there only."""
-        return self.denoiser.log_probs(_trunk(x).gather(positions))
+        """Log-probabilities (B, M, V) at `positions` (B, M), not normalised where bent: the head
+        runs there only."""
+        there = _trunk(x).gather(positions)
+        if isinstance(self.denoiser, BentPredictor):
+            return self.denoiser.log_weights(there)
+        return self.denoiser.log_probs(there)
 
     def commit(self, ids: Tensor, positions: Tensor, live: Tensor, tokens: Tensor) -> Tensor:
         """Write `tokens` (B, M) where `live`, then end the rows whose finished block holds EOS."""
-        written = ids.scatter(1, positions, torch.where(live, tokens, ids.gather(1, positions)))
-        return end_rows(written, self.block_size, self.denoiser.mask_id)
+        return self._ended(
+            ids.scatter(1, positions, torch.where(live, tokens, ids.gather(1, positions)))
+        )
+
+    def _ended(self, ids: Tensor) -> Tensor:
+        return end_rows(ids, self.block_size, self.denoiser.mask_id)
+
+    def _possible(self, ids: Tensor) -> Tensor:
+        """Which rows (B,) can still become rows that satisfy every constraint."""
+        ids, fine = self._ended(ids), torch.ones_like(ids[:, 0], dtype=torch.bool)
+        for constraint in self.constraints:
+            fine = fine & constraint(ids)
+        return fine
 
     def predict_clean(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Draw every hidden position of the current block independently from the stored
@@ -124,7 +177,8 @@ class MaskedSampler:
 
         With blocks the row is ended there (what is hidden later becomes PAD), because the network
         has said nothing about later blocks: score such a prefix only with rewards that read
-        prefixes, else use `guidance.lookahead.Rollout`.
+        prefixes, else use `guidance.lookahead.Rollout`. Constraints are not asked: they bind what
+        is written, and a guess that breaks one only says little.
         """
         if isinstance(k, int) and k >= self.num_steps:
             return x
@@ -138,12 +192,11 @@ class MaskedSampler:
         evaluate."""
         free = self.canvas.free(clean.ids)
         keys = in_blocks(uniform(free.shape, rng).masked_fill(~free, -1.0), self.block_size, -1.0)
-        left = _left_per_block((keys >= 0).sum(-1), k, self.tokens_per_step)
+        left = left_per_block((keys >= 0).sum(-1), _column(k), self.tokens_per_step)
         rank = keys.argsort(-1, descending=True).argsort(-1)
         hide = (rank < left[..., None]).flatten(1)[:, : free.shape[1]]
-        ids = clean.ids.masked_fill(hide, self.denoiser.mask_id)
-        ended = end_rows(ids, self.block_size, self.denoiser.mask_id)
-        return _evaluate(self, replace(clean, ids=ended), k - 1)
+        ids = self._ended(clean.ids.masked_fill(hide, self.denoiser.mask_id))
+        return _evaluate(self, replace(clean, ids=ids, log_ratio=None), k - 1)
 
 
 class AncestralSampler:
@@ -193,42 +246,17 @@ class AncestralSampler:
         return _evaluate(self, replace(clean, ids=ids), k - 1)
 
 
-def in_current_block(hidden: Tensor, block_size: int) -> Tensor:
-    """Keep of `hidden` (B, L) what lies in the row's first block that hides anything."""
-    block = torch.arange(hidden.shape[1], device=hidden.device) // block_size
-    return hidden & (block == block[hidden.int().argmax(1)][:, None])
-
-
-def in_blocks(rows: Tensor, block_size: int, fill: float) -> Tensor:
-    """Cut rows (B, L) to (B, blocks, b); the last block is completed with `fill`."""
-    spare = -rows.shape[1] % block_size
-    return F.pad(rows, (0, spare), value=fill).unflatten(1, (-1, block_size))
-
-
-def end_rows(ids: Tensor, block_size: int, mask_id: int) -> Tensor:
-    """Turn MASK into PAD behind every block that hides nothing and holds EOS."""
-    L = ids.shape[1]
-    if block_size >= L:
-        return ids
-    blocks = in_blocks(ids, block_size, PAD)
-    ends = ((blocks == EOS).any(-1) & ~(blocks == mask_id).any(-1)).int()
-    ended = (ends.cumsum(1) - ends > 0).repeat_interleave(block_size, 1)[:, :L]
-    return ids.masked_fill(ended & (ids == mask_id), PAD)
-
-
-def _left_per_block(free: Tensor, k: int | Tensor, tokens_per_step: int) -> Tensor:
-    """How many of the `free` (B, blocks) positions of each block step k still hides."""
-    steps = (free + tokens_per_step - 1) // tokens_per_step
-    spent = _column(k) - (steps.cumsum(1) - steps)  # steps behind us in each block
-    return (free - spent.clamp(min=0) * tokens_per_step).clamp(min=0)
-
-
-def _step_bound(canvas: Canvas, block_size: int, tokens_per_step: int) -> int:
-    """Bound the steps of any row by ceil(b / m) a block and by where `max_masked` can lie."""
-    whole, rest = divmod(canvas.length, block_size)
-    by_length = whole * math.ceil(block_size / tokens_per_step) + math.ceil(rest / tokens_per_step)
-    touched = min(whole + (rest > 0), canvas.max_masked)
-    return min(by_length, (canvas.max_masked + touched * (tokens_per_step - 1)) // tokens_per_step)
+def start(canvas: Canvas, condition: Tensor | None, n: int, rng: Rng) -> TokenState:
+    """Draw n rows of the canvas and hand the rows of `condition` (R, C) out to n / R each."""
+    if condition is None:
+        return TokenState(canvas(n, rng))
+    if condition.ndim != 2 or n % len(condition):
+        raise ValueError(
+            f"condition must be (R, C) with R a divisor of the {n} rows, "
+            f"got {tuple(condition.shape)}"
+        )
+    given = condition.to(rng.device).repeat_interleave(n // len(condition), 0)
+    return TokenState(canvas(n, rng), condition=given)
 
 
 def _column(k: int | Tensor) -> int | Tensor:

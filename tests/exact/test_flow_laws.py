@@ -71,6 +71,22 @@ def test_one_step_draws_the_product_of_the_predictions(kernel):
     assert torch.allclose(final_law(sampler(kernel=kernel, steps=1)), product)
 
 
+@pytest.mark.parametrize(
+    "kernel, noise",
+    [(Posterior(), "marginal"), (Posterior(), "absorbing"), (FlowRate(eta=1e9), "marginal"),
+     (FlowRate(eta=2.0), "absorbing")],
+)  # fmt: skip
+def test_given_the_end_a_step_carries_the_marginal_exactly(kernel, noise):
+    t, s = torch.tensor(0.7).double(), torch.tensor(0.45).double()
+    law = NOISE[noise].at(torch.zeros(1, 3).long())
+    for x0 in (2, 3, 4):
+        clean = torch.eye(6).double()[x0]
+        here, there = (1 - t) * clean + t * law, (1 - s) * clean + s * law
+        rows = torch.arange(6)[:, None].expand(6, 3)
+        moved = kernel(rows, torch.full((6, 3), x0), t.view(1, 1, 1), s.view(1, 1, 1), law)
+        assert torch.allclose(torch.einsum("lx,xlv->lv", here, moved), there)
+
+
 def test_absorbing_flow_follows_its_rate_exactly():
     rate, posterior = (
         final_law(sampler("absorbing", kernel=kernel, steps=7))

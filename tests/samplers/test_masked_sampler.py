@@ -7,14 +7,13 @@ import torch
 from scidiff.core import Tape, seeded
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.guidance.particles import sample
+from scidiff.samplers.blocks import end_rows, in_current_block
 from scidiff.samplers.masked import (
     AncestralSampler,
     Confidence,
     FixedCanvas,
     LengthLaw,
     MaskedSampler,
-    end_rows,
-    in_current_block,
 )
 from scidiff.testing import chain_table, same
 

@@ -1,0 +1,145 @@
+"""Denoisers made of denoisers: classifier-free guidance.
+
+A bent token prediction also says what it was before it was normalised, so that the masked sampler
+can report `log_ratio` and `guided_sample` can weigh its draws towards the product they mean.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from scidiff.data.tokens import TokenState
+from scidiff.processes.conditional import ConditionalNetwork
+from scidiff.processes.gaussian import Component, Continuous, Parts
+from scidiff.samplers.gaussian import ContinuousDenoiser
+from scidiff.samplers.masked import BentPredictor, TokenPredictor
+
+X = TypeVar("X", bound=Continuous)
+
+
+class ConditionalDenoiser:
+    """A conditional token network as the samplers see it; `shown` False hides every condition.
+
+    `timed` networks read the time, which is then what a sampler calls with.
+    """
+
+    block_size: int | None = None
+
+    def __init__(
+        self,
+        network: ConditionalNetwork,
+        mask_id: int,
+        *,
+        shown: bool = True,
+        timed: bool = False,
+    ) -> None:
+        self.network, self.shown, self.timed = network, shown, timed
+        self.mask_id, self.vocab_size, self.rows = mask_id, mask_id + 1, 0
+
+    @torch.no_grad()
+    def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
+        if x.condition is None:
+            raise ValueError("the state has no condition; give the sampler condition=(R, C)")
+        self.rows += len(x)
+        shown = torch.full((len(x),), self.shown, device=x.ids.device)
+        network = self.network.given(x.condition, shown)
+        if not self.timed:
+            return network.bidirectional(x.ids)
+        t = torch.as_tensor(k, dtype=torch.float32, device=x.ids.device)
+        return network.bidirectional(x.ids, t.expand(len(x)))
+
+    @torch.no_grad()
+    def log_probs(self, trunk: Tensor) -> Tensor:
+        return self.network.log_probs(trunk)
+
+
+class ClassifierFree:
+    """Classifier-free guidance of tokens (Ho and Salimans 2022, arXiv 2207.12598; for discrete
+    states Nisonoff et al. 2024, arXiv 2406.01572):
+
+        log p_w = log p_u + w (log p_c - log p_u) - log Z.
+
+    A row written by one token is p(x) p(y | x)^w / Z exactly. Longer rows are not: each token has
+    a Z of its own, and their product is what `log_ratio` tells. With it the weights of
+    `guided_sample` are exact for the whole row, p_u(x)^(1 - w) p_c(x)^w / Z. Weight 0 is the
+    unconditional prediction, 1 the conditional one, above 1 more than asked. A token that either
+    of the two excludes stays excluded for other weights.
+    """
+
+    def __init__(
+        self, conditional: TokenPredictor, unconditional: TokenPredictor, weight: float
+    ) -> None:
+        for name in ("mask_id", "vocab_size", "block_size"):
+            got = getattr(conditional, name), getattr(unconditional, name)
+            if got[0] != got[1]:
+                raise ValueError(f"both denoisers must have the same {name}, got {got}")
+        self.conditional, self.unconditional, self.weight = conditional, unconditional, weight
+        self.mask_id, self.vocab_size = conditional.mask_id, conditional.vocab_size
+        self.block_size = conditional.block_size
+        self._width = 0  # of the conditional trunk, known once it has spoken
+
+    @property
+    def rows(self) -> int:
+        """Network rows evaluated so far, by both."""
+        return self.conditional.rows + self.unconditional.rows
+
+    def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
+        """Both trunks side by side (B, L, D + D')."""
+        trunks = self.conditional(x, k), self.unconditional(x, k)
+        self._width = trunks[0].shape[-1]
+        return torch.cat(trunks, -1)
+
+    def log_weights(self, trunk: Tensor) -> Tensor:
+        """log p_u + w (log p_c - log p_u), (B, M, V); a bent part is read before it is
+        normalised."""
+        told = _read(self.conditional, trunk[..., : self._width])
+        plain = _read(self.unconditional, trunk[..., self._width :])
+        if self.weight in (0, 1):
+            return told if self.weight else plain
+        excluded = (told == float("-inf")) | (plain == float("-inf"))
+        bent = plain + self.weight * (told - plain)
+        return torch.where(excluded, float("-inf"), bent)
+
+    def log_probs(self, trunk: Tensor) -> Tensor:
+        return self.log_weights(trunk).log_softmax(-1)
+
+
+def _read(denoiser: TokenPredictor, trunk: Tensor) -> Tensor:
+    if isinstance(denoiser, BentPredictor):
+        return denoiser.log_weights(trunk)
+    return denoiser.log_probs(trunk)
+
+
+class ClassifierFreeGuess(Generic[X]):
+    """Classifier-free guidance of clean guesses, D = D_u + w (D_c - D_u) in every component (Ho
+    and Salimans 2022, eq. 6: linear in the score, hence in D).
+
+    At w = 1 it draws the conditional law. For other weights the chain's law is not the tilted one
+    (Bradley and Nakkiran 2024, arXiv 2408.09000), and no weights are reported here.
+    """
+
+    def __init__(
+        self,
+        conditional: ContinuousDenoiser[X],
+        unconditional: ContinuousDenoiser[X],
+        weight: float,
+    ) -> None:
+        if conditional.components != unconditional.components:
+            raise ValueError(
+                "both denoisers must have the same components, got "
+                f"{conditional.components} and {unconditional.components}"
+            )
+        self.conditional, self.unconditional, self.weight = conditional, unconditional, weight
+        self.components: tuple[Component, ...] = conditional.components
+
+    @property
+    def rows(self) -> int:
+        """Network rows evaluated so far, by both."""
+        return self.conditional.rows + self.unconditional.rows
+
+    def __call__(self, x: X, t: Tensor, /) -> Parts:
+        pairs = zip(self.conditional(x, t), self.unconditional(x, t), strict=True)
+        return tuple(plain + self.weight * (told - plain) for told, plain in pairs)
