@@ -79,6 +79,13 @@ def test_isomorphic_graphs_are_one_class():
     assert graphs[3] not in GraphSet(graphs[:3])
 
 
+def test_keys_tell_trees_of_equal_degrees_apart():
+    """Legs of 1, 1, 3 and of 1, 2, 2 nodes: what makes the exact test rare."""
+    one, other = adjacencies([nx.Graph([(0, 1), (0, 2), (0, 3), (3, 4), (4, 5)]),
+                              nx.Graph([(0, 1), (0, 2), (0, 3), (2, 4), (3, 5)])])
+    assert wl_key(one) != wl_key(other)
+
+
 def test_vun_by_hand():
     tree, path = nx.star_graph(4), nx.path_graph(5)
     generated = [tree, shuffled(tree, 0), path, nx.cycle_graph(5), nx.path_graph(6)]
@@ -119,7 +126,9 @@ def test_a_training_sample_scores_its_own_floor():
     assert worse["ratio_emd"].value > 5
     assert worse["mmd_degree_emd"].low > report["mmd_degree_emd"].value
     assert f"{report['mmd_degree_emd'].value:.4f}" in worse["mmd_degree_emd"].note
-    assert worse["mmd_degree_emd_floor"].n == 40
+    few = graph_suite(train[:12], test, train=train)
+    assert few["mmd_degree_emd_floor"].n == 12  # a floor is for the same n
+    assert few["mmd_degree_emd_floor"].value != report["mmd_degree_emd_floor"].value
 
 
 def test_intervals_cover_the_value_of_many_graphs():
