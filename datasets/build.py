@@ -2,6 +2,7 @@
 
     python datasets/build.py                    # downloads the wheels with pip (175 MB)
     python datasets/build.py --source FOLDER    # takes them from a folder
+    python datasets/build.py --drawn            # only the sets that are drawn, not downloaded
 
 Contents are the same every time; `content_sha256` in index.json says so (the packed bytes may
 differ between versions of zlib and lzma).
@@ -21,8 +22,12 @@ from zipfile import ZipFile
 
 import numpy as np
 
+from scidiff.core import seeded
+from scidiff.data.graph_exchange import symbols
+from scidiff.data.graph_text import compact
 from scidiff.data.packages import sha256, wheel
 from scidiff.data.packing import pack_dna, pack_qm9, unpack_dna
+from scidiff.data.synthetic_graphs import Graphs, communities, grids
 
 Entry = dict[str, Any]
 HERE = Path(__file__).parent
@@ -32,6 +37,13 @@ PEPTIDES = {
     "ACPvsRandom": "ACP_CancPPD_vs_Random", "ACPvsTM": "ACP_CancPPD_vs_TM",
 }
 ENHANCERS = "dnadiffusion/data/K562_hESCT0_HepG2_GM12878_12k_sequences_per_group.txt"
+ZINC250K = "b2a780b520e9188fdbc3dd1affe785f0f21151ac7e9fa8889e33832067763a9b"
+PUBLISHED_GRAPHS: dict[str, tuple[int, str]] = {  # rows, digest
+    "community_small": (100, "65c7f0d953d4c7ce3d142c2650a73d60e91b1bf1f1afe62bba15a8170af1f9d8"),
+    "ego_small": (200, "cb1c4e530fa25361e3c4ce30688fd8c9646cf01b09a78bf8f17a0c373e4df08c"),
+    "ENZYMES": (587, "d981a1c7bc178b0eea9680ad1018a84c9568be0e3073a80dad1c2fa9475588d0"),
+    "grid": (100, "48e4902b27b31ccb37360d2af35cbf5246bb86ca5922258202c1e57b88216c41"),
+}
 QM9 = [f"qm9pack/data/qm9_part{i}.csv" for i in (1, 2, 3)]
 SPLITS = ["training", "validation", "test"]
 
@@ -103,6 +115,25 @@ def build_peptides(archive: ZipFile) -> dict[str, Entry]:
     return {"peptides": write("peptides.csv.gz", content, [s.split(",")[0] for s in lines[1:]])}
 
 
+def graph_file(name: str, graphs: Graphs) -> Entry:
+    texts = [compact(*symbols(graph)) for graph in graphs]
+    return write(name, lzma.compress("\n".join([*texts, ""]).encode(), preset=9), texts)
+
+
+def build_drawn() -> dict[str, Entry]:
+    return {"community": graph_file("community.g6.xz", communities(100, seeded(0))),
+            "grids": graph_file("grids.g6.xz", grids(100, seeded(0)))}
+
+
+def brought() -> dict[str, Entry]:
+    """Sets on no package index: the digest identifies a copy that the user brings."""
+    found = {"zinc250k": ("zinc250k.smi.gz", 249_455, ZINC250K)}
+    found |= {name: (f"graphs_{name}.npz", rows, digest) for name, (rows, digest)
+              in PUBLISHED_GRAPHS.items()}
+    return {name: {"rows": rows, "files": {"all": {"file": file, "rows": rows}},
+                   "content_sha256": digest} for name, (file, rows, digest) in found.items()}
+
+
 BUILDERS = {"molsets==0.3.1": build_moses, "qm9pack==1.0.3": build_qm9,
             "dnadiffusion==0.0.0.dev0": build_enhancers, "modlamp==4.3.3": build_peptides}
 
@@ -119,34 +150,40 @@ def notice(archive: ZipFile, package: str) -> None:
 def card(name: str, entry: Entry) -> str:
     """The card of one shipped set, as Markdown."""
     columns = "\n".join(f"| `{c}` | {what} |" for c, what in entry["columns"].items())
+    source, notice = "drawn", ""
+    if "package" in entry:
+        source = f"PyPI package `{entry['package']}`"
+        notice = (f", notice in `{entry['notice']}`; the licence covers the package, cite the "
+                  "origin of the data")
     return (f"# {name}\n\n{entry['title']}.\n\n{entry['notes']}\n\n"
             f"| column | |\n|---|---|\n{columns}\n\n"
             f"- rows: {entry['rows']:,}\n- file: `{entry['file']}`, {entry['bytes']:,} bytes\n"
             f"- sha256: `{entry['sha256']}`\n"
             f"- sha256 of the objects, one a line: `{entry['content_sha256']}`\n"
-            f"- source: PyPI package `{entry['package']}`; rebuilt by `datasets/build.py`\n"
-            f"- licence: {entry['licence']}, notice in `{entry['notice']}`; the licence covers "
-            f"the package, cite the origin of the data\n- cite: {entry['cite']}\n")
+            f"- source: {source}; rebuilt by `datasets/build.py`\n"
+            f"- licence: {entry['licence']}{notice}\n- cite: {entry['cite']}\n")
+
+
+def built_before() -> dict[str, Entry]:
+    file = HERE / "index.json"
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Rebuild the shipped data sets.")
     parser.add_argument("--source", type=Path, help="folder that holds the four wheels")
-    source = parser.parse_args().source
-    # ZINC250k is on no package index: the digest identifies a copy that the user brings.
-    index = {"zinc250k": {
-        "rows": 249_455, "files": {"all": {"file": "zinc250k.smi.gz", "rows": 249_455}},
-        "content_sha256": "b2a780b520e9188fdbc3dd1affe785f0f21151ac7e9fa8889e33832067763a9b",
-    }}
-    for package, build in BUILDERS.items():
-        with wheel(package, source) as archive:
+    parser.add_argument("--drawn", action="store_true", help="leave what comes out of wheels")
+    args = parser.parse_args()
+    index = {**built_before(), **brought(), **build_drawn()}
+    for package, build in {} if args.drawn else BUILDERS.items():
+        with wheel(package, args.source) as archive:
             index |= build(archive)
             notice(archive, package)
     about = tomllib.loads((HERE / "about.toml").read_text())
-    index = {name: {**about[name], **index[name]} for name in about}
+    index = {name: {**about[name], **index[name], **about[name]} for name in about}
     (HERE / "index.json").write_text(json.dumps(index, indent=1) + "\n")
     for name, entry in index.items():
-        if "notice" in entry:
+        if "file" in entry:
             (HERE / f"{name}.md").write_text(card(name, entry))
         print(f"{name}: {entry['rows']:,} rows, {entry.get('bytes', 0):,} bytes")
 

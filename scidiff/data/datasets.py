@@ -1,6 +1,6 @@
 """The data sets that ship with the package, and the larger ones that are fetched once.
 
-    names()                         # moses_100k, qm9, enhancers, peptides, moses, qm9_3d, zinc250k
+    names()                         # moses_100k, qm9, enhancers, peptides, community, grids, ..
     load("enhancers", "test")       # -> Table
     get("moses")                    # out of its PyPI package into the cache
     path("moses", "train")          # where it is
@@ -43,7 +43,7 @@ class DatasetInfo:
 
     name: str
     title: str
-    kind: str  # "smiles" or "sequence"
+    kind: str  # "smiles", "sequence" or "graph"
     rows: int
     columns: dict[str, str]
     splits: tuple[str, ...]  # empty: none given, see `scidiff.data.splits`
@@ -83,7 +83,8 @@ def info(name: str) -> DatasetInfo:
     """Describe one set; raises DatasetError naming the nearest."""
     entry = _entry(name)
     splits = tuple(s for s in entry.get("files", {}) if s != "all")
-    source = f"PyPI package {entry['package']}" if "package" in entry else "a file or URL of yours"
+    own = "drawn by this package" if "file" in entry else "a file or URL of yours"
+    source = f"PyPI package {entry['package']}" if "package" in entry else own
     return DatasetInfo(
         name, entry["title"], entry["kind"], entry["rows"], entry["columns"],
         splits or tuple(entry.get("splits", ())), entry["licence"], source, entry["cite"],
@@ -102,30 +103,34 @@ def path(name: str, split: str | None = None) -> Path:
     for place in _places():
         if (place / file["file"]).is_file():
             return place / file["file"]
-    raise DatasetError(f"{name} is not on this machine; fetch it with: scidiff data get {name}")
+    command = f"scidiff data get {name}" + ("" if "package" in entry else " --source FILE")
+    raise DatasetError(f"{name} is not on this machine; fetch it with: {command}")
 
 
 def load(name: str, split: str | None = None) -> Table:
     """Read a set, or one split of it, after its checksum is verified."""
-    entry, file = _entry(name), path(name, split)
+    entry = _entry(name)
+    whole = "file" in entry or "splits" in entry  # one file holds all splits
+    file = path(name, None if whole else split)
     content = file.read_bytes()
-    expected = entry.get("sha256") or _file(name, entry["files"], split or "all").get("sha256")
-    if expected:
+    about = entry if whole else _file(name, entry["files"], split or "all")
+    if expected := about.get("sha256"):
         verify(content, expected, file.name)
-    table = _TABLES.get(name, _lines)(file, content)
+    table = _TABLES.get(name, _KINDS.get(entry["kind"], _lines))(file, content)
     if "content_sha256" in entry:
         verify("\n".join(table.objects()).encode(), entry["content_sha256"], file.name)
     table = replace(table, source=name if split is None else f"{name}:{split}")
-    return table if split is None or "file" not in entry else _part(name, entry, table, split)
+    return table if split is None or not whole else _part(name, entry, table, split)
 
 
 def get(name: str, source: str | Path | None = None, out: str | Path | None = None) -> list[Path]:
     """Fetch a set into the cache, or into the folder `out`; returns its files.
 
     moses and qm9_3d come out of their PyPI packages; `source` is then the wheel or a folder with
-    it, default: downloaded by pip. zinc250k needs `source`: a file or an http(s) address of
-    250k_rndm_zinc_drugs_clean_3 in any readable format. Checksums are verified before anything is
-    written, and each file appears whole or not at all. A set that ships is returned as it is.
+    it, default: downloaded by pip. The others need `source`: a file or an http(s) address of the
+    published rows, in their order and in any readable format. Checksums are verified before
+    anything is written, and each file appears whole or not at all. A set that ships is returned
+    as it is.
     """
     entry, target = _entry(name), Path(out) if out else cache()
     if "file" in entry:
@@ -156,8 +161,9 @@ def _file(name: str, files: dict[str, Any], split: str) -> dict[str, Any]:
 def _choose(wanted: str, known: dict[str, Any], what: str) -> dict[str, Any]:
     if wanted in known:
         return known[wanted]
-    near = difflib.get_close_matches(wanted, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    folded = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(wanted.lower(), folded, n=1)
+    hint = f"did you mean {folded[near[0]]!r}? " if near else ""
     raise DatasetError(f"{what} {wanted!r}; {hint}known: {', '.join(known)}")
 
 
@@ -205,6 +211,14 @@ def _qm9_3d(file: Path, content: bytes) -> Table:
         return _table({"smiles": smiles, "index": z["index"], **properties}, "smiles", file)
 
 
+def _graphs(file: Path, content: bytes) -> Table:
+    """Graphs in their published order: the first fifth is the test set (Jo et al. 2022)."""
+    graphs = read(file).objects()
+    tests = len(graphs) // 5
+    splits = ["test"] * tests + ["train"] * (len(graphs) - tests)
+    return _table({"graph": graphs, "split": splits}, "graph", file)
+
+
 def _part(name: str, entry: dict[str, Any], table: Table, split: str) -> Table:
     if "split" not in table.columns:
         raise DatasetError(f"{name} has no splits; make them with scidiff.data.splits")
@@ -214,6 +228,7 @@ def _part(name: str, entry: dict[str, Any], table: Table, split: str) -> Table:
 
 _TABLES = {"enhancers": _enhancers, "qm9_3d": _qm9_3d,
            "peptides": lambda file, content: read(file)}
+_KINDS = {"graph": _graphs}
 
 
 # ---------------------------------------------------------------- fetching
@@ -235,4 +250,15 @@ def _own(name: str, entry: dict[str, Any], source: str | Path | None) -> bytes:
         file = fetch_url(str(source), scratch) if remote else Path(source)
         lines = "\n".join(read(file).objects())
     verify(lines.encode(), entry["content_sha256"], f"{file.name} as {name}")
+    if entry["kind"] == "graph":
+        return _packed(lines.split("\n"))
     return gzip.compress(f"{lines}\n".encode(), mtime=0)
+
+
+def _packed(graphs: Sequence[str]) -> bytes:
+    from scidiff.data.graph_files import pack
+    from scidiff.data.graph_text import parse
+
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **pack([parse(text) for text in graphs]))
+    return content.getvalue()

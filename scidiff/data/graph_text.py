@@ -29,11 +29,12 @@ def parse(text: str) -> Typed:
     if text[0] == "&":
         raise ValueError("is directed (digraph6), expected an undirected graph")
     if text[0] == ":":
-        return symbols(_decoded(text, "sparse6"), None, None)
+        return symbols(_sparse6(text), None, None)
     alone = text[0] == "[" or len(text) == 1 and text not in SPECIAL
     if alone or any(c in EDGES for c in text):
         return read(text)
-    return symbols(_decoded(text, "graph6"), None, None)
+    edges = _from_graph6(text)
+    return [UNTYPED] * len(edges), edges
 
 
 def compact(names: Sequence[str], edges: NDArray[np.integer]) -> str:
@@ -41,10 +42,12 @@ def compact(names: Sequence[str], edges: NDArray[np.integer]) -> str:
     triangle."""
     if set(names) != {UNTYPED} or np.any(np.asarray(edges) > 1):
         return write(names, edges)
+    dense = _graph6(edges)
+    least = np.count_nonzero(edges) // 2 * (1 + (len(edges) - 1).bit_length()) / 6
+    if least >= len(dense):
+        return dense
     graph = to_networkx(names, edges)
-    dense = nx.to_graph6_bytes(graph, header=False).decode().strip()
-    sparse = nx.to_sparse6_bytes(graph, header=False).decode().strip()
-    return min(dense, sparse, key=len)
+    return min(dense, nx.to_sparse6_bytes(graph, header=False).decode().strip(), key=len)
 
 
 def canonical(names: Sequence[str], edges: NDArray[np.integer]) -> str:
@@ -78,9 +81,42 @@ def _numbered(names: Sequence[str],
     return [int.from_bytes(words[name], "big") for name in names], edges
 
 
-def _decoded(text: str, form: str) -> nx.Graph:
-    parse = nx.from_sparse6_bytes if form == "sparse6" else nx.from_graph6_bytes
+def _sparse6(text: str) -> nx.Graph:
     try:
-        return parse(text.encode("ascii"))
+        return nx.from_sparse6_bytes(text.encode("ascii"))
     except (nx.NetworkXError, ValueError, IndexError, StopIteration) as error:
-        raise ValueError(f"cannot be read as {form}: {str(error) or 'it ends too soon'}") from None
+        raise ValueError(
+            f"cannot be read as sparse6: {str(error) or 'it ends too soon'}") from None
+
+
+def _graph6(edges: NDArray[np.integer]) -> str:
+    """The upper triangle column by column, the order of a triangle's pairs, six bits a letter."""
+    n = len(edges)
+    bits = np.asarray(edges)[_pairs(n)] > 0
+    sixes = np.pad(bits, (0, -len(bits) % 6)).reshape(-1, 6) @ (1 << np.arange(6)[::-1])
+    head = [n] if n <= 62 else [63, *((n >> shift & 63) for shift in (12, 6, 0))]
+    return bytes([value + 63 for value in (*head, *sixes.tolist())]).decode()
+
+
+def _from_graph6(text: str) -> NDArray[np.int64]:
+    values = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - 63
+    if (values < 0).any() or (values > 63).any():
+        raise ValueError("cannot be read as graph6: its letters are ? to ~")
+    long = len(values) > 3 and values[0] == 63
+    n = int(values[1:4] @ [4096, 64, 1]) if long else int(values[0])
+    body = values[4:] if long else values[1:]
+    if n == 0:
+        raise ValueError("has no nodes")
+    if len(body) != -(-n * (n - 1) // 12):
+        raise ValueError(f"cannot be read as graph6: {n} nodes take {-(-n * (n - 1) // 12)} "
+                         f"letters more, got {len(body)}")
+    bits = (body[:, None] >> np.arange(6)[::-1] & 1).ravel()[: n * (n - 1) // 2]
+    edges = np.zeros((n, n), np.int64)
+    edges[_pairs(n)] = bits
+    return edges + edges.T
+
+
+def _pairs(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column of every pair i < j, column by column."""
+    j, i = np.tril_indices(n, -1)
+    return i, j

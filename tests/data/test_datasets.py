@@ -6,14 +6,21 @@ import json
 import zipfile
 from collections import Counter
 
+import networkx as nx
 import numpy as np
 import pytest
 
+from scidiff.core import seeded
 from scidiff.data import datasets, packages
 from scidiff.data.datasets import DatasetError
+from scidiff.data.graph_exchange import symbols, to_networkx
+from scidiff.data.graph_text import key, parse
 from scidiff.data.packing import pack_dna, pack_qm9, unpack_dna
+from scidiff.data.synthetic_graphs import communities, grids
+from scidiff.data.tables import read
 
-SHIPPED = ["moses_100k", "qm9", "enhancers", "peptides"]
+SHIPPED = ["moses_100k", "qm9", "enhancers", "peptides", "community", "grids"]
+PUBLISHED_GRAPHS = {"community_small": 100, "ego_small": 200, "ENZYMES": 587, "grid": 100}
 
 
 @pytest.fixture
@@ -48,14 +55,16 @@ def make_wheel(folder, content, name="data/train.csv.gz"):
 
 
 def test_names_and_cards():
-    assert datasets.names() == [*SHIPPED, "moses", "qm9_3d", "zinc250k"]
+    assert datasets.names() == [*SHIPPED, "moses", "qm9_3d", "zinc250k", *PUBLISHED_GRAPHS]
     for name in SHIPPED:
         about = datasets.info(name)
         card = (datasets.folder() / f"{name}.md").read_text()
         entry = json.loads((datasets.folder() / "index.json").read_text())[name]
         assert about.shipped and about.present and about.cite in card
         assert entry["sha256"] in card and f"{about.rows:,}" in card
-        assert len((datasets.folder() / entry["notice"]).read_text()) > 500
+        assert ("package" in entry) == ("notice" in entry)
+        if "notice" in entry:
+            assert len((datasets.folder() / entry["notice"]).read_text()) > 500
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -215,3 +224,59 @@ def test_qm9_3d_goes_with_the_shipped_smiles(shared_data):
 
 def test_zinc250k_digest(shared_data):
     assert len(datasets.load("zinc250k")) == 249_455
+
+
+@pytest.mark.parametrize("name, draw", [("community", communities), ("grids", grids)])
+def test_drawn_graphs_are_what_their_card_says(name, draw):
+    table = datasets.load(name)
+    found = [parse(text) for text in table.objects()]
+    again = [symbols(graph) for graph in draw(100, seeded(0))]
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(found, again, strict=True))
+    assert all(nx.is_connected(to_networkx(*graph)) for graph in found) or name == "community"
+    test, train = datasets.load(name, "test"), datasets.load(name, "train")
+    assert test.objects() + train.objects() == table.objects() and len(test) == 20
+    assert datasets.info(name).splits == ("train", "test")
+    assert datasets.info(name).source == "drawn by this package"
+    with pytest.raises(DatasetError, match=f"{name} has no split 'trian'; did you mean 'train'"):
+        datasets.load(name, "trian")
+
+
+def test_the_drawn_communities_are_all_different():
+    assert len({key(*parse(text)) for text in datasets.load("community").objects()}) == 100
+
+
+@pytest.mark.parametrize("name", PUBLISHED_GRAPHS)
+def test_published_graphs(shared_data, name):
+    table, rows = datasets.load(name), PUBLISHED_GRAPHS[name]
+    assert len(table) == rows and table.columns == ["graph", "split"]
+    test, train = datasets.load(name, "test"), datasets.load(name, "train")
+    assert len(test) == rows // 5 and test.objects() + train.objects() == table.objects()
+
+
+def test_published_communities_repeat_their_halves(shared_data):
+    """Why the set should not be trusted where a model could recite it."""
+    for text in datasets.load("community_small").objects():
+        _, edges = parse(text)
+        n = len(edges)
+        for half, seed in ((edges[: n // 2, : n // 2], 0), (edges[n // 2 :, n // 2 :], 1)):
+            fixed = nx.to_numpy_array(nx.gnp_random_graph(len(half), 0.7, seed=seed))
+            assert np.array_equal(half, fixed)
+
+
+def test_an_own_copy_of_a_published_set(cache, tmp_path, monkeypatch):
+    graphs = [nx.path_graph(3), nx.cycle_graph(4), nx.star_graph(4)] * 2
+    (tmp_path / "mine.g6").write_bytes(b"".join(nx.to_graph6_bytes(g) for g in graphs))
+    texts = read(tmp_path / "mine.g6").objects()
+    plain = [text.removeprefix(">>graph6<<") for text in texts]
+    digest = hashlib.sha256("\n".join(plain).encode()).hexdigest()
+    index = {"small": {"title": "t", "kind": "graph", "columns": {}, "licence": "none",
+                       "cite": "c", "rows": 6, "splits": ["train", "test"],
+                       "files": {"all": {"file": "graphs_small.npz"}}, "content_sha256": digest}}
+    monkeypatch.setattr(datasets, "_index", lambda: index)
+    with pytest.raises(DatasetError, match="scidiff data get small --source FILE"):
+        datasets.load("small", "train")
+    (tmp_path / "bare.g6").write_text("\n".join(plain))
+    assert datasets.get("small", source=tmp_path / "bare.g6") == [cache / "graphs_small.npz"]
+    assert datasets.load("small", "train").objects() == plain[1:]
+    with pytest.raises(DatasetError, match="unknown data set 'SMAL'; did you mean 'small'"):
+        datasets.load("SMAL")
