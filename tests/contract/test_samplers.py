@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from flow_targets import FlowOracle
 from gaussian_targets import tiny_graph_denoiser
 
 from scidiff.core import Denoiser, Sampler
@@ -14,7 +15,11 @@ from scidiff.networks.token_transformer import (
     TokenTransformer,
     TokenTransformerConfig,
 )
+from scidiff.processes.discrete_flow import TokenNoise
+from scidiff.samplers.compose import ClassifierFree
+from scidiff.samplers.constraints import Count
 from scidiff.samplers.corrector import PredictorCorrector
+from scidiff.samplers.discrete_flow import DiscreteFlowSampler, FlowRate, Posterior
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.masked import (
     AncestralSampler,
@@ -30,6 +35,7 @@ from scidiff.testing import chain_table, check_full_graph, check_sampler
 TABLE = chain_table()
 BLANK = FixedCanvas.blank(4, TABLE.mask_id)
 LENGTHS = LengthLaw([0, 1, 2, 3], TABLE.mask_id, length=4)
+SOME_TWOS = Count([2], TABLE.vocab_size, least=1, most=2)
 
 
 GRAPHS = GraphCanvas(NodeCounts(torch.tensor([0.0, 1, 0, 1, 1])), 3)  # 1, 3 or 4 nodes
@@ -51,6 +57,11 @@ class Flat:
         logits = torch.arange(8.0).expand(*trunk.shape[:-1], 8).clone()
         logits[..., 7] = float("-inf")
         return logits.log_softmax(-1)
+
+
+def flow(**options) -> DiscreteFlowSampler:
+    law = TokenNoise(torch.tensor([[0, 0, 0.5, 0.2, 0.3, 0]]), torch.zeros(4, dtype=torch.int64))
+    return DiscreteFlowSampler(FlowOracle(TABLE, law), BLANK, law, steps=4, **options)
 
 
 def network(block_size=None) -> TokenDenoiser:
@@ -79,6 +90,14 @@ SAMPLERS = {
     "generated ends": lambda: MaskedSampler(
         Flat(), FixedCanvas.blank(7, 7), block_size=3, tokens_per_step=2
     ),
+    "constrained": lambda: MaskedSampler(
+        TABLE.denoiser(), BLANK, tokens_per_step=2, constraints=[SOME_TWOS]
+    ),
+    "bent": lambda: MaskedSampler(
+        ClassifierFree(TABLE.denoiser(), TABLE.denoiser(), 2.0), BLANK, block_size=2
+    ),
+    "flow": lambda: flow(kernel=FlowRate(eta=2.0, omega=0.3)),
+    "ancestral flow": lambda: flow(kernel=Posterior(), distortion="polydec"),
     "ancestral": lambda: AncestralSampler(TABLE.denoiser(), BLANK, steps=6),
     "transformer": lambda: MaskedSampler(network(), FixedCanvas.blank(6, 7), tokens_per_step=2),
     "block transformer": lambda: MaskedSampler(network(3), FixedCanvas.blank(6, 7), block_size=3),

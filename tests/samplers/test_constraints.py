@@ -104,16 +104,6 @@ def test_a_bridge_needs_room_for_every_part_that_only_it_holds():
     assert not Connected(VOC, max_degree(VOC, 2))(star).any()
 
 
-def test_the_contract_and_the_compiled_step_with_constraints():
-    table = chain_table()
-    blank = FixedCanvas.blank(4, table.mask_id)
-    some = Count([2], table.vocab_size, least=1, most=2)
-    for options in ({}, {"tokens_per_step": 2}, {"block_size": 2}, {"temperature": 0.5}):
-        sampler = MaskedSampler(table.denoiser(), blank, constraints=[some], **options)
-        check_sampler(sampler)
-        check_full_graph(sampler)
-
-
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 def test_a_graph_step_with_all_constraints_is_one_graph():
     holds, length = valence(VOC, LIMITS), triangle(3) + 1
