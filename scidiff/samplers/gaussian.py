@@ -51,7 +51,7 @@ class GaussianSampler(Generic[X]):
             raise ValueError(f"give steps or a scheme, got steps={steps} and scheme={scheme}")
         self.denoiser, self.canvas, self.denoise = denoiser, canvas, denoise
         self.num_steps, self.stochastic = len(scheme.times) - 1, scheme.stochastic
-        self.history = max(table.w.shape[1] for table in scheme.tables)
+        self.history = scheme.tables[0].w.shape[1]
         stay = torch.cat([scheme.times, scheme.times[-1:]])  # where a finished particle goes
         self.times = stay.to(device)
         self._levels = [(alpha(s, self.times), s.sigma(self.times)) for s in schedules]

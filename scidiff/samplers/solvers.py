@@ -47,7 +47,7 @@ def make_sampler(
     heun), `evaluations` all network calls of a run. ValueError: a name, number or combination that
     makes no sampler.
     """
-    if solver is None and (compat or snr is not None):
+    if solver is None and (compat or (snr is not None and eta == 1)):
         solver = "reverse"
     _check(solver, eta, grid, snr, compat)
     sampler = (

@@ -57,6 +57,14 @@ class Scheme:
     times: Tensor  # (K + 1,) noise first
     tables: tuple[Table, ...]  # one a component, K rows each
 
+    def __post_init__(self) -> None:
+        shapes = [tuple(table.w.shape) for table in self.tables]
+        if len(set(shapes)) != 1 or shapes[0][0] != len(self.times) - 1:
+            raise ValueError(
+                f"every table must have {len(self.times) - 1} rows of the same weights for "
+                f"{len(self.times)} times, got (rows, weights) {shapes}"
+            )
+
     @property
     def stochastic(self) -> bool:
         """Whether any row draws noise."""

@@ -257,6 +257,26 @@ def test_the_deterministic_sampler_is_ddim():
     assert torch.equal(*after)
 
 
+@pytest.mark.parametrize("eta, rho", [(0.5, 1.0), (2.0, 0.7)])
+def test_churn_takes_a_particle_back_by_eta_steps(eta, rho):
+    """sigma / alpha rises by e^{eta h} (Karras et al. 2022: gamma = e^{eta h} - 1), and what is
+    added is that noise, times rho; no churn at either end."""
+    schedule = VP(0.1, 20.0)
+    nodes = uniform_lambdas([schedule], 6, 1e-2)
+    scheme = make_scheme("heun", [schedule], 6, eta, rho, nodes)
+    value, h = lam(schedule, nodes), lam(schedule, nodes).diff()
+    back = lam(schedule, scheme.times[::2])
+    want = (value[1:-1] - eta * h[1:]).clamp(min=value[0])
+    assert torch.allclose(back[1:-1], want, rtol=1e-9) and torch.equal(
+        back[[0, -1]], value[[0, -1]]
+    )
+    table, now = scheme.tables[0], scheme.times[2::2]
+    kept = table.a[1::2] * schedule.sigma(nodes[1:])
+    added = (schedule.sigma(now) ** 2 - kept**2).clamp(min=0).sqrt()
+    assert torch.allclose(table.b[1::2], rho * added, atol=1e-9) and (table.b[::2] == 0).all()
+    assert torch.allclose(table.a[1::2], alpha(schedule, now) / alpha(schedule, nodes[1:]))
+
+
 def test_lambda_grids_have_equal_steps():
     schedule = VP(0.1, 20.0)
     steps = lam(schedule, uniform_lambdas([schedule], 7, 1e-3)).diff()

@@ -9,6 +9,7 @@ from scidiff.data.graphs import GraphCanvas, NodeCounts
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.schemes import SOLVERS
 from scidiff.samplers.solvers import make_sampler
+from scidiff.samplers.tables import Scheme, Table
 from scidiff.testing import check_sampler, same
 
 N, F = 6, 3
@@ -174,9 +175,25 @@ def test_renoising_has_the_forward_law_and_can_be_continued():
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_few_steps_suffice_for_any_order(steps):
-    sampler = GaussianSampler(tiny_graph_denoiser(), CANVAS, steps=steps, solver="3m")
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_few_steps_suffice_for_any_order(solver, steps):
+    sampler = GaussianSampler(tiny_graph_denoiser(), CANVAS, steps=steps, solver=solver)
     assert walk(sampler, sampler.init(2, seeded(0)), seeded(1)).X.isfinite().all()
+
+
+def test_rows_made_by_hand_are_run():
+    """x <- D_0 in one row: the guess at the prior, then the guess there."""
+    t = torch.tensor([1.0, 0.3], dtype=torch.float64)
+    row = Table(torch.zeros(1), torch.ones(1, 1), torch.zeros(1))
+    sampler = GaussianSampler(tiny_graph_denoiser(), CANVAS, scheme=Scheme(t, (row, row)))
+    x = sampler.init(3, seeded(0))
+    y = x.moved(x.guesses[0])
+    want = sampler.denoiser(y, t[1])
+    assert not sampler.stochastic and same(sampler.step(x, 0, seeded(0)).parts, want)
+    with pytest.raises(ValueError, match="must have 2 rows of the same weights for 3 times"):
+        Scheme(torch.tensor([1.0, 0.5, 0.1]), (row, row))
+    with pytest.raises(ValueError, match="give steps or a scheme, got steps=2"):
+        GaussianSampler(sampler.denoiser, CANVAS, steps=2, scheme=Scheme(t, (row, row)))
 
 
 def test_one_evaluation_a_step():

@@ -84,6 +84,7 @@ def test_defaults_follow_eta_and_the_corrector():
     assert not graphs(eta=0.0).stochastic and not graphs(solver="ddim").stochastic
     corrected = graphs(snr=0.2)
     assert torch.equal(corrected.sampler.tables[0], graphs(solver="reverse").tables[0])
+    assert torch.equal(graphs(snr=0.2, eta=5.0).sampler.tables[0], graphs(eta=5.0).tables[0])
     assert graphs(solver="s4", snr=0.2).stale and not corrected.stale
 
 
