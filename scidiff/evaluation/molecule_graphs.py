@@ -26,9 +26,10 @@ from scidiff.evaluation.features import Counts, Sample, collect
 from scidiff.evaluation.intervals import SPREAD, SUBSETS, spread_of
 from scidiff.evaluation.metric import Metric, Report, versions
 from scidiff.evaluation.molecule_laws import LAWS, shares
-from scidiff.evaluation.novelty import Known, NoveltyFilter
+from scidiff.evaluation.novelty import Known
 from scidiff.evaluation.nspdk import MeanMap
 from scidiff.evaluation.rows import as_record, evenly
+from scidiff.evaluation.suite import known_molecules
 
 Between = Callable[["Kept", "Kept", int | None], float]  # of one subset of the first, or of all
 NSPDK = "|mean a - mean b|^2 of NSPDK feature vectors, radius and distance to 4"
@@ -186,9 +187,7 @@ def _sample(rows: Sequence[Any], n: int, fcd: bool, device: str) -> Kept:
 
 
 def _known(train: Known | Sequence[Any]) -> Known:
-    if not isinstance(train, Sequence):
-        return train
-    return NoveltyFilter.build(collect(map(as_record, train)).keys)
+    return known_molecules(train) if isinstance(train, Sequence) else train
 
 
 def _hash(keys: Sequence[str]) -> str:

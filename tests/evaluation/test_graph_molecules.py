@@ -131,8 +131,10 @@ def test_suites_are_found_by_name():
     found = find_suite("molecule_graph").measure(LINEAR, reference=CYCLIC, fcd=False)
     assert found.provenance["suite"] == "molecule_graph"
     path, square = np.eye(4, k=1) + np.eye(4, k=-1), 1 - np.eye(4)
-    found = find_suite("graph").measure(iter([Record("", path, True)]), reference=[square])
+    found = find_suite("graph").measure(iter([Record("", path, True)]), reference=[square],
+                                        train=NoveltyFilter.build(["C"]))
     assert found["mmd_degree_emd"].value > 0
+    assert "novel" not in [m.name for m in found]  # names of molecules know no graphs
     for name in ("graph", "molecule_graph"):
         with pytest.raises(ValueError, match=f"suite '{name}' needs a reference"):
             find_suite(name).measure(LINEAR)
