@@ -56,12 +56,12 @@ def evaluate(
 
     chosen, faults = check_suite(suite, fcd), Faults()
     rows = faults.watch(_numbered(objects, column, chosen.kind))
-    report = chosen.measure(rows, train=_train(objects, train, chosen), reference=reference,
-                            fcd=fcd, device=device)
-    n = int(report.provenance.get("rows", 0))
-    if not n and not faults.n:
+    report = chosen.measure(
+        rows, train=_train(objects, train, chosen), fcd=fcd, device=device,
+        reference=None if reference is None else chosen.against(reference))
+    if not faults.seen:
         raise ScidiffError("there is nothing to evaluate: 0 rows")
-    notes = (*report.notes, *faults.lines(), *beside(report.metrics, n, suite))
+    notes = (*report.notes, *faults.lines(), *beside(report.metrics, faults.seen, suite))
     facts = {**report.provenance, "invalid": faults.to_dict()}
     return replace(report, provenance=facts, notes=notes)
 

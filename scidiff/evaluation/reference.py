@@ -45,12 +45,12 @@ class Reference:
 
     @classmethod
     def fit(cls, name: str, molecules: Iterable[str | Mol | Record], *, fcd: bool = True,
-            device: str = "cpu") -> Reference:
+            properties: bool = True, device: str = "cpu") -> Reference:
         """Fit on molecules, read once in bounded memory; invalid ones are left out.
 
         `fcd` needs fcd_torch. Raises ValueError for fewer than two valid molecules.
         """
-        columns = {k: Column(f) for k, f in PROPERTIES.items()}
+        columns = {k: Column(f) for k, f in PROPERTIES.items() if properties}
         structure = Column(fingerprints), Counts(brics_fragments), Counts(ring_scaffold)
         chemnet = [ChemNet(device)] if fcd else []
         sample = collect(map(as_record, molecules), *columns.values(), *structure, *chemnet)

@@ -19,6 +19,7 @@ from scidiff.data.records import Record
 
 Numbered = Iterator[tuple[int, Record]]  # from 1: the line of a file, the place in a list
 FIRST = 10
+BLOCK = 4_096  # molecules of a file that are in memory at once
 
 
 def as_record(row: Any, kind: str = "molecule") -> Record:
@@ -52,7 +53,7 @@ def from_file(path: str | Path, column: str | None = None) -> Numbered:
     Valid rows come in order and carry the number 0, which nothing asks for.
     """
     reader = _Reader()
-    for table in tables.stream(path, column, check=reader):
+    for table in tables.stream(path, column, check=reader, rows=BLOCK):
         mols, reader.mols = reader.mols, []
         for text, mol in zip(table.objects(), mols, strict=True):
             yield 0, Record(text, mol, True)
@@ -77,6 +78,7 @@ class _Reader:
 class Faults:
     """Invalid rows: how many, why, and the first of them."""
 
+    seen: int = 0  # rows, valid or not
     n: int = 0
     counts: Counter[str] = field(default_factory=Counter)  # by reason, positions left out
     first: list[tuple[int, str, str]] = field(default_factory=list)  # row, text, reason
@@ -84,6 +86,7 @@ class Faults:
     def watch(self, rows: Numbered) -> Iterator[Record]:
         """Pass records on, and note the invalid ones."""
         for number, record in rows:
+            self.seen += 1
             if not record.valid:
                 self.n += 1
                 self.counts[without_places(record.reason)] += 1

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +22,14 @@ from scidiff.rewards.registry import nearest
 _FOLDER = Path(__file__).parent / "suites"
 
 
-def known_molecules(train: str | Path | Sequence[Any]) -> KnownSet:
+def objects_of(given: Any) -> Any:
+    """The valid molecules of a file, in memory; anything else as it is."""
+    if not isinstance(given, str | Path):
+        return given
+    return [record.obj for _, record in from_file(given) if record.valid]
+
+
+def known_molecules(train: Any) -> KnownSet:
     """The names of the molecules of a file or a list, invalid ones left out."""
     source = from_file(train) if isinstance(train, str | Path) else listed(train)
     keys = (str(canonical(r.obj or r.text)) for _, r in source if r.valid)
@@ -43,7 +50,8 @@ class Suite:
     measure: Callable[..., Report]
     kind: str = "molecule"  # of the rows: "molecule", "graph" or "sequence"
     fcd: bool = False  # whether fcd=True needs ChemNet, which is asked for before any work
-    known: Callable[[Any], Any] = known_molecules  # what novelty is measured against, of `train=`
+    known: Callable[[Any], Any] = objects_of  # what `measure` is given for a `train=` of the user
+    against: Callable[[Any], Any] = objects_of  # and for a `reference=`
     at_hand: Callable[[], Known | None] = lambda: None  # a training set that may have been fetched
     train: str = ""  # else: shipped model whose training set is the default for novelty
     n: int = 0  # rows that the published convention asks for, 0 where there is none

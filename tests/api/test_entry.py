@@ -126,3 +126,27 @@ def test_a_model_may_be_given_by_its_folder(tiny_model):
     model = load(tiny_model, device="cpu")
     assert sample(model, 5, 2).texts == model.sample(5, 2).texts
     assert sample(load(str(tiny_model), device="cpu"), 5, 2).texts == model.sample(5, 2).texts
+
+
+OWN = """
+from scidiff.evaluation.metric import Report
+from scidiff.evaluation.suite import Suite
+
+def measure(rows, *, train, reference, fcd, device):
+    facts = {"n": len(list(rows)), "train": len(train), "reference": len(reference)}
+    return Report((), facts)
+
+SUITE = Suite(measure)
+"""
+
+
+def test_a_suite_of_ones_own_gets_files_as_molecules(tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "suite.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "train.smi"
+    file.write_text("CCO\nC(\nCCN\n")
+    facts = evaluate(STRINGS, "own.suite", train=file, reference=["CC"]).provenance
+    assert (facts["n"], facts["train"], facts["reference"]) == (5, 2, 1)
+    with pytest.raises(ValueError, match="no suite 'own.absent'"):
+        evaluate(STRINGS, "own.absent")

@@ -96,6 +96,17 @@ def test_evaluate_a_file_and_a_model(scidiff, tiny_model, molecules):
     assert "valid" in shown
 
 
+def test_evaluate_takes_a_training_set_and_a_reference(scidiff, molecules, tmp_path):
+    file = tmp_path / "own.smi"
+    file.write_text("CCO\nCCN\nCCCl\n\n")
+    typed = ["evaluate", molecules, "--train", file, "--reference", file, "--no-fcd"]
+    told = {m["name"]: m for m in scidiff(*typed, "--json").document["metrics"]}
+    assert told["novelty"]["value"] == 6 / 8 and "own.smi" in told["novelty"]["note"]
+    assert told["snn_own"]["method"] == "Student t"
+    shown = scidiff(*typed, "--suite", "fragment").out
+    assert "quality" in shown and "95 % intervals: Wilson" in shown
+
+
 def test_likelihood_is_that_of_the_model(scidiff, molecules, tmp_path):
     model = write_tiny_model(tmp_path / "tiny", "autoregressive")
     told = scidiff("likelihood", model, molecules, "--json").document

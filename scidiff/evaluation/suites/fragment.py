@@ -21,7 +21,7 @@ from scidiff.evaluation.neighbours import internal_diversity
 from scidiff.evaluation.novelty import Known
 from scidiff.evaluation.properties import PROPERTIES
 from scidiff.evaluation.rows import as_record, evenly, first_of_kind
-from scidiff.evaluation.suite import Suite
+from scidiff.evaluation.suite import Suite, known_molecules
 
 LEAST_QED, MOST_SA = 0.6, 4.0
 PAIR_ROWS = 50_000
@@ -69,4 +69,4 @@ def diversity(bits: NDArray[np.uint8], device: str = "cpu") -> Metric:
                   "bits", method="" if math.isnan(bounds[0]) else SPREAD)
 
 
-SUITE = Suite(fragment)
+SUITE = Suite(fragment, known=known_molecules)

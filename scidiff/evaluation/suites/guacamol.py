@@ -25,8 +25,8 @@ from scidiff.evaluation.features import Column, collect
 from scidiff.evaluation.intervals import SPREAD, SUBSETS, spread_of
 from scidiff.evaluation.metric import Metric, Report, absent, versions
 from scidiff.evaluation.novelty import Known, KnownSet
-from scidiff.evaluation.rows import as_record, first_of_kind, from_file
-from scidiff.evaluation.suite import Suite
+from scidiff.evaluation.rows import as_record, first_of_kind
+from scidiff.evaluation.suite import Suite, objects_of
 
 N = 10_000
 SEED = 42  # of the original's choice of 10,000 training molecules
@@ -103,8 +103,7 @@ def _names(mols: Sequence[Mol]) -> NDArray[np.object_]:
 
 def _names_of(reference: Any) -> list[str]:
     """Distinct names without stereochemistry, in order; invalid molecules left out."""
-    rows = ((r for _, r in from_file(reference)) if isinstance(reference, str | Path)
-            else map(as_record, reference))
+    rows = map(as_record, objects_of(reference))
     names = (canonical(r.obj or r.text, stereo=False) for r in rows if r.valid)
     return list(dict.fromkeys(str(name) for name in names))
 

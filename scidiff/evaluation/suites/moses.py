@@ -28,7 +28,7 @@ from scidiff.evaluation.novelty import Known
 from scidiff.evaluation.properties import PROPERTIES, UNITS
 from scidiff.evaluation.reference import Reference, as_reference
 from scidiff.evaluation.rows import as_record, evenly
-from scidiff.evaluation.suite import Suite
+from scidiff.evaluation.suite import Suite, known_molecules
 
 KS = (1_000, 10_000)
 PAIR_ROWS = 50_000  # beyond it similarities are those of so many rows, evenly spaced
@@ -130,4 +130,5 @@ def wasserstein(table: dict[str, NDArray[np.float64]], against: Reference) -> li
     return found
 
 
-SUITE = Suite(moses, fcd=True, at_hand=moses_train, train="moses-smiles", n=30_000)
+SUITE = Suite(moses, fcd=True, known=known_molecules, against=lambda given: given,
+              at_hand=moses_train, train="moses-smiles", n=30_000)
