@@ -12,9 +12,8 @@ from typing import Any
 import torch
 
 from scidiff.api.graph_engine import GraphEngine
-from scidiff.data.graph_exchange import UNTYPED
-from scidiff.data.graph_tokens import EDGES
 from scidiff.data.tokens import Vocabulary
+from scidiff.domains.domain import find_domain
 from scidiff.networks.gdss_weights import WeightsError, gdss_denoiser, read_content
 
 SUFFIXES = (".pth", ".npz")
@@ -53,19 +52,26 @@ def gdss_config(file: Path, content: dict[str, Any]) -> dict[str, Any]:
         )
     known = known_sets()[data]
     molecular = known["domain"] == "molecule_graph"
-    symbols = [*known["atoms"], *EDGES] if molecular else [UNTYPED, *EDGES[:2]]
+    noise = {own: _noise(trained["sde"][theirs]) for own, theirs in (("x", "x"), ("a", "adj"))}
+    sde = {**noise, "nodes": "types" if molecular else "degrees"}
+    domain = find_domain(known["domain"])
+    vocabulary = (domain.of(known["atoms"]) if molecular else domain.of()).vocabulary
     return {
         "name": file.stem,
         "domain": known["domain"],
         "domain_options": {"charge": True} if molecular else {},
-        "vocabulary": {"notation": "graph", "symbols": symbols},
-        "features": "types" if molecular else "degrees",
-        "process": {"kind": "graph_sde", "data": data, "ema": known["ema"], "sde": trained["sde"]},
+        "vocabulary": {"notation": "graph", "symbols": list(vocabulary.symbols)},
+        "process": {"kind": "graph_sde", "data": data, "ema": known["ema"], "sde": sde},
         "sampling": {},
         "node_counts": known["node_counts"],
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         **read_sidecar(file),
     }
+
+
+def _noise(sde: dict[str, Any]) -> dict[str, Any]:
+    """A component's noise as our configs give it."""
+    return {"kind": sde["type"].lower(), "min": sde["beta_min"], "max": sde["beta_max"]}
 
 
 def sidecar(file: Path) -> Path:

@@ -9,12 +9,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from scidiff.api.scaffold import Scaffold, around, node_law
 from scidiff.api.settings import GraphRequest, GraphSettings, choose
 from scidiff.core import ScidiffError, seeded
-from scidiff.data.graph_tokens import to_graphs
 from scidiff.data.graphs import GraphCanvas, GraphState, NodeCounts
 from scidiff.data.tokens import Vocabulary, encode_rows
+from scidiff.domains.domain import find_domain
+from scidiff.guidance.particles import sample
 from scidiff.processes.gaussian import ContinuousDenoiser
+from scidiff.processes.graph_sde import GraphSDE, GraphSDEProcess
+from scidiff.samplers import inpaint
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.likelihood import log_likelihood
 from scidiff.samplers.solvers import make_sampler
@@ -62,19 +66,35 @@ class GraphEngine:
         """Build the sampler of the config's settings, with any of them overridden."""
         s, request = self._chosen(overrides)
         self._check(request)
-        canvas = GraphCanvas(self._node_counts(request), self.features)
-        made = make_sampler(self.denoiser, canvas, device=self.device, **vars(s))
+        law = node_law(self.node_weights, request.nodes)
+        if request.scaffold is None:
+            return self._made(self.denoiser, law, s)
+        return self._around(self._scaffold(request.scaffold), law, s)
+
+    def _made(
+        self, denoiser: ContinuousDenoiser[GraphState], law: Sequence[float], s: GraphSettings
+    ) -> GaussianSampler[GraphState]:
+        counts = NodeCounts(torch.tensor(law, dtype=torch.float64))
+        canvas = GraphCanvas(counts, self.features)
+        made = make_sampler(denoiser, canvas, device=self.device, **vars(s))
         return cast(GaussianSampler[GraphState], made)
 
-    def _node_counts(self, request: GraphRequest) -> NodeCounts:
-        most = len(self.node_weights) - 1
-        if request.nodes is None:
-            return NodeCounts(torch.tensor(self.node_weights, dtype=torch.float64))
-        if request.nodes > most:
-            raise ValueError(
-                f"the model takes graphs of at most {most} nodes, got {request.nodes}"
+    def _around(
+        self, scaffold: Scaffold, law: Sequence[float], s: GraphSettings
+    ) -> GaussianSampler[GraphState]:
+        law = around(law, len(scaffold))
+        clean, known = scaffold.arrays(len(law) - 1, self.vocabulary)
+        parts, free = ((p.to(self.device) for p in pair) for pair in (clean, known))
+        given: Any = inpaint.Scaffold(self.denoiser, tuple(parts), tuple(free))
+        return self._made(given, law, s)
+
+    def _scaffold(self, text: str) -> Scaffold:
+        if self._sde.nodes == "degrees":
+            raise ScidiffError(
+                "the features of this model are degrees, which a scaffold does not fix: "
+                "nodes=, sample, design and log_likelihood are what it can"
             )
-        return NodeCounts.fixed(request.nodes)
+        return Scaffold.of(text, find_domain(self.config["domain"]).spell)
 
     def _check(self, request: GraphRequest) -> None:
         if request.constraints:
@@ -91,14 +111,16 @@ class GraphEngine:
 
     def encode(self, texts: Sequence[str]) -> GraphState:
         """Graphs given as text, as arrays."""
-        most = len(self.node_weights) - 1
-        x = to_graphs(encode_rows(self.vocabulary, texts), self.vocabulary)
+        most, ids = len(self.node_weights) - 1, encode_rows(self.vocabulary, texts)
+        x = GraphSDEProcess(self.vocabulary, self._sde).graphs(ids, self.features)
         if x.X.shape[1] > most:
             row = int(x.mask.sum(1).gt(most).int().argmax()) + 1
             raise ValueError(f"row {row} has more than {most} nodes, the most the model takes")
-        if self.config.get("features") == "degrees":
-            x = replace(x, X=one_hot_degrees(x, self.features))
         return x.to(self.device)
+
+    @property
+    def _sde(self) -> GraphSDE:
+        return GraphSDE.of(self.config["process"]["sde"])
 
     def sizes(self, texts: Sequence[str]) -> list[int]:
         """Free coordinates of each graph: its features and pairs."""
@@ -126,18 +148,14 @@ class GraphEngine:
     def infill(
         self, pattern: str, n: int, gaps: Sequence[int], candidates: int, rng: torch.Generator
     ) -> GraphState:
-        raise ScidiffError(
-            "a graph SDE model cannot write into a pattern: sample, design and log_likelihood are "
-            "what it can; a model of masked diffusion on graphs keeps a scaffold exactly"
-        )
+        """Draw n graphs that hold `pattern` and new nodes, whose number is uniform over `gaps`.
 
-
-def one_hot_degrees(x: GraphState, features: int) -> Tensor:
-    """The features (B, N, F) of the generic graphs of Jo et al. 2022: the number of neighbours."""
-    degree = (x.A > 0).sum(1)
-    if int(degree.max()) >= features:
-        raise ValueError(
-            f"a node has {int(degree.max())} neighbours, {features - 1} is the most that the "
-            "model's features hold"
-        )
-    return nn.functional.one_hot(degree, features).to(x.X) * x.mask[..., None]
+        What is given is kept exactly; the rest is drawn given its noisy image, which is close to
+        the conditional law (`samplers.inpaint`).
+        """
+        scaffold, most = self._scaffold(pattern), len(self.node_weights) - 1
+        largest = len(scaffold) + max(gaps)
+        if largest > most:
+            raise ValueError(f"the model takes graphs of at most {most} nodes, got {largest}")
+        law = [float(size - len(scaffold) in gaps) for size in range(largest + 1)]
+        return sample(self._around(scaffold, law, self._chosen({})[0]), n, rng)

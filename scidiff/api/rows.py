@@ -10,12 +10,21 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from scidiff.api.scaffold import RowLaw, Scaffold, node_weights, scaffold_rows
+from scidiff.api.constraining import graph_constraints
+from scidiff.api.scaffold import (
+    RowLaw,
+    Scaffold,
+    around,
+    node_law,
+    node_weights,
+    scaffold_rows,
+)
 from scidiff.api.settings import GraphRequest, TokenSettings
-from scidiff.data.graph_tokens import node_count, triangle
+from scidiff.data.graph_tokens import triangle
 from scidiff.data.tokens import EOS, PAD, Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.samplers.canvas import Canvas, FixedCanvas, LengthLaw
+from scidiff.samplers.constraints import Constraint
 
 
 class Rows(Protocol):
@@ -40,6 +49,10 @@ class Rows(Protocol):
         """Rows of the training set's sizes, as asked."""
         ...
 
+    def constraints(self, request: Any) -> list[Constraint]:
+        """What no step may break, as asked."""
+        ...
+
     def gaps(self, pattern: str, sizes: Sequence[int]) -> tuple[Tensor, int]:
         """Rows (G, L) that hold `pattern` and hide something of each of `sizes`, and where what is
         hidden begins."""
@@ -58,6 +71,9 @@ class StringRows:
 
     def canvas(self, request: Any) -> Canvas:
         return LengthLaw(self.config["length_counts"], self.vocabulary.mask_id, self.length)
+
+    def constraints(self, request: Any) -> list[Constraint]:
+        return []
 
     def gaps(self, pattern: str, sizes: Sequence[int]) -> tuple[Tensor, int]:
         """Rows prefix + g MASK + suffix + EOS."""
@@ -87,30 +103,19 @@ class GraphRows:
     def canvas(self, request: GraphRequest) -> Canvas:
         """Graphs of the training set's node counts or of `nodes`, around the scaffold if there is
         one."""
-        law = node_weights(self.config["length_counts"])
-        most = node_count(self.length - 1)
-        if request.nodes is not None:
-            if request.nodes > most:
-                raise ValueError(
-                    f"the model takes graphs of at most {most} nodes, got {request.nodes}"
-                )
-            law = [float(n == request.nodes) for n in range(request.nodes + 1)]
+        law = node_law(node_weights(self.config["length_counts"]), request.nodes)
         if request.scaffold is not None:
-            return self._around(request.scaffold, law)
-        counts = torch.zeros(triangle(len(law) - 1) + 1)
-        counts[[triangle(n) for n in range(len(law))]] = torch.tensor(law, dtype=torch.float32)
+            scaffold = self._scaffold(request.scaffold)
+            law = around(law, len(scaffold))
+            sizes = [n for n, weight in enumerate(law) if weight > 0]
+            rows = scaffold_rows(scaffold, sizes, self.vocabulary, self.length)
+            return RowLaw(rows, [law[n] for n in sizes], self.vocabulary.mask_id)
+        counts = torch.zeros(triangle(len(law) - 1) + 1, dtype=torch.float64)
+        counts[[triangle(n) for n in range(len(law))]] = torch.tensor(law, dtype=torch.float64)
         return LengthLaw(counts, self.vocabulary.mask_id, self.length)
 
-    def _around(self, text: str, law: Sequence[float]) -> Canvas:
-        scaffold = self._scaffold(text)
-        sizes = [n for n in range(len(scaffold) + 1, len(law)) if law[n] > 0]
-        if not sizes:
-            raise ValueError(
-                f"the scaffold has {len(scaffold)} nodes and graphs of at most {len(law) - 1} are "
-                "drawn: nothing is left to write"
-            )
-        rows = scaffold_rows(scaffold, sizes, self.vocabulary, self.length)
-        return RowLaw(rows, [law[n] for n in sizes], self.vocabulary.mask_id)
+    def constraints(self, request: GraphRequest) -> list[Constraint]:
+        return graph_constraints(request.constraints, self.vocabulary, self.length)
 
     def gaps(self, pattern: str, sizes: Sequence[int]) -> tuple[Tensor, int]:
         """Rows of the pattern's graph and g new nodes, which are joined to it beside a [*], or
@@ -121,7 +126,7 @@ class GraphRows:
         return ids, triangle(len(scaffold))
 
     def _scaffold(self, text: str) -> Scaffold:
-        return Scaffold.of(find_domain(self.config["domain"]).spell(text))
+        return Scaffold.of(text, find_domain(self.config["domain"]).spell)
 
 
 def blank(rows: Rows, mask_id: int) -> Canvas:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scidiff.core import Rng, uniform
-from scidiff.data.graph_tokens import EDGES, entries, node_count, read, triangle
+from scidiff.data.graph_tokens import (
+    EDGES,
+    entries,
+    node_count,
+    read,
+    to_graphs,
+    triangle,
+    typed_matrix,
+)
 from scidiff.data.tokens import EOS, PAD, Vocabulary
 
-OPEN_END = "*"  # a node that stands for what is to be written
+OPEN_END, _STAND_IN = "[*]", "U"  # * is an edge type, so an element nobody designs stands in
 
 
 @dataclass(frozen=True)
@@ -26,16 +34,16 @@ class Scaffold:
     open: NDArray[np.bool_]  # (n,)
 
     @classmethod
-    def of(cls, text: str) -> Scaffold:
-        """Read the text of a graph. The nodes beside a * are open, and the * itself is not kept;
-        where there is none, every node is open."""
-        nodes, edges = read(text)
-        ends = np.array([node == OPEN_END for node in nodes], bool)
+    def of(cls, pattern: str, spell: Callable[[str], str]) -> Scaffold:
+        """Read a pattern as users write it, `spell` being the domain's. The nodes beside a [*] are
+        open, and the [*] itself is not kept; where there is none, every node is open."""
+        nodes, edges = read(spell(pattern.replace(OPEN_END, f"[{_STAND_IN}]")))
+        ends = np.array([node == _STAND_IN for node in nodes], bool)
         kept = ~ends
         if not kept.any():
-            raise ValueError(f"a scaffold keeps at least one node, got {text!r}")
+            raise ValueError(f"a scaffold keeps at least one node, got {pattern!r}")
         beside = edges[ends].any(0) if ends.any() else np.ones(len(nodes), bool)
-        names = tuple(node for node in nodes if node != OPEN_END)
+        names = tuple(node for node in nodes if node != _STAND_IN)
         return cls(names, edges[np.ix_(kept, kept)], beside[kept])
 
     def __len__(self) -> int:
@@ -53,6 +61,16 @@ class Scaffold:
                 edge = EDGES[int(self.edges[i, j])] if j < n else EDGES[0]
                 ids += vocabulary.encode(self.nodes[i] if i == j else edge)
         return ids
+
+    def arrays(
+        self, nodes: int, vocabulary: Vocabulary
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Clean (X, A) and what of them is known, (1, N, F) and (1, N, N), N = nodes: `row` as
+        arrays."""
+        ids = torch.tensor([self.row(nodes, vocabulary)])
+        graph, given = to_graphs(ids, vocabulary), typed_matrix(ids) != vocabulary.mask_id
+        atoms = given.diagonal(dim1=1, dim2=2)[..., None].expand(graph.X.shape)
+        return (graph.X, graph.A), (atoms, given)
 
 
 class RowLaw:
@@ -108,3 +126,24 @@ def node_weights(length_counts: Sequence[float]) -> list[float]:
     while triangle(len(out)) < len(length_counts):
         out.append(length_counts[triangle(len(out))])
     return out
+
+
+def node_law(weights: Sequence[float], nodes: int | None) -> list[float]:
+    """The law of the number of nodes (N + 1,): the training set's, or `nodes` alone."""
+    most = len(weights) - 1
+    if nodes is None:
+        return list(weights)
+    if nodes > most:
+        raise ValueError(f"the model takes graphs of at most {most} nodes, got {nodes}")
+    return [float(n == nodes) for n in range(nodes + 1)]
+
+
+def around(law: Sequence[float], given: int) -> list[float]:
+    """The law of graphs that have more nodes than are given."""
+    rest = [weight if n > given else 0.0 for n, weight in enumerate(law)]
+    if not any(rest):
+        raise ValueError(
+            f"the scaffold has {given} nodes and graphs of at most {len(law) - 1} are drawn: "
+            "nothing is left to write"
+        )
+    return rest

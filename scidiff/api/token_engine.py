@@ -108,6 +108,7 @@ class TokenEngine:
             block_size=s.block_size,
             tokens_per_step=s.tokens_per_step,
             temperature=s.temperature,
+            constraints=self.rows.constraints(*request) if request else (),
         )
 
     def _check_block(self, s: TokenSettings) -> None:
