@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from scidiff.data.graphs import GraphState
+from scidiff.networks.gdss_execution import Pairs, columns, in_groups
 from scidiff.processes.gaussian import Component, per_row
 from scidiff.processes.graph_sde import graph_components
 from scidiff.processes.schedules import VE, Schedule, alpha
@@ -46,18 +47,22 @@ class GDSSConfig:
 def normalised(A: Tensor) -> Tensor:
     """D^-1/2 A D^-1/2 of A (.., N, N) with ones on the diagonal, degrees clamped to at least 1
     (A is signed and noisy)."""
-    eye = torch.eye(A.shape[-1], dtype=torch.bool, device=A.device)
-    A = torch.where(eye, torch.ones((), dtype=A.dtype, device=A.device), A)
     scale = A.sum(-1).clamp(min=1).rsqrt()
     return scale[..., None] * A * scale[..., None, :]
 
 
+def looped(A: Tensor) -> Tensor:
+    """A (.., N, N) with ones on the diagonal."""
+    eye = torch.eye(A.shape[-1], dtype=torch.bool, device=A.device)
+    return torch.where(eye, torch.ones((), dtype=A.dtype, device=A.device), A)
+
+
 def powers(A: Tensor, count: int) -> Tensor:
-    """Stack A, A^2, .., A^count of A (B, N, N): (B, count, N, N)."""
+    """Stack A, A^2, .., A^count of A (B, N, N): (count, B, N, N)."""
     stack = [A]
     for _ in range(count - 1):
         stack.append(stack[-1] @ A)
-    return torch.stack(stack, 1)
+    return torch.stack(stack)
 
 
 def pair_mask(mask: Tensor) -> Tensor:
@@ -74,7 +79,7 @@ def mlp(*widths: int) -> nn.Sequential:
 
 
 class GraphConvolution(nn.Module):
-    """X -> norm(A) X W_c + b_c for every channel c of A at once: (B, C, N, out)."""
+    """X -> norm(A) X W_c + b_c for every channel c of A at once: (C, B, N, out)."""
 
     def __init__(self, channels: int, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -87,8 +92,9 @@ class GraphConvolution(nn.Module):
         )
 
     def forward(self, X: Tensor, A_normalised: Tensor) -> Tensor:
-        projected = torch.einsum("bnf,cfd->bcnd", X, self.weight)
-        return A_normalised @ projected + self.bias[:, None]
+        """X (B, N, F), A_normalised (C, B, N, N)."""
+        projected = (X.flatten(0, 1) @ self.weight).unflatten(1, X.shape[:2])
+        return A_normalised @ projected + self.bias[:, None, None]
 
 
 class GraphAttention(nn.Module):
@@ -96,7 +102,8 @@ class GraphAttention(nn.Module):
 
     Each channel has its own query, key and value convolutions. Edges: attention tanh(Q K^T /
     sqrt(d)), averaged over heads and symmetrised, beside the old channels through an MLP, plus its
-    transpose. Nodes: tanh of an MLP on the values of all channels.
+    transpose: twice its value on each pair. The diagonal is read by nobody. Nodes: tanh of an MLP
+    on the values of all channels.
     """
 
     def __init__(
@@ -110,15 +117,22 @@ class GraphAttention(nn.Module):
         self.edges = mlp(2 * c_in, *[inner] * (config.linears - 1), c_out)
         self.nodes = mlp(c_in * config.hidden, inner, config.hidden)
 
-    def forward(self, X: Tensor, A: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, width), (B, C_in, N, N) -> (B, N, hidden), (B, C_out, N, N)."""
-        q, k, v = self.qkv(X, normalised(A)).split(self.split, -1)
-        q, k = (m.unflatten(-1, (self.heads, -1)).transpose(2, 3) for m in (q, k))  # (B,C,H,N,d)
-        attention = (q @ k.mT * self.scale).tanh().mean(2)
-        attention = (attention + attention.mT) / 2
-        edges = self.edges(torch.cat([attention, A], 1).movedim(1, -1)).movedim(-1, 1)
-        nodes = self.nodes(v.transpose(1, 2).flatten(2)) * mask[..., None]
-        return nodes.tanh(), (edges + edges.mT) * pair_mask(mask)[:, None]
+    def forward(
+        self, X: Tensor, E: Tensor, mask: Tensor, pairs: Pairs, last: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """(B, N, width), (C_in, B, T), (B, N) -> (B, N, hidden), (C_out, B, T).
+
+        Behind the last layer of a node network nobody reads the edges: they stay as they are.
+        """
+        q, k, v = self.qkv(X, normalised(pairs.unfold(E, 1.0))).split(self.split, -1)
+        nodes = self.nodes(v.permute(1, 2, 0, 3).flatten(2)) * mask[..., None]
+        return nodes.tanh(), E if last else self._attend(q, k, E, mask, pairs)
+
+    def _attend(self, q: Tensor, k: Tensor, E: Tensor, mask: Tensor, pairs: Pairs) -> Tensor:
+        q, k = (m.unflatten(-1, (self.heads, -1)).transpose(2, 3) for m in (q, k))  # (C,B,H,N,d)
+        attention = (q * self.scale @ k.mT).tanh().mean(2)
+        edges = columns(self.edges, torch.cat([pairs.fold(attention), E]))
+        return 2 * edges * pairs.fold(pair_mask(mask).to(E))
 
 
 def _attention_layers(config: GDSSConfig) -> nn.ModuleList:
@@ -156,15 +170,16 @@ class NodeScore(nn.Module):
         return self.final(torch.cat(seen, -1)) * mask[..., None]
 
     def _convolve(self, X: Tensor, A: Tensor) -> list[Tensor]:
-        seen, A_normalised = [X], normalised(A)[:, None]
+        seen, A_normalised = [X], normalised(looped(A))[None]
         for layer in self.layers:
-            seen.append(layer(seen[-1], A_normalised).squeeze(1).tanh())
+            seen.append(layer(seen[-1], A_normalised).squeeze(0).tanh())
         return seen
 
     def _attend(self, X: Tensor, A: Tensor, mask: Tensor) -> list[Tensor]:
-        seen, channels = [X], powers(A, self.config.c_init)
+        pairs = Pairs(A.shape[-1], A.device)
+        seen, E = [X], pairs.fold(powers(A, self.config.c_init))
         for layer in self.layers:
-            X, channels = layer(seen[-1], channels, mask)
+            X, E = layer(seen[-1], E, mask, pairs, last=layer is self.layers[-1])
             seen.append(X.tanh())
         return seen
 
@@ -181,17 +196,16 @@ class EdgeScore(nn.Module):
         self.final = mlp(total, 2 * total, 2 * total, 1)
 
     def forward(self, X: Tensor, A: Tensor, mask: Tensor) -> Tensor:
-        """(B, N, F), (B, N, N), (B, N) -> (B, N, N) symmetric, zero on the diagonal and where a
-        node is absent."""
-        channels = powers(A, self.config.c_init)
-        seen = [channels]
+        """(B, N, F), symmetric (B, N, N), (B, N) -> (B, N, N) symmetric, zero on the diagonal and
+        where a node is absent."""
+        pairs = Pairs(A.shape[-1], A.device)
+        E = pairs.fold(powers(A, self.config.c_init))
+        seen = [E]
         for layer in self.layers:
-            X, channels = layer(X, channels, mask)
-            seen.append(channels)
-        score = self.final(torch.cat(seen, 1).movedim(1, -1)).squeeze(-1)
-        score = (score + score.mT) / 2  # symmetric to rounding as published; here bit for bit
-        eye = torch.eye(A.shape[-1], dtype=torch.bool, device=A.device)
-        return score * (pair_mask(mask) & ~eye)
+            X, E = layer(X, E, mask, pairs)
+            seen.append(E)
+        score = columns(self.final, torch.cat(seen))[0]
+        return pairs.unfold(score, 0.0) * pair_mask(mask)
 
 
 @dataclass(frozen=True)
@@ -255,8 +269,11 @@ class GraphDenoiser(nn.Module):
         """Clean guesses (B, N, F) and (B, N, N) at time t, () or (B,)."""
         self.rows += len(x)
         schedule_x, schedule_a = (c.schedule for c in self.components)
-        out_x, out_a = self.network_x(x.X, x.A, x.mask), self.network_a(x.X, x.A, x.mask)
+        out_x, out_a = in_groups(self._both, x.X, x.A, x.mask)
         return clean_guess(schedule_x, x.X, out_x, t), clean_guess(schedule_a, x.A, out_a, t)
+
+    def _both(self, X: Tensor, A: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network_x(X, A, mask), self.network_a(X, A, mask)
 
 
 def clean_guess(schedule: Schedule, x: Tensor, output: Tensor, t: Tensor) -> Tensor:

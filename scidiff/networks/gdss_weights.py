@@ -116,7 +116,7 @@ def _network(
         weights = _averaged(weights, content.get(f"ema_{part}"), path)
     try:
         network = kind(_config(params))
-        network.load_state_dict(_stacked(weights))
+        network.load_state_dict({k: _flushed(v) for k, v in _stacked(weights).items()})
     except (RuntimeError, KeyError) as error:
         raise WeightsError(f"{path}: the {part} weights do not fit {dict(params)}") from error
     return network
@@ -125,6 +125,15 @@ def _network(
 def _bare(weights: Weights) -> dict[str, Tensor]:
     """Strip the prefix that a data-parallel run leaves."""
     return {name.removeprefix("module."): value for name, value in weights.items()}
+
+
+def _flushed(value: Tensor) -> Tensor:
+    """Put zeros for magnitudes below 1e-30, which no sum in float32 can feel.
+
+    Weight decay has left up to a quarter of the published weights denormal, and a CPU multiplies
+    those many times slower.
+    """
+    return value.masked_fill(value.abs() < 1e-30, 0)
 
 
 def _averaged(weights: Weights, ema: Mapping[str, Any] | None, path: Path) -> dict[str, Tensor]:

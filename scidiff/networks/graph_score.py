@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from scidiff.data.graphs import GraphState
+from scidiff.networks.gdss_execution import in_groups
 from scidiff.networks.graph_transformer import GraphTransformer, GraphTransformerConfig
 from scidiff.processes.gaussian import Component, ContinuousDenoiser, per_row
 from scidiff.processes.graph_sde import GraphSDE, ScoreNetwork, graph_components
@@ -98,7 +99,7 @@ class PreconditionedGraphs:
         self.rows += len(x)
         scales = [self.scales(c, t) for c in (0, 1)]
         X, A = (part * per_row(s[0], part) for part, s in zip(x.parts, scales, strict=True))
-        said = self.network(X, A, x.mask, t.expand(len(x)))
+        said = in_groups(self.network, X, A, x.mask, t.expand(len(x)))
         guess = (
             per_row(skip, part) * part + per_row(out, part) * f.to(part)
             for part, f, (_, skip, out) in zip(x.parts, said, scales, strict=True)
