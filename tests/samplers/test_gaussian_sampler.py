@@ -192,6 +192,9 @@ def test_rows_made_by_hand_are_run():
     assert not sampler.stochastic and same(sampler.step(x, 0, seeded(0)).parts, want)
     with pytest.raises(ValueError, match="must have 2 rows of the same weights for 3 times"):
         Scheme(torch.tensor([1.0, 0.5, 0.1]), (row, row))
+    wider = Table(torch.zeros(1), torch.ones(1, 2), torch.zeros(1))
+    with pytest.raises(ValueError, match=r"got \(rows, weights\) \[\(1, 1\), \(1, 2\)\]"):
+        Scheme(t, (row, wider))
     with pytest.raises(ValueError, match="give steps or a scheme, got steps=2"):
         GaussianSampler(sampler.denoiser, CANVAS, steps=2, scheme=Scheme(t, (row, row)))
 
