@@ -68,6 +68,7 @@ def test_isomorphic_graphs_have_one_text_and_others_another():
     graph = typed(8, 3)
     rows = TYPED.decode(TYPED.encode([shuffled(graph, seed) for seed in range(5)]))
     assert len({TYPED.key(r) for r in rows}) == 1
+    assert len(set(TYPED.keys(["x[kinase].x..", "xx.[kinase]..", "[kinase]x.x.."]))) == 1
     other = graph.copy()
     u, v, t = next(iter(graph.edges(data="type")))
     other.edges[u, v]["type"] = t % 3 + 1
