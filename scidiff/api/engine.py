@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from scidiff.api.gdss_files import open_gdss
+from scidiff.api.gdss_files import gdss_config, open_gdss
 from scidiff.api.graph_engine import GraphEngine
 from scidiff.api.scaffold import node_weights
 from scidiff.api.token_engine import TokenEngine
 from scidiff.data.tokens import Vocabulary
+from scidiff.networks.gdss_weights import read_content
 from scidiff.networks.graph_score import graph_denoiser
 from scidiff.training.checkpoint import CheckpointError, load_network, read_config
 
@@ -90,6 +91,13 @@ def open_engine(source: Path, device: torch.device, dtype: torch.dtype) -> Engin
             f"{source}: config names the process {kind!r}, expected one of {', '.join(ENGINES)}"
         )
     return ENGINES[kind](load_network(source, config).to(device), config, dtype)
+
+
+def model_config(source: Path) -> dict[str, Any]:
+    """The config of a model directory, or what stands for it of a weight file of GDSS."""
+    if source.is_file():
+        return gdss_config(source, read_content(source))
+    return read_config(source)
 
 
 def _token_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) -> Engine:

@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from scidiff.cli.errors import expected_errors
+from scidiff.cli.options import setting_options
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -31,7 +32,8 @@ class Answer:
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., Answer]], Callable[..., None]]:
-    """Register a function that returns an Answer as the command `name` of `app`, with `--json`.
+    """Register a function that returns an Answer as the command `name` of `app`, with `--json`;
+    one that takes **settings has an option for every setting of a model.
 
     While it works, stdout goes to stderr, so that nothing a library prints mixes with the answer.
     """
@@ -56,9 +58,10 @@ def _with_json(function: Callable[..., Answer]) -> inspect.Signature:
     flag = inspect.Parameter(
         "as_json", inspect.Parameter.KEYWORD_ONLY, annotation=Json, default=False
     )
-    options = [
-        p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()
-    ]
+    named = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
+    options = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in named]
+    if len(named) < len(signature.parameters):
+        options += setting_options()
     return signature.replace(parameters=[*options, flag], return_annotation=None)
 
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from scidiff.cli.answers import Answer, command, records
 from scidiff.cli.options import (
-    BlockSize,
     Device,
     Dtype,
     ModelName,
-    OrderName,
     Out,
+    Quality,
     Seed,
-    Temperature,
-    TokensPerStep,
     given,
     load,
     working,
@@ -54,12 +51,10 @@ def design(
         float | None, typer.Option(help="The score of an invalid object, for an unbounded reward.")
     ] = None,
     out: Out = None,
-    block_size: BlockSize = None,
-    order: OrderName = None,
-    tokens_per_step: TokensPerStep = None,
-    temperature: Temperature = None,
+    quality: Quality = None,
     device: Device = None,
     dtype: Dtype = "float32",
+    **settings: Any,
 ) -> Answer:
     """Design N objects that the model likes and the reward scores high, under a budget."""
     from scidiff.api.design import design as run
@@ -78,15 +73,9 @@ def design(
             "say what it is worth with --floor"
         )
     drawer = load(model, device, dtype)
-    settings = given(
-        strength=strength,
-        block_size=block_size,
-        order=order,
-        tokens_per_step=tokens_per_step,
-        temperature=temperature,
-    )
+    chosen = drawer.chosen(n, quality, **given(strength=strength, **settings))
     with working(f"designing {n} objects with {drawer.name}"):
-        result = run(drawer, score, n=n, method=method, budget=budget, seed=seed, **settings)
+        result = run(drawer, score, n=n, method=method, budget=budget, seed=seed, **chosen)
     summary = result.summary()
     found = {"summary": summary, "provenance": result.provenance}
     if out is not None:

@@ -30,11 +30,11 @@ def list_models() -> Answer:
 
 def info(model: ModelName) -> Answer:
     """Show a model's settings and its card."""
-    from scidiff.api.model import model_folder
-    from scidiff.training.checkpoint import read_config
+    from scidiff.api.engine import model_config
+    from scidiff.api.sources import model_source
 
-    folder = model_folder(model)
-    config = read_config(folder)
+    folder = model_source(model)
+    config = model_config(folder)
     readme = folder / "README.md"
     card = readme.read_text() if readme.is_file() else ""
     facts = {"name": config.get("name", folder.name), **_facts(config), "folder": folder}
@@ -47,7 +47,7 @@ def push(
     private: Annotated[bool, typer.Option("--private", help="Only its owner sees it.")] = False,
 ) -> Answer:
     """Upload a model directory to the hub; the token is that of its login or HF_TOKEN."""
-    from scidiff.api.model import model_folder
+    from scidiff.api.sources import model_folder
     from scidiff.training import hub
 
     uri = hub.SCHEME + repository.removeprefix(hub.SCHEME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,11 @@ def _device(name: str | None) -> str | None:
 
 
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A shipped name, a directory, or hf://owner/name.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A shipped name, a directory, hf://owner/name, or a .pth or .npz of GDSS.",
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed draws the same rows.")]
 Out = Annotated[
@@ -47,19 +52,53 @@ Device = Annotated[
     ),
 ]
 Dtype = Annotated[str, typer.Option("--dtype", help="float32 or bfloat16.")]
-BlockSize = Annotated[
-    int | None, typer.Option("--block-size", help="Positions written together, left to right.")
-]
-OrderName = Annotated[
+Quality = Annotated[
     str | None,
-    typer.Option("--order", help="Inside a block: random (exact), confidence or sequential."),
+    typer.Option("--quality", help="draft, balanced or exact: a point of the model's frontier."),
 ]
-TokensPerStep = Annotated[
-    int | None, typer.Option("--tokens-per-step", help="More is faster and less exact.")
+Seconds = Annotated[
+    float | None, typer.Option("--seconds", help="The best quality that N rows can be had for.")
 ]
-Temperature = Annotated[
-    float | None, typer.Option("--temperature", help="1 is the model's own law.")
-]
+
+TOKENS, GRAPHS = "Token models", "Graph models"
+_TYPED: dict[str, tuple[Any, str, str, str]] = {
+    "block_size": (int, "", TOKENS, "Positions written together, left to right."),
+    "order": (str, "", TOKENS, "Inside a block: random (exact), confidence or sequential."),
+    "tokens_per_step": (int, "", TOKENS, "More is faster and less exact."),
+    "temperature": (float, "", TOKENS, "1 is the model's own law."),
+    "nodes": (int, "", GRAPHS, "How many nodes every graph has."),
+    "scaffold": (str, "", GRAPHS, "A part that stays as it is (SMILES); new nodes join at [*]."),
+    "constraints": (
+        list[str], "--constraint", GRAPHS,
+        "valence, connected, degree:4, edges:8-12 or nodes:N=1,O=0-2; may be repeated.",
+    ),
+    "solver": (str, "", GRAPHS, "Of SDE models: exp1, 2m, unipc2, reverse, s4, ..."),
+    "steps": (int, "", GRAPHS, "Steps of the solver."),
+    "eta": (float, "", GRAPHS, "0 the flow, 1 the reverse SDE, above 1 more noise."),
+    "rho": (float, "", GRAPHS, "Temperature of the noise."),
+    "grid": (str, "", GRAPHS, "Where the steps lie: time, lambda or edm."),
+    "snr": (float, "", GRAPHS, "Correct by a Langevin step of this signal-to-noise ratio."),
+    "scale_eps": (float, "", GRAPHS, "Noise factor of that step."),
+    "compat": (bool, "--compat", GRAPHS, "The discretisation that GDSS publishes."),
+}  # fmt: skip
+
+
+def setting_options() -> list[inspect.Parameter]:
+    """An option for every setting of every kind of model; the model says which it has."""
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=Annotated[
+                kind | None,
+                typer.Option(
+                    flag or f"--{name.replace('_', '-')}", help=text, rich_help_panel=panel
+                ),
+            ],
+            default=None,
+        )
+        for name, (kind, flag, panel, text) in _TYPED.items()
+    ]
 
 
 def load(name: str, device: str | None, dtype: str = "float32") -> Model:
@@ -72,7 +111,8 @@ def load(name: str, device: str | None, dtype: str = "float32") -> Model:
 
 def given(**settings: Any) -> dict[str, Any]:
     """The settings that were typed; the model has its own defaults for the others."""
-    return {name: value for name, value in settings.items() if value is not None}
+    typed = {name: value for name, value in settings.items() if value not in (None, [])}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in typed.items()}
 
 
 def check_folder(path: Path) -> None:

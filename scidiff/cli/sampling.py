@@ -12,15 +12,13 @@ from rich.console import RenderableType
 from scidiff.cli.answers import Answer, command, pairs, records, table
 from scidiff.cli.errors import saving
 from scidiff.cli.options import (
-    BlockSize,
     Device,
     Dtype,
     ModelName,
-    OrderName,
     Out,
+    Quality,
+    Seconds,
     Seed,
-    Temperature,
-    TokensPerStep,
     bar,
     check_folder,
     given,
@@ -46,10 +44,12 @@ def sample(
     n: Annotated[int, typer.Option("-n", help="How many rows.")] = 16,
     seed: Seed = 0,
     out: Out = None,
-    block_size: BlockSize = None,
-    order: OrderName = None,
-    tokens_per_step: TokensPerStep = None,
-    temperature: Temperature = None,
+    quality: Quality = None,
+    seconds: Seconds = None,
+    correct: Annotated[
+        bool,
+        typer.Option("--correct", help="Repair invalid molecules afterwards, and say so by row."),
+    ] = False,
     shards: Annotated[
         bool | None,
         typer.Option(
@@ -60,25 +60,30 @@ def sample(
     ] = None,
     device: Device = None,
     dtype: Dtype = "float32",
+    **settings: Any,
 ) -> Answer:
     """Draw N objects from a model; every row is kept, an invalid one with the reason."""
     from scidiff.api.saving import check_output
 
-    settings = given(
-        block_size=block_size,
-        order=order,
-        tokens_per_step=tokens_per_step,
-        temperature=temperature,
-    )
     at_least_one(n)
     if shards or (shards is None and n > SHARDED):
-        folder = _shard_folder(n, out)
-        return _sharded(load(model, device, dtype), n, seed, folder, settings)
+        folder = _shard_folder(n, out, correct)
+        drawer = load(model, device, dtype)
+        chosen = drawer.chosen(n, quality, seconds, **given(**settings))
+        return _sharded(drawer, n, seed, folder, chosen)
     check_output(out)
     drawer = load(model, device, dtype)
     with bar() as b:
         task = b.add_task(f"drawing from {drawer.name}", total=n)
-        result = drawer.sample(n, seed, on_rows=lambda new: b.advance(task, new), **settings)
+        result = drawer.sample(
+            n,
+            seed,
+            quality=quality,
+            seconds=seconds,
+            correct=correct,
+            on_rows=lambda new: b.advance(task, new),
+            **given(**settings),
+        )
     return answer(result, out)
 
 
@@ -110,12 +115,13 @@ def infill(
 def answer(result: SampleResult, out: Path | None) -> Answer:
     """Save a result, or show its first rows; its summary either way."""
     summary = result.summary()
-    found = {"summary": summary, "provenance": result.provenance}
+    found = {"summary": summary, "notes": result.notes, "provenance": result.provenance}
+    view = [_shown(summary), *result.notes]
     if out is not None:
         result.save(out)
-        return Answer({"saved": out, **found}, [_shown(summary), f"saved {out}"])
+        return Answer({"saved": out, **found}, [*view, f"saved {out}"])
     rows = records(result.to_frame())
-    return Answer({**found, "rows": rows}, [rows_table(rows), _shown(summary)])
+    return Answer({**found, "rows": rows}, [rows_table(rows), *view])
 
 
 def _shown(summary: Mapping[str, Any]) -> RenderableType:
@@ -149,8 +155,13 @@ def at_least_one(n: int) -> None:
         raise ValueError(f"-n must be at least 1, got {n}")
 
 
-def _shard_folder(n: int, out: Path | None) -> Path:
-    """Shards go to a folder, which may be called something.parquet."""
+def _shard_folder(n: int, out: Path | None, correct: bool) -> Path:
+    """Shards go to a folder, which may be called something.parquet, and hold rows as drawn."""
+    if correct:
+        raise ValueError(
+            f"{n:,} rows are written as shards, as they were drawn: leave --correct out, or say "
+            "--no-shards"
+        )
     if out is None:
         raise ValueError(f"{n:,} rows are written as shards: say where with -o FOLDER")
     if out.suffix not in ("", ".parquet"):
