@@ -13,6 +13,7 @@ from scidiff.core import Rng
 from scidiff.processes.gaussian import Continuous, ContinuousDenoiser, Parts
 from scidiff.processes.schedules import alpha
 from scidiff.samplers.divergence import Divergence, Trace
+from scidiff.samplers.grids import first_time
 from scidiff.samplers.probability_flow import Flow
 from scidiff.samplers.runge_kutta import integrate
 
@@ -26,7 +27,7 @@ def log_likelihood(
     *,
     tol: float = 1e-5,
     t_end: float = 1e-4,
-    t_start: float = 1.0,
+    t_start: float | None = None,
     trace: Trace | None = None,
     probes: int = 8,
     prior_variance: Sequence[float | Tensor] | None = None,
@@ -34,7 +35,8 @@ def log_likelihood(
     """Log density in nats, and its standard error, of each row under the flow from the prior.
 
     log p(x) = log prior(x_T) + log |dx_T / dx| (Chen et al. 2018; Song et al. 2021, sec. 4.3),
-    where p is the law of the data noised to t_end, taken at x0, and x_T its image at t_start.
+    where p is the law of the data noised to t_end, taken at x0, and x_T its image at t_start (1,
+    or just below where a schedule leaves no signal at 1).
     Only free coordinates count: entries of absent nodes, the lower triangle of a symmetric part
     and the mean of a centred one are no dimensions.
 
@@ -47,7 +49,7 @@ def log_likelihood(
         denoiser, x0, rng, tol=tol, t_end=t_end, t_start=t_start, trace=trace, probes=probes
     )
     flow = Flow(denoiser, x0)
-    variances = _prior_variances(denoiser, t_start, prior_variance)
+    variances = _prior_variances(denoiser, _first(denoiser, t_start), prior_variance)
     value = gain
     for part, free, variance in zip(end, flow.free, variances, strict=True):
         value = value + _log_normal(part, free, variance)
@@ -61,7 +63,7 @@ def to_prior(
     *,
     tol: float = 1e-5,
     t_end: float = 1e-4,
-    t_start: float = 1.0,
+    t_start: float | None = None,
     trace: Trace | None = None,
     probes: int = 8,
 ) -> tuple[Parts, Tensor, Tensor]:
@@ -71,6 +73,7 @@ def to_prior(
     Dormand-Prince 5(4) controls position and divergence to `tol`, row by row. trace, probes, rng:
     see `Divergence`; the exact trace has the standard error 0.
     """
+    t_start = _first(denoiser, t_start)
     if not 0 < t_end < t_start <= 1:
         raise ValueError(f"times must be 0 < t_end < t_start <= 1, got {t_end} and {t_start}")
     flow = Flow(denoiser, x0)
@@ -89,6 +92,10 @@ def to_prior(
 
 
 # ---------------------------------------------------------------- frames and priors
+
+
+def _first(denoiser: ContinuousDenoiser[X], t_start: float | None) -> float:
+    return first_time([c.schedule for c in denoiser.components]) if t_start is None else t_start
 
 
 def _frame_change(flow: Flow[X], t_end: float, t_start: float) -> Tensor:

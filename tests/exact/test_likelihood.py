@@ -9,7 +9,7 @@ from torch.distributions import Normal
 from scidiff.core import seeded
 from scidiff.data.graphs import GraphState
 from scidiff.processes.gaussian import Component, centred, symmetric
-from scidiff.processes.schedules import VE, VP, alpha
+from scidiff.processes.schedules import EDM, VE, VP, Linear, SubVP, alpha
 from scidiff.samplers.likelihood import log_likelihood, to_prior
 from scidiff.samplers.probability_flow import Flow
 from scidiff.samplers.runge_kutta import StiffError, integrate
@@ -76,6 +76,18 @@ def test_the_prior_that_knows_the_data_is_exact_for_a_centred_gaussian(schedule)
     end = to_prior(oracle, x, tol=1e-9, t_end=1e-3)[0][0][:, 0]
     bias = Normal(0, schedule.prior_std).log_prob(end) - Normal(0, sds[1]).log_prob(end)
     assert torch.allclose(plain - want, bias, atol=1e-7) and bias.abs().max() > 1e-6
+
+
+def test_a_schedule_without_signal_at_one_starts_just_below():
+    """The straight path of flow matching; the others end at 1."""
+    v, x = 0.25, Points((torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None],))
+    for schedule in (Linear(), EDM(5.0), SubVP(0.1, 20.0)):
+        t = torch.tensor(1e-3, dtype=torch.float64)
+        sd = (alpha(schedule, t) ** 2 * v + schedule.sigma(t) ** 2).sqrt()
+        value, _ = log_likelihood(
+            Shrink((Component(schedule),), v), x, tol=1e-9, t_end=1e-3, prior_variance=[v]
+        )
+        assert torch.allclose(value, Normal(0, sd).log_prob(x.parts[0][:, 0]), atol=1e-7)
 
 
 def test_data_in_the_variance_of_the_prior_brings_the_mixture_closer():
