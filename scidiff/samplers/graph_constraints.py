@@ -172,13 +172,15 @@ class Connected:
     A hidden pair can be joined where both nodes have room left in every one of `capacities`. A row
     is possible only if written and joinable pairs connect all nodes, if the c written pieces can
     offer the 2 (c - 1) ends of the edges that must join them, if every node has room for an edge
-    to each part that only it holds, and if at most `most_edges` edges suffice.
+    to each part that only it holds (and none for others where that takes it all), and if at most
+    `most_edges` edges suffice. To know exactly is to find a spanning tree with bounded degrees,
+    which is NP-hard: without capacities the answer is exact, with them a row may get stuck.
     """
 
     def __init__(
         self, vocabulary: Vocabulary, *capacities: Capacity, most_edges: int | None = None
     ) -> None:
-        self.capacities, self.most_edges = capacities, most_edges
+        self.capacities, self.most_edges, self.rounds = capacities, most_edges, 2
         self.joins = torch.zeros(len(vocabulary), dtype=torch.bool)
         self.joins[joined(vocabulary)] = True
         self.mask_id = vocabulary.mask_id
@@ -189,14 +191,18 @@ class Connected:
         off = ~torch.eye(N, dtype=torch.bool, device=ids.device)
         present = matrix.diagonal(dim1=1, dim2=2) > EOS
         bonds, hidden = self.joins.to(ids.device)[matrix], (matrix == self.mask_id) & off
-        room = self.room(matrix)
-        joinable = hidden & (room > 0)[:, None] & (room > 0)[..., None]
-        pieces = closure(bonds)
-        whole = closure(pieces | joinable)
-        fine = (whole | ~present[:, None] | ~present[..., None]).flatten(1).all(1)
+        room, pieces = self.room(matrix), closure(bonds)
+        joinable = hidden & (room > 0)[:, None] & (room > 0)[..., None] & ~pieces
         missing = _count(pieces, present) - 1
-        fine = fine & (_ends(pieces, joinable, room) >= 2 * missing)
-        fine = fine & (hanging(bonds, bonds | joinable, present) <= room).all(1)
+        fine = torch.ones_like(present[:, 0])
+        for _ in range(self.rounds):  # a round may forbid pairs, and so let the next one see more
+            joinable = joinable & ~_dead_ends(pieces, joinable, room, missing)
+            whole = closure(pieces | joinable) | ~present[:, None] | ~present[..., None]
+            ends = torch.minimum(joinable.sum(-1), room).sum(1)
+            parts, held = hanging(bonds, bonds | joinable, present)
+            fine = fine & whole.all((1, 2)) & (ends >= 2 * missing) & (parts <= room).all(1)
+            taken = (parts == room)[..., None] & ~held  # all its room is for parts only it holds
+            joinable = joinable & ~taken & ~taken.mT
         if self.most_edges is None:
             return fine
         return fine & (bonds.flatten(1).sum(1) // 2 + missing <= self.most_edges)
@@ -219,18 +225,19 @@ def closure(adjacency: Tensor) -> Tensor:
     return reach
 
 
-def hanging(bonds: Tensor, possible: Tensor, present: Tensor) -> Tensor:
-    """How many parts of a graph would fall off without node v, and are not bonded to v yet: v must
-    join each by an edge of its own, (B, N)."""
+def hanging(bonds: Tensor, possible: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """How many parts of a graph would fall off without node v and are not bonded to it yet: v must
+    join each by an edge of its own, (B, N); and which nodes j are in one, (B, v, j)."""
     N = bonds.shape[-1]
-    index, found = torch.arange(N, device=bonds.device), []
+    index = torch.arange(N, device=bonds.device)
+    counts, held = [], []
     for v in range(N):  # one after the other: all at once would need N times the memory
         kept = index != v
         parts = closure(possible & kept & kept[:, None])
-        bonded = (parts & bonds[:, v, None]).any(-1)
-        first = parts.int().argmax(-1) == index
-        found.append((first & ~bonded & kept & present).sum(-1))
-    return torch.stack(found, 1) * present
+        alone = ~(parts & bonds[:, v, None]).any(-1) & kept & present & present[:, v, None]
+        held.append(alone)
+        counts.append((alone & (parts.int().argmax(-1) == index)).sum(-1))
+    return torch.stack(counts, 1), torch.stack(held, 1)
 
 
 def _count(pieces: Tensor, present: Tensor) -> Tensor:
@@ -239,10 +246,11 @@ def _count(pieces: Tensor, present: Tensor) -> Tensor:
     return (first & present).sum(1)
 
 
-def _ends(pieces: Tensor, joinable: Tensor, room: Tensor) -> Tensor:
-    """Ends of edges (B,) that nodes can offer to other pieces."""
-    others = (joinable & ~pieces).sum(-1)
-    return torch.minimum(others, room).sum(1)
+def _dead_ends(pieces: Tensor, joinable: Tensor, room: Tensor, missing: Tensor) -> Tensor:
+    """Pairs (B, N, N) of pieces with one end each: joined to each other they are all there is."""
+    ends = torch.minimum(joinable.sum(-1), room)
+    single = (pieces * ends[:, None]).sum(-1) == 1
+    return single[:, None] & single[..., None] & (missing > 1)[:, None, None]
 
 
 def _range(count: int | tuple[int, int | None]) -> tuple[int, int | None]:

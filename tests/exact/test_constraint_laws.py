@@ -256,7 +256,23 @@ def test_valences_and_connectedness_leave_few_rows_of_9_nodes_stuck():
     constraints = [Alphabet(BIG), holds, Connected(BIG, holds)]
     chain = MaskedSampler(uniform_oracle(MOLECULES), sizes(9), constraints=constraints)
     ids = sample(chain, 200, seeded(1)).ids
-    assert (ids == BIG.mask_id).any(1).double().mean() < 0.06
+    assert (ids == BIG.mask_id).any(1).double().mean() < 0.04
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_no_constraint_denies_a_row_that_has_a_completion(share):
+    holds, degree = valence(BIG, FULL), max_degree(BIG, 3)
+    constraints = [
+        Alphabet(BIG), holds, degree, Connected(BIG, holds, degree, most_edges=9),
+        NodeTypes(BIG, {"O": (1, 3), "F": (0, 2)}, capacity=holds),
+        edge_budget(BIG, triangle(7) + 1, least=4, most=9),
+    ]  # fmt: skip
+    chain = MaskedSampler(uniform_oracle(MOLECULES), sizes(5, 7), constraints=constraints)
+    ids = sample(chain, 60, seeded(7)).ids
+    whole = ids[~(ids == BIG.mask_id).any(1)].repeat(20, 1)
+    hidden = (torch.rand(whole.shape, generator=seeded(8)) < share) & (whole > 1)
+    partly = whole.masked_fill(hidden, BIG.mask_id)
+    assert len(partly) > 600 and all(bool(c(partly).all()) for c in constraints)
 
 
 def test_a_scaffold_is_kept_and_the_rest_obeys():

@@ -97,11 +97,17 @@ def test_budgets_and_connectedness():
     assert Connected(VOC, most_edges=1)(rows("CC-C??", "CC-")).tolist() == [False, True]
 
 
+def test_pieces_need_two_ends_for_every_edge_that_joins_them():
+    one = Connected(VOC, max_degree(VOC, 1))
+    assert one(rows("CC?", "CC?C??")).tolist() == [True, False]
+
+
 def test_a_bridge_needs_room_for_every_part_that_only_it_holds():
-    # C0 holds C1, C2 and C3 apart from each other, all pairs with it are hidden
-    star = rows("CC?C?.C?..")
-    assert Connected(VOC, max_degree(VOC, 3))(star).all()
-    assert not Connected(VOC, max_degree(VOC, 2))(star).any()
+    # O holds two carbons and a triangle of carbons, all hidden: the ends would suffice elsewhere
+    bridge = rows("OC?C?.C?..C.?..C.?..?")
+    for room, possible in ((3, True), (2, False)):
+        degree = max_degree(VOC, {"C": 4, "N": 4, "O": room})
+        assert Connected(VOC, degree)(bridge).tolist() == [possible]
 
 
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")

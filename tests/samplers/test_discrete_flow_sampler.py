@@ -5,9 +5,11 @@ import torch
 from flow_targets import FlowOracle
 
 from scidiff.core import seeded
-from scidiff.data.tokens import EOS, PAD, TokenState
+from scidiff.data.graph_tokens import kinds, read
+from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
 from scidiff.guidance.particles import sample
-from scidiff.processes.discrete_flow import TokenNoise
+from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
+from scidiff.processes.discrete_flow import DiscreteFlowProcess, TokenNoise, graph_kinds
 from scidiff.samplers.canvas import FixedCanvas, LengthLaw
 from scidiff.samplers.discrete_flow import (
     DiscreteFlowSampler,
@@ -118,3 +120,25 @@ def test_renoising_keeps_given_tokens_and_the_end_of_the_chain_is_the_row():
 def test_impossible_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_graph_network_that_reads_the_time_trains_and_samples():
+    vocabulary = Vocabulary(("C", "O", ".", "-"), "graph")
+    kind = kinds(vocabulary)
+    network = GraphTokenNetwork(
+        GraphTokenNetworkConfig(
+            tuple(kind), (5,), 3, width=16, edge_width=8, depth=1, heads=2, time=True
+        )
+    )
+    data = TokenState(encode_rows(vocabulary, ["CO-", "CC-O.-", "C", "CC-C--"]))
+    law = TokenNoise.marginal(data.ids, graph_kinds(7), len(vocabulary))
+    loss = DiscreteFlowProcess(law, (1.0, 5.0)).loss(network, data, seeded(0))
+    loss.mean().backward()
+    assert loss.shape == (4,) and all(
+        p.grad is None or p.grad.isfinite().all() for p in network.parameters()
+    )
+    canvas = LengthLaw([0, 1, 0, 1, 0, 0, 2], vocabulary.mask_id)
+    chain = DiscreteFlowSampler(TimedDenoiser(network, vocabulary.mask_id), canvas, law, steps=5)
+    for row in sample(chain, 30, seeded(1)).ids:
+        nodes, edges = read(vocabulary.decode(row))
+        assert 1 <= len(nodes) <= 3 and (edges == edges.T).all()
