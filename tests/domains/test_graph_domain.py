@@ -91,11 +91,12 @@ def test_edge_values_are_rounded_where_the_published_code_does():
     A = torch.zeros(1, 4, 4)
     for place, value in (((0, 1), 0.49), ((0, 2), 0.5), ((1, 3), 1.49), ((2, 3), 7.0)):
         A[0][place] = A[0][place[::-1]] = value
-    A[0].fill_diagonal_(0.9)  # not a pair
+    A[0, 1, 1] = 0.9  # not a pair
     mask = torch.ones(1, 4, dtype=torch.bool)
     one_hot_degree = torch.zeros(1, 4, 10)
     record = PLAIN.decode(GraphState(one_hot_degree, A, mask))[0]
     assert sorted(record.obj.edges) == [(0, 2), (1, 3), (2, 3)]
+    assert PLAIN.keys([record.text]) == [record.text]
     types = torch.eye(3)[[0, 2, 2, 1]][None]
     record = TYPED.decode(GraphState(types, A, mask))[0]
     assert dict(record.obj.nodes(data="type")) == {0: "kinase", 1: "x", 2: "x", 3: "ligand"}
