@@ -31,6 +31,7 @@ from scidiff.data.tokens import EOS, FIRST_SYMBOL, Vocabulary
 from scidiff.samplers.constraints import Count
 
 NODE, PAIR, HIDDEN = 1, 2, 3  # see `data.graph_tokens.kinds`
+MOST_NODES = 62  # whose neighbours fit the bits of an int64
 
 
 class Alphabet:
@@ -188,6 +189,11 @@ class Connected:
     def __call__(self, ids: Tensor) -> Tensor:
         matrix = typed_matrix(ids)
         N = matrix.shape[-1]
+        if self.capacities and N > MOST_NODES:
+            raise ValueError(
+                f"Connected with capacities takes at most {MOST_NODES} nodes, got {N}; leave the "
+                "capacities out and see which rows get stuck"
+            )
         off = ~torch.eye(N, dtype=torch.bool, device=ids.device)
         present = matrix.diagonal(dim1=1, dim2=2) > EOS
         bonds, hidden = self.joins.to(ids.device)[matrix], (matrix == self.mask_id) & off
@@ -199,8 +205,11 @@ class Connected:
             joinable = joinable & ~_dead_ends(pieces, joinable, room, missing)
             whole = closure(pieces | joinable) | ~present[:, None] | ~present[..., None]
             ends = torch.minimum(joinable.sum(-1), room).sum(1)
+            fine = fine & whole.all((1, 2)) & (ends >= 2 * missing)
+            if not self.capacities:
+                break
             parts, held = hanging(bonds, bonds | joinable, present)
-            fine = fine & whole.all((1, 2)) & (ends >= 2 * missing) & (parts <= room).all(1)
+            fine = fine & (parts <= room).all(1)
             taken = (parts == room)[..., None] & ~held  # all its room is for parts only it holds
             joinable = joinable & ~taken & ~taken.mT
         if self.most_edges is None:
@@ -227,17 +236,22 @@ def closure(adjacency: Tensor) -> Tensor:
 
 def hanging(bonds: Tensor, possible: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
     """How many parts of a graph would fall off without node v and are not bonded to it yet: v must
-    join each by an edge of its own, (B, N); and which nodes j are in one, (B, v, j)."""
+    join each by an edge of its own, (B, N); and which nodes j are in one, (B, v, j).
+
+    Reachability of every graph without its v at once: rows of up to 62 nodes are bits of an
+    integer, and Warshall's algorithm takes N passes over (B, v, N) of them.
+    """
     N = bonds.shape[-1]
     index = torch.arange(N, device=bonds.device)
-    counts, held = [], []
-    for v in range(N):  # one after the other: all at once would need N times the memory
-        kept = index != v
-        parts = closure(possible & kept & kept[:, None])
-        alone = ~(parts & bonds[:, v, None]).any(-1) & kept & present & present[:, v, None]
-        held.append(alone)
-        counts.append((alone & (parts.int().argmax(-1) == index)).sum(-1))
-    return torch.stack(counts, 1), torch.stack(held, 1)
+    bit = 1 << index
+    row = ((possible | (index == index[:, None])) * bit).sum(-1)  # (B, N)
+    reach = torch.where(index != index[:, None], row[:, None] & ~bit[:, None], 0)  # (B, v, N)
+    for k in range(N):
+        reach = reach | torch.where(reach & bit[k] > 0, reach[..., k, None], 0)
+    bonded = (reach & (bonds * bit).sum(-1)[..., None]) > 0
+    held = (reach > 0) & ~bonded & present[:, None] & present[..., None]
+    first = (reach & -reach) == bit  # the lowest bit that a row reaches is its own
+    return (held & first).sum(-1), held
 
 
 def _count(pieces: Tensor, present: Tensor) -> Tensor:

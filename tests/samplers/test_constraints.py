@@ -14,6 +14,7 @@ from scidiff.samplers.graph_constraints import (
     Connected,
     NodeTypes,
     edge_budget,
+    hanging,
     max_degree,
     pair_positions,
     valence,
@@ -110,6 +111,27 @@ def test_a_bridge_needs_room_for_every_part_that_only_it_holds():
         assert Connected(VOC, degree)(bridge).tolist() == [possible]
 
 
+def test_what_hangs_on_a_node_is_what_falls_off_without_it():
+    nx = pytest.importorskip("networkx")
+    rng = seeded(3)
+    possible = (torch.rand(40, 7, 7, generator=rng) < 0.3).triu(1)
+    possible = possible | possible.mT
+    bonds = possible & (torch.rand(40, 7, 7, generator=rng) < 0.3).triu(1)
+    bonds = bonds | bonds.mT
+    present = torch.arange(7) < torch.randint(3, 8, (40, 1), generator=rng)
+    edge = present[:, None] & present[..., None]
+    counts, held = hanging(bonds & edge, possible & edge, present)
+    for b in range(40):
+        n = int(present[b].sum())
+        graph = nx.from_numpy_array((possible & edge)[b, :n, :n].numpy())
+        for v in range(7):
+            without = graph.subgraph(set(range(n)) - {v}) if v < n else nx.Graph()
+            neighbours = set(bonds[b, v].nonzero()[:, 0].tolist())
+            parts = [p for p in nx.connected_components(without) if not p & neighbours]
+            assert counts[b, v] == len(parts)
+            assert set(held[b, v].nonzero()[:, 0].tolist()) == set().union(*parts)
+
+
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 def test_a_graph_step_with_all_constraints_is_one_graph():
     holds, length = valence(VOC, LIMITS), triangle(3) + 1
@@ -180,6 +202,8 @@ def test_smaller_graphs_end_where_their_nodes_end():
     (lambda: NodeTypes(VOC, {"C": (2, 1)}), "0 <= least <= most"),
     (lambda: valence(VOC, {"C": 4}), "missing N, O"),
     (lambda: valence(Vocabulary(("C", ".", ":"), "graph"), {"C": 4}), "got ':'"),
+    (lambda: Connected(VOC, max_degree(VOC, 3))(torch.full((1, triangle(63)), HIDDEN)),
+     "at most 62 nodes, got 63"),
     (lambda: MaskedSampler(chain_table().denoiser(), FixedCanvas.blank(4, 5),
                            condition=torch.zeros(3, 1)).init(4, seeded(0)), "divisor of the 4"),
 ])  # fmt: skip
