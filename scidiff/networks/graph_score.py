@@ -67,10 +67,10 @@ class GraphScoreNetwork(nn.Module):
         return self.inner.blocks
 
     def forward(self, X: Tensor, A: Tensor, mask: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, N, F), (B, N, N), (B, N), (B,) -> (B, N, F) and (B, N, N) symmetric."""
+        """(B, N, F), symmetric (B, N, N), (B, N), (B,) -> (B, N, F), (B, N, N) symmetric up to
+        rounding."""
         x, e = self.inner(X, A[..., None], A, mask, t)
-        e = e.squeeze(-1)
-        return x, (e + e.mT) / 2
+        return x, e.squeeze(-1)
 
     def denoiser(self, schedule_x: Schedule, schedule_a: Schedule) -> PreconditionedGraphs:
         """The clean guesses of this network under these schedules."""
