@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,7 +12,8 @@ from torch import nn
 from scidiff.api.card import card, hardware, replace_section, table
 from scidiff.api.intake import Source, load_strings
 from scidiff.api.model import Model, choose_device, model_folder
-from scidiff.api.recipes import Recipe, parse, read
+from scidiff.api.recipe_defaults import choose_recipe
+from scidiff.api.recipes import Recipe
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
@@ -77,69 +77,6 @@ def _accelerator(device: str | None) -> str:
             f"CUDA_VISIBLE_DEVICES={chosen.index}"
         )
     return chosen.type
-
-
-def choose_recipe(
-    source: Path,
-    init: str | None,
-    domain: str | None,
-    column: str | None,
-    steps: int | None,
-    seed: int | None,
-) -> Recipe:
-    """Read a recipe, or make the default one for a file of molecules.
-
-    From scratch: autoregression, then blocks of four. From `init`: its own process at a tenth of
-    the learning rate, stopping after five validations without a better loss.
-    """
-    if source.suffix == ".toml":
-        given = {"init": init, "domain": domain, "column": column, "steps": steps, "seed": seed}
-        extra = [name for name, value in given.items() if value is not None]
-        if extra:
-            raise ScidiffError(f"a recipe says {', '.join(extra)} itself; change it in {source}")
-        return read(source)
-    if not source.is_file():
-        raise ScidiffError(f"no such file: {source}; expected a recipe (.toml) or a data file")
-    content: dict[str, Any] = {
-        "name": source.name.split(".")[0],
-        "seed": seed or 0,
-        "data": {"source": str(source), "column": column},
-    }
-    if init is None:
-        stages = _fresh_stages(2000 if steps is None else steps)
-        content |= {"domain": domain or "smiles", "stages": stages}
-        content["sampling"] = {"block_size": 4}
-    else:
-        config = Model(model_folder(init), device="cpu").config
-        if domain not in (None, config["domain"]):
-            raise ScidiffError(f"{init} is a {config['domain']} model, got domain={domain!r}")
-        content |= {"init": init, "domain": config["domain"], "sampling": config["sampling"]}
-        content["stages"] = [_tuning_stage(config["process"], 1000 if steps is None else steps)]
-    return parse(content, str(source))
-
-
-def _fresh_stages(steps: int) -> list[dict[str, Any]]:
-    short = {"warmup": max(0, min(200, steps // 10)), "batch_size": 128}
-    first = {"process": "autoregressive", "steps": steps, **short}
-    half = max(1, steps // 2)
-    return [first, {"process": "block", "block_size": 4, "lr": 2e-3, "steps": half, **short}]
-
-
-def _tuning_stage(process: dict[str, Any], steps: int) -> dict[str, Any]:
-    block = {} if process.get("block_size") is None else {"block_size": process["block_size"]}
-    each = max(min(10, steps), steps // 40)
-    return {
-        "process": process["kind"],
-        **block,
-        "steps": steps,
-        "lr": 3e-4,
-        "batch_size": 64,
-        "warmup": min(50, each),
-        "validate_every": each,
-        "checkpoint_every": each,
-        "ema": 0.99,
-        "patience": 5,
-    }
 
 
 # ---------------------------------------------------------------- data
@@ -246,8 +183,8 @@ def report_memory(folder: Path, data: Prepared, seed: int) -> None:
     known = set(model.domain.keys(data.strings))
     share = len(drawn & known) / max(1, len(drawn))
     text = (
-        f"{share:.1%} of {len(drawn)} different valid molecules, drawn with seed {seed}, stand in "
-        f"the {len(known):,} training molecules."
+        f"{share:.1%} of {len(drawn)} different valid rows, drawn with seed {seed}, stand in "
+        f"the {len(known):,} training rows."
     )
     if share > 0.5:
         _log.warning("the model recites its training set: %s", text)

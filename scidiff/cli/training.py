@@ -42,7 +42,7 @@ def train(
         raise FileNotFoundError(f"cannot read {source}: there is no such file")
     _check_run(out)
     from scidiff.api.model import find_domain
-    from scidiff.api.train import choose_recipe
+    from scidiff.api.recipe_defaults import choose_recipe
     from scidiff.api.train import train as run
     from scidiff.training.progress import TrainingProgress
 

@@ -253,6 +253,7 @@ def _graphml(path: Path, packing: str) -> Rows:
     return graphml(path, packing)
 
 
+GRAPHS = (".g6", ".s6", ".npz", ".graphml")  # files that hold nothing else
 READERS: dict[str, Callable[[Path, str], Rows]] = {
     ".csv": _csv, ".tsv": _csv, ".smi": _smi, ".smiles": _smi, ".txt": _txt,
     ".fasta": _fasta, ".fa": _fasta, ".fna": _fasta, ".faa": _fasta,

@@ -117,6 +117,12 @@ def kinds(vocabulary: Vocabulary) -> list[int]:
     return [0, 0, *found, 3]
 
 
+def bonded_ids(vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Ids of the edge symbols that join two nodes, weakest first."""
+    joined = [s for s in EDGES[1:] if s in vocabulary.symbols]
+    return tuple(vocabulary.symbols.index(s) + FIRST_SYMBOL for s in joined)
+
+
 def node_symbols(vocabulary: Vocabulary) -> tuple[str, ...]:
     """The node types of a vocabulary, in its order: the features of a GraphState."""
     return tuple(s for s in vocabulary.symbols if s not in EDGES)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scidiff.data.graph_tokens import entries, node_count, triangle, typed_matrix
+from scidiff.data.graph_tokens import (
+    bonded_ids,
+    entries,
+    kinds,
+    node_count,
+    triangle,
+    typed_matrix,
+)
+from scidiff.data.tokens import Vocabulary
 from scidiff.networks.graph_transformer import GraphTransformer, GraphTransformerConfig
 
 NODE, PAIR = 1, 2
@@ -66,6 +74,28 @@ class GraphTokenNetwork(nn.Module):
         joined = torch.zeros(config.vocab_size).index_fill(0, torch.tensor(config.bonded), 1.0)
         self.register_buffer("kinds", torch.tensor(config.kinds), persistent=False)
         self.register_buffer("bonded", joined, persistent=False)
+
+    def extended(self, vocabulary: Vocabulary) -> GraphTokenNetwork:
+        """A copy for a vocabulary that has more symbols behind the old ones; the new ones are
+        read as nothing and start as likely as an average one."""
+        config = replace(
+            self.config, kinds=tuple(kinds(vocabulary)), bonded=bonded_ids(vocabulary)
+        )
+        bigger = GraphTokenNetwork(config)
+        state, keep = self.state_dict(), self.mask_id  # every id but MASK stays
+        for key in ("inner.nodes_in.weight", "inner.edges_in.weight"):
+            wide = torch.zeros_like(bigger.state_dict()[key])
+            wide[:, :keep], wide[:, len(config.kinds) - 1 :] = (
+                state[key][:, :keep], state[key][:, keep:]
+            )  # fmt: skip
+            state[key] = wide
+        for head in ("inner.node_head", "inner.edge_head"):
+            for key in (f"{head}.weight", f"{head}.bias"):
+                rows = state[key].mean(0).expand_as(bigger.state_dict()[key]).clone()
+                rows[:keep], rows[-1] = state[key][:keep], state[key][-1]
+                state[key] = rows
+        bigger.load_state_dict(state)
+        return bigger
 
     @property
     def blocks(self) -> nn.ModuleList:

@@ -11,14 +11,14 @@ a gap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scidiff.core import ScidiffError
-from scidiff.data.tokens import EOS, PAD, TokenState
+from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary
 from scidiff.networks.layers import Block, rotary_table
 
 
@@ -86,6 +86,20 @@ class TokenTransformer(nn.Module):
         branches = [layer for block in blocks for layer in (block.attention.out, block.down)]
         for weight in (self.own.weight, self.head.weight, *(layer.weight for layer in branches)):
             nn.init.zeros_(weight)
+
+    def extended(self, vocabulary: Vocabulary) -> TokenTransformer:
+        """A copy for a vocabulary that has more symbols behind the old ones; the new ones start
+        as MASK's neighbourhood."""
+        bigger = TokenTransformer(replace(self.config, vocab_size=len(vocabulary)))
+        state, keep = self.state_dict(), self.mask_id  # every id but MASK stays
+        for key in ("own.weight", "previous.weight", "head.weight"):
+            rows = torch.zeros_like(bigger.state_dict()[key])
+            rows[:keep], rows[-1] = state[key][:keep], state[key][-1]
+            if key == "previous.weight":
+                rows[keep:-1] = state[key][-1]
+            state[key] = rows
+        bigger.load_state_dict(state)
+        return bigger
 
     @property
     def max_length(self) -> int:

@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from scidiff.data.graph_tokens import EDGES, kinds, node_count, node_symbols, triangle
-from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
+from scidiff.data.graph_tokens import bonded_ids, kinds, node_count, node_symbols, triangle
+from scidiff.data.tokens import Vocabulary
 from scidiff.networks.gdss import GDSSNetwork, GDSSNetworkConfig
 from scidiff.networks.graph_score import GraphScoreNetwork, GraphScoreNetworkConfig
 from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
@@ -68,13 +68,11 @@ class GraphTransformerSize:
 
     def build(self, vocabulary: Vocabulary, longest: int) -> nn.Module:
         """A fresh network for rows of at most `longest` tokens, drawn from torch's generator."""
-        joined = [s for s in EDGES[1:] if s in vocabulary.symbols]
-        bonded = [vocabulary.symbols.index(s) + FIRST_SYMBOL for s in joined]
         return GraphTokenNetwork(
             GraphTokenNetworkConfig(
-                tuple(kinds(vocabulary)), tuple(bonded), self.max_nodes or node_count(longest),
-                self.width, self.edge_width, self.depth, self.heads, self.expand, self.walks,
-                self.triangle, self.orthogonal, self.time,
+                tuple(kinds(vocabulary)), bonded_ids(vocabulary),
+                self.max_nodes or node_count(longest), self.width, self.edge_width, self.depth,
+                self.heads, self.expand, self.walks, self.triangle, self.orthogonal, self.time,
             )
         )  # fmt: skip
 
@@ -147,8 +145,8 @@ class GraphScoreSize:
         return GraphScoreNetwork(
             GraphScoreNetworkConfig(
                 self.features or len(node_symbols(vocabulary)),
-                self.width, self.edge_width, self.depth, self.heads, self.expand, self.walks,
-                self.triangle, self.orthogonal, self.spread_x, self.spread_a,
+                self.width, self.edge_width, self.depth, self.heads, self.expand,
+                self.walks, self.triangle, self.orthogonal, self.spread_x, self.spread_a,
             )
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from torch import nn
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import EOS, PAD, Vocabulary, encode_rows
-from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
+from scidiff.networks.graph_tokens import GraphTokenNetwork
+from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.processes.tokens import token_process
 from scidiff.training.batches import TokenBatches
 from scidiff.training.checkpoint import write_atomically
@@ -115,19 +116,15 @@ def build_network(plan: Plan, data: Prepared) -> nn.Module:
     return plan.network.build(data.vocabulary, data.train.shape[1])
 
 
-def extend_network(
-    network: TokenTransformer, old: Vocabulary, new: Vocabulary
-) -> TokenTransformer:
-    """Copy a trained network to a vocabulary with more symbols; the new rows start as MASK's
-    neighbourhood."""
-    config = TokenTransformerConfig(**{**asdict(network.config), "vocab_size": len(new)})
-    bigger = TokenTransformer(config)
-    state = network.state_dict()
-    keep = len(old) - 1  # every id but MASK, which moves to the new end
-    for key in ("own.weight", "previous.weight", "head.weight"):
-        rows = bigger.state_dict()[key].clone()
-        rows[:keep], rows[-1] = state[key][:keep], state[key][-1]
-        rows[keep:-1] = 0 if key != "previous.weight" else state[key][-1]
-        state[key] = rows
-    bigger.load_state_dict(state)
-    return bigger
+def extend_network(network: nn.Module, old: Vocabulary, new: Vocabulary) -> nn.Module:
+    """A trained network for a vocabulary with more symbols. Raises ScidiffError where its kind
+    cannot take them."""
+    if old == new:
+        return network
+    if not isinstance(network, TokenTransformer | GraphTokenNetwork):
+        more = " ".join(new.symbols[len(old.symbols) :])
+        raise ScidiffError(
+            f"a {type(network).__name__} knows the symbols {' '.join(old.symbols)} and cannot "
+            f"take more, got {more}"
+        )
+    return network.extended(new)

@@ -10,10 +10,12 @@ import torch
 from tiny_models import SYMBOLS
 
 import scidiff.api.train as fitting
+from scidiff.api import recipe_defaults
 from scidiff.api.entry import load
 from scidiff.api.intake import Intake
+from scidiff.api.recipe_defaults import choose_recipe
 from scidiff.api.recipes import read
-from scidiff.api.train import choose_recipe, train
+from scidiff.api.train import train
 from scidiff.chem.standardise import Standard
 from scidiff.core import ScidiffError
 from scidiff.domains.selfies import SelfiesDomain
@@ -158,6 +160,17 @@ def test_standardisation_is_as_the_recipe_says(molecules, tmp_path):
         train(wrong, tmp_path / "wrong", device="cpu")
 
 
+def test_a_file_of_graphs_is_trained_as_graphs(tmp_path):
+    file = tmp_path / "mine.g6"
+    file.write_text("Bw\nCr\n")
+    recipe = choose_recipe(file, None, None, None, 7, None)
+    assert recipe.domain == "graph" and recipe.network.kind == "graph_transformer"
+    assert [(s.process, s.training.steps) for s in recipe.stages] == [("masked", 7)]
+    file = tmp_path / "mine.csv"
+    file.write_text("smiles\nCC\n")
+    assert choose_recipe(file, None, "molecule_graph", None, 7, None).sampling.block_size is None
+
+
 def test_a_molecule_written_twice_is_taken_once():
     intake = Intake(Standard(), SmilesDomain)
     assert [intake(text) for text in ("CCO", "CCN")] == ["", ""]
@@ -220,8 +233,8 @@ def test_the_default_recipe_trains(molecules, tmp_path, monkeypatch):
         content["network"] = {"width": 16, "depth": 1, "heads": 2}
         return parse(content, where)
 
-    parse = fitting.parse
-    monkeypatch.setattr(fitting, "parse", small)
+    parse = recipe_defaults.parse
+    monkeypatch.setattr(recipe_defaults, "parse", small)
     folder = train(molecules, tmp_path / "run", steps=2, device="cpu")
     assert len(load(folder, device="cpu").sample(4)) == 4
 
@@ -240,7 +253,7 @@ def test_a_model_is_tuned_on_new_data(tiny_model, tmp_path, caplog):
         tmp_path / "run" / "rejects.csv").read_text()  # fmt: skip
     card = (folder / "README.md").read_text()
     assert f"| continued from | {tiny_model} |" in card and "1 rejected" in card
-    assert "## Memorisation" in card and "training molecules." in card
+    assert "## Memorisation" in card and "training rows." in card
     model = load(folder, device="cpu")
     assert len(model.sample(5)) == 5
     with pytest.raises(ScidiffError, match="is a smiles model, got domain='selfies'"):

@@ -101,3 +101,15 @@ def test_the_loss_is_finite_and_trains():
     losses.sum().backward()
     assert losses.isfinite().all()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_an_extended_network_says_the_same_of_what_it_knew():
+    wider = V.extended(["[N+]"])
+    net, ids = network(), hidden(["CCO", "CCOC=O"])
+    bigger = net.extended(wider).eval()
+    again = torch.where(ids == V.mask_id, wider.mask_id, ids)
+    old, new = net.bidirectional(ids), bigger.bidirectional(again)
+    known = [i for i in range(len(V) - 1) if i > 1]
+    pair = old[0, 1, known].softmax(-1)
+    assert torch.allclose(new[0, 1, known].softmax(-1), pair, atol=1e-6)
+    assert new[0, 0, wider.encode("[N+]")[0]].isfinite()

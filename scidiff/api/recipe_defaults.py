@@ -1,0 +1,81 @@
+"""The recipe of a bare data file: what `sd.train("my.csv")` does where nobody wrote one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from scidiff.api.model import Model, model_folder
+from scidiff.api.recipes import Recipe, parse, read
+from scidiff.core import ScidiffError
+from scidiff.data.formats import GRAPHS
+from scidiff.domains.domain import find_domain
+
+
+def choose_recipe(
+    source: Path,
+    init: str | None,
+    domain: str | None,
+    column: str | None,
+    steps: int | None,
+    seed: int | None,
+) -> Recipe:
+    """Read a recipe, or make the default one for a data file.
+
+    Strings from scratch: autoregression, then blocks of four. Graphs (a graph file, or a domain of
+    graphs): masked diffusion over nodes and pairs. From `init`: its own process at a tenth of the
+    learning rate, stopping after five validations without a better loss.
+    """
+    if source.suffix == ".toml":
+        given = {"init": init, "domain": domain, "column": column, "steps": steps, "seed": seed}
+        extra = [name for name, value in given.items() if value is not None]
+        if extra:
+            raise ScidiffError(f"a recipe says {', '.join(extra)} itself; change it in {source}")
+        return read(source)
+    if not source.is_file():
+        raise ScidiffError(f"no such file: {source}; expected a recipe (.toml) or a data file")
+    content: dict[str, Any] = {
+        "name": source.name.split(".")[0],
+        "seed": seed or 0,
+        "data": {"source": str(source), "column": column},
+    }
+    if init is None:
+        usual = "graph" if set(source.suffixes) & set(GRAPHS) else "smiles"
+        content |= _fresh(domain or usual, 2000 if steps is None else steps)
+    else:
+        config = Model(model_folder(init), device="cpu").config
+        if domain not in (None, config["domain"]):
+            raise ScidiffError(f"{init} is a {config['domain']} model, got domain={domain!r}")
+        content |= {"init": init, "domain": config["domain"], "sampling": config["sampling"]}
+        content["stages"] = [_tuning_stage(config["process"], 1000 if steps is None else steps)]
+    return parse(content, str(source))
+
+
+def _fresh(domain: str, steps: int) -> dict[str, Any]:
+    """Domain, network, stages and sampling of a model from scratch."""
+    short = {"warmup": max(0, min(200, steps // 10)), "batch_size": 128}
+    if find_domain(domain).notation == "graph":
+        network = {"kind": "graph_transformer"}
+        stage = {"process": "masked", "steps": steps, "ema": 0.999, **short}
+        return {"domain": domain, "network": network, "stages": [stage]}
+    first = {"process": "autoregressive", "steps": steps, **short}
+    half = max(1, steps // 2)
+    second = {"process": "block", "block_size": 4, "lr": 2e-3, "steps": half, **short}
+    return {"domain": domain, "stages": [first, second], "sampling": {"block_size": 4}}
+
+
+def _tuning_stage(process: dict[str, Any], steps: int) -> dict[str, Any]:
+    block = {} if process.get("block_size") is None else {"block_size": process["block_size"]}
+    each = max(min(10, steps), steps // 40)
+    return {
+        "process": process["kind"],
+        **block,
+        "steps": steps,
+        "lr": 3e-4,
+        "batch_size": 64,
+        "warmup": min(50, each),
+        "validate_every": each,
+        "checkpoint_every": each,
+        "ema": 0.99,
+        "patience": 5,
+    }
