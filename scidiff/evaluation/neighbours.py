@@ -43,6 +43,7 @@ def nearest_similarity(
     each such group is all that is kept of the B x C pairs. `itself` leaves j = i out.
     """
     order = np.argsort(_weights(reference), kind="stable")
+    few = max(BLOCK // 4, 1)  # long rows of a block: groups of equally many bits stay large
     best = torch.zeros(len(bits), dtype=torch.float64)
     for j in range(0, len(order), 4 * BLOCK):
         rows = order[j:j + 4 * BLOCK]
@@ -50,8 +51,8 @@ def nearest_similarity(
         values, starts = np.unique(weights, return_index=True)
         ends = [*starts[1:].tolist(), len(rows)]
         against = _floats(reference[rows], device)
-        for i in range(0, len(bits), BLOCK):
-            x = _floats(bits[i:i + BLOCK], device)
+        for i in range(0, len(bits), few):
+            x = _floats(bits[i:i + few], device)
             both = x @ against.T
             if itself:
                 _leave_out(both, rows, i)
@@ -59,7 +60,7 @@ def nearest_similarity(
                                    zip(starts.tolist(), ends, strict=True)], 1)
             size = torch.from_numpy(values.astype(np.float32)).to(device)
             found = _ratio(overlap, x.sum(1)[:, None] + size - overlap).amax(1)
-            best[i:i + BLOCK] = torch.maximum(best[i:i + BLOCK], found.double().cpu())
+            best[i:i + few] = torch.maximum(best[i:i + few], found.double().cpu())
     return best.numpy()
 
 
