@@ -41,7 +41,7 @@ class PredictorCorrector(Generic[X]):
         stale: bool = False,
         signal: Tensor | None = None,
     ) -> None:
-        if snr <= 0 or scale_eps < 0:
+        if not (snr > 0 and scale_eps >= 0):  # nor NaN
             raise ValueError(
                 f"snr must be positive and scale_eps not negative, got snr={snr} and "
                 f"scale_eps={scale_eps}"
@@ -82,8 +82,9 @@ class PredictorCorrector(Generic[X]):
         z = self.denoiser.components[c].noise(part, x.mask, rng)
         size = 2 * per_row(self.signal[c][k], part) * (self.snr * self._ratio(z, score)) ** 2
         moved = part + size * score + self.scale_eps * (2 * size).sqrt() * z
-        unfinished = torch.as_tensor(k, device=part.device) < self.num_steps
-        return torch.where(per_row(unfinished, part).bool(), moved, part)
+        if isinstance(k, int):  # a number carried to the device would make the host wait
+            return moved if k < self.num_steps else part
+        return torch.where(per_row(k < self.num_steps, part).bool(), moved, part)
 
     def _carried(self, x: X, parts: Parts, k: int | Tensor) -> tuple[Parts, ...]:
         """The guesses that have the old score at the new place, D' = D + (x' - x) / alpha."""

@@ -3,7 +3,7 @@ tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import torch
@@ -28,6 +28,8 @@ class GaussianSampler(Generic[X]):
     (steps + 1,) or the name of a grid, by default the solver's own. scheme: ready rows, instead of
     all these. denoise: end on the clean guess at the last node instead of on the node itself. A
     solver that asks the network twice a step (2s, heun) makes two of this protocol's steps of one.
+
+    ValueError: steps and a scheme, neither, or what `make_scheme` refuses.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class GaussianSampler(Generic[X]):
         solver: str | None = None,
         eta: float = 1.0,
         rho: float = 1.0,
-        times: str | Tensor | None = None,
+        times: str | Tensor | Sequence[float] | None = None,
         scheme: Scheme | None = None,
         denoise: bool = True,
         device: torch.device | str = "cpu",
@@ -108,7 +110,7 @@ class GaussianSampler(Generic[X]):
         return x.moved(x.parts, (guess, *past[: self.history - 1]))
 
     def levels(self, k: int | Tensor, c: int) -> tuple[Tensor, Tensor]:
-        """alpha and sigma of component c at node k, float64."""
+        """alpha and sigma of component c at node k, each () or (B,) as k is, float64."""
         level, sigma = self._levels[c]
         return level[k], sigma[k]
 

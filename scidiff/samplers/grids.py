@@ -56,17 +56,19 @@ GRIDS: dict[str, Callable[[Sequence[Schedule], int], Tensor]] = {
 }
 
 
-def make_nodes(grid: str | Tensor, schedules: Sequence[Schedule], steps: int) -> Tensor:
+def make_nodes(
+    grid: str | Tensor | Sequence[float], schedules: Sequence[Schedule], steps: int
+) -> Tensor:
     """Nodes by the name of their grid, or the given ones (K + 1,) after a check.
 
     ValueError: an unknown name, or nodes that do not decrease within [0, 1] or are not steps + 1.
     """
-    if isinstance(grid, Tensor):
-        return _checked(grid.double().cpu(), steps)
+    if not isinstance(grid, str):
+        return _checked(torch.as_tensor(grid, dtype=torch.float64, device="cpu"), steps)
     if grid not in GRIDS:
         near = difflib.get_close_matches(grid, GRIDS, 1)
         raise ValueError(
-            f"unknown grid {grid!r}; expected {', '.join(GRIDS)} or a tensor of nodes"
+            f"unknown grid {grid!r}; expected {', '.join(GRIDS)} or {steps + 1} nodes"
             + (f" (did you mean {near[0]!r}?)" if near else "")
         )
     return GRIDS[grid](schedules, steps)

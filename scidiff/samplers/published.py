@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from scidiff.processes.schedules import VE, VP, Schedule
 from scidiff.samplers.splitting import splitting_rows
 from scidiff.samplers.tables import Scheme, Table, euler_rows
 
-SOLVERS = ("reverse", "euler", "s4")
+PUBLISHED = ("reverse", "euler", "s4")
 
 
 def published_scheme(
@@ -31,25 +32,27 @@ def published_scheme(
     """Make the published rows of reverse, euler or s4. denoise: leave the last noise out. t_end:
     the last place at which the networks are asked.
 
-    ValueError: another solver, a schedule that is neither VP nor VE, or so few steps of s4 that
-    its last one, which ends at t_end - 1 / N, has a negative variance.
+    ValueError: another solver, no steps, a schedule that is neither VP nor VE, or so few steps of
+    s4 that its last one, which ends at t_end - 1 / N, has a negative variance.
     """
-    if solver not in SOLVERS:
-        near = difflib.get_close_matches(solver, SOLVERS, 1)
+    if solver not in PUBLISHED:
+        near = difflib.get_close_matches(solver, PUBLISHED, 1)
         raise ValueError(
-            f"the published sampler has solvers {', '.join(SOLVERS)}, got {solver!r}"
+            f"the published sampler has solvers {', '.join(PUBLISHED)}, got {solver!r}"
             + (f" (did you mean {near[0]!r}?)" if near else "")
         )
     if not all(isinstance(s, VP | VE) for s in schedules):
         raise ValueError(f"the published sampler knows VP and VE, got {list(schedules)}")
-    nodes = torch.linspace(1, t_end, steps, dtype=torch.float64)
-    end = torch.zeros(1, dtype=torch.float64)  # the last row's; nothing is asked there
+    if not (isinstance(steps, Integral) and steps >= 1):
+        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
+    nodes = torch.linspace(1, t_end, int(steps), dtype=torch.float64)
     tables = tuple(_table(solver, s, nodes, rho, denoise) for s in schedules)
     if not all(bool(table.b.isfinite().all()) for table in tables):
         raise ValueError(
             f"the last of {steps} published steps of {solver} leaves the schedule; take more"
         )
-    return Scheme(torch.cat([nodes, end]), tables)
+    # rows that are finished are asked once more while others go on, so not at t = 0
+    return Scheme(torch.cat([nodes, nodes[-1:]]), tables)
 
 
 def published_signal(schedules: Sequence[Schedule], steps: int) -> Tensor:

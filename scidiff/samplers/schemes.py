@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
-from scidiff.processes.schedules import Schedule
+from scidiff.processes.schedules import Schedule, lam, total_lam
 from scidiff.samplers.grids import make_nodes
 from scidiff.samplers.splitting import splitting_table
 from scidiff.samplers.tables import (
@@ -86,7 +87,7 @@ def make_scheme(
     steps: int,
     eta: float = 1.0,
     rho: float = 1.0,
-    grid: str | Tensor | None = None,
+    grid: str | Tensor | Sequence[float] | None = None,
 ) -> Scheme:
     """Make the rows of a solver on its own grid, a named one or given nodes.
 
@@ -98,7 +99,7 @@ def make_scheme(
     plan = SOLVERS[name]
     nodes = make_nodes(plan.grid if grid is None else grid, schedules, steps)
     scheme = plan.make(schedules, nodes, eta if plan.eta is None else plan.eta, rho)
-    _check_finite(name, scheme, nodes)
+    _check_finite(name, schedules, scheme, nodes)
     return scheme
 
 
@@ -109,21 +110,22 @@ def _check(solver: str, steps: int, eta: float, rho: float) -> None:
             f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}"
             + (f" (did you mean {near[0]!r}?)" if near else "")
         )
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    if eta < 0 or rho < 0:
+    if not (isinstance(steps, Integral) and steps >= 1):
+        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
+    if not (eta >= 0 and rho >= 0):  # nor NaN
         raise ValueError(f"eta and rho must not be negative, got eta={eta} and rho={rho}")
     only = SOLVERS[solver].eta
     if only is not None and eta not in (1.0, only):
         raise ValueError(f"solver {solver!r} stands for one SDE, eta must be {only:g}, got {eta}")
 
 
-def _check_finite(solver: str, scheme: Scheme, nodes: Tensor) -> None:
+def _check_finite(solver: str, schedules: Schedules, scheme: Scheme, nodes: Tensor) -> None:
+    """Refuse rows that are no numbers, and a last place without noise, where a score has none."""
     finite = torch.stack([table.stacked().isfinite().all(1) for table in scheme.tables]).all(0)
+    finite[-1] &= total_lam(schedules, nodes[-1]).isfinite()
     if bool(finite.all()):
         return
-    at = int((~finite).nonzero()[0])
-    if at == 0:
+    if not all(bool(lam(s, nodes[0]).isfinite()) for s in schedules):
         raise ValueError(
             f"solver {solver!r} cannot start at t = {float(nodes[0])}, where this schedule leaves "
             "no signal; start the times below it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -12,7 +12,7 @@ from scidiff.core import Rng
 from scidiff.processes.gaussian import Continuous, ContinuousDenoiser
 from scidiff.samplers.corrector import PredictorCorrector
 from scidiff.samplers.gaussian import GaussianSampler
-from scidiff.samplers.published import published_scheme, published_signal
+from scidiff.samplers.published import PUBLISHED, published_scheme, published_signal
 from scidiff.samplers.schemes import SOLVERS
 
 __all__ = ["SOLVERS", "make_sampler"]
@@ -28,7 +28,7 @@ def make_sampler(
     steps: int,
     eta: float = 1.0,
     rho: float = 1.0,
-    grid: str | Tensor | None = None,
+    grid: str | Tensor | Sequence[float] | None = None,
     snr: float | None = None,
     scale_eps: float = 0.7,
     compat: bool = False,
@@ -37,10 +37,11 @@ def make_sampler(
 ) -> GaussianSampler[X] | PredictorCorrector[X]:
     """Make a sampler of continuous states by the name of its solver.
 
-    solver: one of SOLVERS; by default reverse with a corrector, else 2m for eta <= 1 and exp1
-    above. eta, rho, denoise: see `GaussianSampler`. grid: time, lambda, edm or a tensor of nodes
-    (steps + 1,), by default the solver's own. snr: put a Langevin step of this signal-to-noise
-    ratio and noise factor scale_eps before every step; s4 takes it without a second evaluation.
+    solver: one of SOLVERS; by default reverse for compat and for a corrector at eta = 1, else 2m
+    for eta <= 1 and exp1 above. eta, rho, denoise: see `GaussianSampler`. grid: time, lambda, edm
+    or falling nodes (steps + 1,), by default the solver's own. snr: put a Langevin step of this
+    signal-to-noise ratio and noise factor scale_eps before every step; s4 takes it without a
+    second evaluation.
     compat: GDSS as published, with its grid, rates and batch-mean norms (reverse, euler, s4).
 
     `num_steps` of the result counts network evaluations after the first (two a step of 2s and
@@ -94,9 +95,13 @@ def _published(
 
 
 def _check(
-    solver: str | None, eta: float, grid: str | Tensor | None, snr: float | None, compat: bool
+    solver: str | None,
+    eta: float,
+    grid: str | Tensor | Sequence[float] | None,
+    snr: float | None,
+    compat: bool,
 ) -> None:
-    if compat and (eta != 1 or grid is not None):
+    if compat and solver in PUBLISHED and (eta != 1 or grid is not None):
         raise ValueError(
             f"compat takes the published SDE and grid: leave eta at 1 and grid unset, got "
             f"eta={eta} and grid={grid}"

@@ -218,7 +218,7 @@ def test_default_solver_follows_eta():
         ({"steps": None}, "give steps or a scheme"),
         ({"times": "lamda"}, "unknown grid 'lamda'.*did you mean 'lambda'"),
         ({"solver": "ddim", "eta": 0.5}, "eta must be 0, got 0.5"),
-        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
         ({"eta": -1.0}, "eta and rho must not be negative"),
         ({"solver": "reverse", "eta": 2.0}, "eta must be 1, got 2.0"),
         ({"times": torch.tensor([0.0, 1])}, "times must be 5 decreasing nodes"),

@@ -41,6 +41,8 @@ def test_a_chain_starts_below_one_where_no_signal_is_left():
 def test_given_nodes_are_checked_and_names_are_known():
     given = torch.tensor([0.9, 0.5, 0.1])
     assert torch.equal(make_nodes(given, SCHEDULES, 2), given.double())
+    given_floats = torch.tensor([0.75, 0.5, 0.25]).double()
+    assert torch.equal(make_nodes([0.75, 0.5, 0.25], [VP()], 2), given_floats)
     with pytest.raises(ValueError, match="times must be 4 decreasing nodes"):
         make_nodes(given, SCHEDULES, 3)
     with pytest.raises(ValueError, match="unknown grid 'tme'; expected time, lambda, edm or"):

@@ -141,6 +141,18 @@ def test_compat_is_the_published_loop(solver):
     assert torch.allclose(x.A, want["A"], atol=1e-10)
 
 
+@pytest.mark.parametrize("solver", ["reverse", "euler", "s4"])
+def test_rows_that_are_finished_wait_for_the_others(solver):
+    canvas = GraphCanvas(NodeCounts(torch.tensor([0.0, 0, 1, 0, 1, 1])), 3)
+    sampler = make_sampler(tiny_graph_denoiser(), canvas, solver=solver, steps=N, compat=True)
+    with torch.no_grad():
+        x, done = sampler.init(6, seeded(0)), torch.full((6,), N)
+        for k in range(N):
+            x = sampler.step(x, done * 0 + k, seeded(k))
+        after = sampler.step(sampler.step(x, done, seeded(8)), done, seeded(9))
+    assert x.X.isfinite().all() and torch.equal(after.X, x.X) and torch.equal(after.A, x.A)
+
+
 def test_without_denoise_the_last_noise_stays():
     schedules = [VP(0.1, 1.0), VE(0.2, 1.0)]
     for solver in ("reverse", "euler", "s4"):
