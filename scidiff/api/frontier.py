@@ -1,7 +1,7 @@
 """The frontier of a model: settings that were measured, what they give and what they cost.
 
 A point is a dictionary: settings, distance (value, low, high; smaller is better) and its metric,
-valid (value, low, high), network_rows and seconds a row drawn.
+valid (value, low, high), and what a row costs: evaluations (network calls) and seconds.
 """
 
 from __future__ import annotations
@@ -20,9 +20,15 @@ class NoFrontier(ScidiffError):
 
 
 def undominated(points: Sequence[Point]) -> list[Point]:
-    """The points that no other one beats in cost and distance, the cheapest first."""
+    """The points that no other one beats in cost and distance, the cheapest first.
+
+    Those with less than nine tenths of the best share of valid rows are left out: what is measured
+    of few rows says little of all.
+    """
+    most = max((p["valid"][0] for p in points), default=0.0)
     kept: list[Point] = []
-    for point in sorted(points, key=lambda p: (p["seconds"], p["distance"][0])):
+    worthy = [p for p in points if p["valid"][0] >= 0.9 * most]
+    for point in sorted(worthy, key=lambda p: (p["seconds"], p["distance"][0])):
         if not kept or point["distance"][0] < kept[-1]["distance"][0]:
             kept.append(point)
     return kept
@@ -38,13 +44,11 @@ def _balanced(points: Sequence[Point]) -> Point:
     return next(p for p in points if p["distance"][0] <= best[2] or p["distance"][1] <= best[0])
 
 
-def _draft(points: Sequence[Point]) -> Point:
-    """The cheapest with at least nine tenths of the best share of valid rows."""
-    most = max(p["valid"][0] for p in points)
-    return next(p for p in points if p["valid"][0] >= 0.9 * most)
+def _cheapest(points: Sequence[Point]) -> Point:
+    return points[0]
 
 
-QUALITIES = {"draft": _draft, "balanced": _balanced, "exact": _best}
+QUALITIES = {"draft": _cheapest, "balanced": _balanced, "exact": _best}
 
 
 def choose(

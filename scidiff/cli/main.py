@@ -16,7 +16,16 @@ from typing import Annotated, Any
 import typer
 
 from scidiff import __version__
-from scidiff.cli import data, designing, doctor, evaluating, models, sampling, training
+from scidiff.cli import (
+    data,
+    designing,
+    doctor,
+    evaluating,
+    models,
+    sampling,
+    training,
+    tuning,
+)
 from scidiff.cli.errors import WRONG_INPUT, CommandError
 
 DEBUG = "--debug"  # anywhere on the line: show the traceback of an expected error too
@@ -33,7 +42,9 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True)(_root)
-    for group in (sampling, designing, training, evaluating, models, data, doctor):
+    for group in (
+        sampling, designing, training, tuning, evaluating, models, data, doctor,
+    ):  # fmt: skip
         group.register(app)
     return app
 
