@@ -9,23 +9,38 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from scidiff.data.graphs import GraphState
+from scidiff.data.graphs import EDGE, GraphState, matrix_problem
 from scidiff.data.records import Record
 
 Adjacency = NDArray[np.bool_]  # (n, n) symmetric, False on the diagonal
-EDGE = 0.5  # values of an edge channel from here on are an edge (Jo et al. 2022)
 
 
-def adjacencies(graphs: GraphState | Sequence[Any]) -> list[Adjacency]:
-    """Take a batch or a list of networkx graphs, arrays, tensors (n, n) or records of these.
-
-    Edge values count from EDGE on; self loops are dropped. Raises ValueError, naming the row, for
-    what is no undirected graph.
+def adjacencies(graphs: GraphState | Sequence[Any], name: str = "graph") -> list[Adjacency]:
+    """Take a batch, or a list of what `adjacency` takes; an error says `name` and the row, from 0.
     """
     if isinstance(graphs, GraphState):
-        A, mask = graphs.A.cpu().numpy(), graphs.mask.cpu().numpy()
-        return [_checked(i, a[np.ix_(m, m)]) for i, (a, m) in enumerate(zip(A, mask, strict=True))]
-    return [_checked(i, _array(graph)) for i, graph in enumerate(graphs)]
+        pairs = zip(graphs.A.cpu().numpy(), graphs.mask.cpu().numpy(), strict=True)
+        return [adjacency(a[np.ix_(m, m)], f"{name} {i}") for i, (a, m) in enumerate(pairs)]
+    return [adjacency(graph, f"{name} {i}") for i, graph in enumerate(graphs)]
+
+
+def adjacency(graph: Any, name: str = "the graph") -> Adjacency:
+    """Take a networkx graph, an array or tensor (n, n) of edge values, or a record of one.
+
+    Values from EDGE on are edges, weights of networkx are not looked at, self loops are dropped.
+    Raises ValueError for what is no undirected graph.
+    """
+    A = _array(graph)
+    if not isinstance(A, np.ndarray) or A.dtype.kind not in "biuf" or A.ndim != 2:
+        shape = f" of shape {A.shape}" if getattr(A, "shape", ()) else ""
+        raise ValueError(f"{name}: expected a networkx graph or an (n, n) array, "
+                         f"got {type(graph).__name__}{shape}")
+    if A.shape[0] != A.shape[1]:
+        raise ValueError(f"{name}: expected an (n, n) array, got {A.shape}")
+    values = np.where(np.eye(len(A), dtype=np.bool_) & np.isfinite(A), 0, A)
+    if problem := matrix_problem(values):
+        raise ValueError(f"{name} {problem}")
+    return values >= EDGE
 
 
 def without_isolated(A: Adjacency) -> Adjacency:
@@ -45,16 +60,5 @@ def _array(graph: Any) -> Any:
     if isinstance(graph, Record):
         graph = graph.obj
     if isinstance(graph, nx.Graph):
-        return nx.to_numpy_array(graph.to_undirected(as_view=True), weight=None)
+        return nx.to_numpy_array(graph, weight=None)
     return graph.detach().cpu().numpy() if hasattr(graph, "detach") else np.asarray(graph)
-
-
-def _checked(row: int, A: Any) -> Adjacency:
-    if not isinstance(A, np.ndarray) or A.dtype.kind not in "biuf" or A.ndim != 2:
-        raise ValueError(f"graph {row}: expected a networkx graph or an (n, n) array, "
-                         f"got {type(A).__name__} {getattr(A, 'shape', '')}".rstrip())
-    if A.shape[0] != A.shape[1] or not np.array_equal(A, A.T):  # NaN is not equal to itself
-        raise ValueError(f"graph {row}: expected a symmetric matrix without NaN, got {A.shape}")
-    edges = A >= EDGE
-    np.fill_diagonal(edges, False)
-    return edges

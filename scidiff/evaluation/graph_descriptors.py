@@ -86,12 +86,13 @@ DESCRIPTORS: dict[str, Callable[[Adjacency], NDArray[np.float64]]] = {
 def describe_graphs(
     graphs: Sequence[Adjacency], names: Collection[str] = tuple(DESCRIPTORS)
 ) -> dict[str, NDArray[np.float64]]:
-    """Compute descriptors of every graph: name -> (B, width); a graph without nodes counts as one
-    node."""
+    """Compute descriptors of every graph: name -> (B, width), width 0 where there are no graphs; a
+    graph without nodes counts as one node."""
     some = [A if len(A) else np.zeros((1, 1), np.bool_) for A in graphs]
     return {name: _stacked([DESCRIPTORS[name](A) for A in some]) for name in names}
 
 
 def _stacked(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     wide = max((len(row) for row in rows), default=0)
-    return np.stack([np.pad(row, (0, wide - len(row))) for row in rows])
+    padded = [np.pad(row, (0, wide - len(row))) for row in rows]
+    return np.array(padded, np.float64).reshape(len(rows), wide)

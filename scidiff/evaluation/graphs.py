@@ -13,19 +13,20 @@ import numpy as np
 
 from scidiff.data.graphs import GraphState
 from scidiff.data.records import Record
-from scidiff.evaluation.adjacency import Adjacency, adjacencies, without_isolated
+from scidiff.evaluation.adjacency import Adjacency, adjacencies, adjacency, without_isolated
 from scidiff.evaluation.counts import proportion
 from scidiff.evaluation.graph_descriptors import describe_graphs
 from scidiff.evaluation.graph_validity import Predicate, predicate
 from scidiff.evaluation.intervals import REPEATS, SPREAD, repeats_interval, spread
 from scidiff.evaluation.isomorphism import GraphSet, isomorphism_classes, wl_key
-from scidiff.evaluation.metric import Metric, Report, versions
+from scidiff.evaluation.metric import Metric, Report, absent, versions
 from scidiff.evaluation.mmd import FAMILIES, Discrepancy, Kernel, Rows, mmd
 from scidiff.evaluation.rows import evenly
 from scidiff.rewards.registry import nearest
 
 Graphs = GraphState | Sequence[Any]  # see adjacencies
 Table = Mapping[str, Rows]  # descriptor -> (B, width)
+_NONE = "needs a generated graph"
 
 
 def graph_suite(
@@ -38,16 +39,14 @@ def graph_suite(
     against the same reference; `ratio_*` divides by the MMD of the whole training set. `valid`
     is planar, tree, lobster, sbm, sbm_lrt or a function of an (n, n) bool array. A generated row
     that is None, or a record without an object, is not valid, novel or in any MMD, but counted.
-    Raises ValueError for an empty set, an unknown name, or a row that is no graph.
+    Raises ValueError for a set without rows, an unknown name, or a row that is no graph.
     """
     for family in families:
         if family not in FAMILIES:
             raise ValueError(f"unknown family {family!r}{nearest(family, list(FAMILIES))}; "
                              f"expected {' or '.join(FAMILIES)}")
     test = None if valid is None else predicate(valid)
-    present = generated if isinstance(generated, GraphState) else [
-        row for row in generated if not _lost(row)]
-    own, other = _graphs(present, "generated"), _graphs(reference, "reference")
+    own, other = _present(generated), _graphs(reference, "reference")
     known = None if train is None else _graphs(train, "train")
     names = {d for family in families for d in FAMILIES[family]}
     tables, against = _tables(own, names), describe_graphs(other, names)
@@ -74,7 +73,8 @@ def mmd_metrics(
             continue
         some = train[d][evenly(len(train[d]), len(own[d]))]
         floor = _metric(f"{name}_floor", some, other[d], kernel, f"{name} of training graphs")
-        note += f"; {floor.n:,} training graphs score {floor.value:.4f}"
+        if floor.n:
+            note += f"; {floor.n:,} training graphs score {floor.value:.4f}"
         metric = _metric(name, own[d], other[d], kernel, what, note)
         whole = mmd(train[d], other[d], kernel)
         # a training set that is the reference has no distance to divide by
@@ -94,19 +94,20 @@ def vun(
     classes = isomorphism_classes(generated)
     _, at, times = np.unique(classes, return_index=True, return_counts=True)
     first, n = np.isin(np.arange(len(generated)), at), rows or len(generated)
+    what = "graphs not isomorphic to an earlier one / all graphs"
     found = [Metric("unique", len(at) / len(classes), *repeats_interval(times), len(classes),
-                    "graphs not isomorphic to an earlier one / all graphs", method=REPEATS)]
+                    what, method=REPEATS) if len(classes) else absent("unique", 0, what, _NONE)]
     good = first
     if train is not None:
         known = GraphSet(train)
-        new = np.array([A not in known for A in generated])
+        new = np.array([A not in known for A in generated], np.bool_)
         found.append(proportion("novel", int(new.sum()), n,
                                 "graphs not isomorphic to a training graph / all rows",
                                 f"{len(train):,} training graphs"))
         good = good & new
     if test is not None:
         name, obeys = test
-        obeyed = np.array([obeys(A) for A in generated])
+        obeyed = np.array([obeys(A) for A in generated], np.bool_)
         what = (obeys.__doc__ or name).strip().split("\n")[0]
         found.append(proportion(f"valid_{name}", int(obeyed.sum()), n,
                                 f"valid graphs / all rows: {what}"))
@@ -122,12 +123,17 @@ def fingerprint(graphs: Sequence[Adjacency]) -> str:
     return hashlib.sha256(repr(keys).encode()).hexdigest()[:12]
 
 
-def _lost(row: Any) -> bool:
-    return row is None or (isinstance(row, Record) and row.obj is None)
+def _present(generated: Graphs) -> list[Adjacency]:
+    """The graphs among generated rows, some of which may be lost; an error names the row."""
+    if isinstance(generated, GraphState) or not len(generated):
+        return _graphs(generated, "generated")
+    lost = [row is None or (isinstance(row, Record) and row.obj is None) for row in generated]
+    return [adjacency(row, f"generated graph {i}")
+            for i, row in enumerate(generated) if not lost[i]]
 
 
 def _graphs(graphs: Graphs, name: str) -> list[Adjacency]:
-    found = adjacencies(graphs)
+    found = adjacencies(graphs, f"{name} graph")
     if not found:
         raise ValueError(f"{name} must hold at least one graph, got none")
     return found
@@ -145,8 +151,11 @@ def _tables(graphs: Sequence[Adjacency], names: Collection[str]) -> dict[str, Ta
 def _metric(
     name: str, own: Rows, other: Rows, kernel: Kernel, what: str, note: str = ""
 ) -> Metric:
+    n = len(own)
+    if n == 0:
+        return absent(name, n, what, _NONE)
     pair = Discrepancy.of(own, other, kernel)
-    value, n = pair.value(), len(own)
+    value = pair.value()
     low, high = spread(value, pair.value, np.arange(n))
     return Metric(name, value, low, high, n, what, note, "" if math.isnan(low) else SPREAD)
 

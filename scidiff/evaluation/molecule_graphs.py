@@ -157,7 +157,8 @@ def _compared(
     if beside is None:
         return [_metric(name, what, between, own, against, note)]
     floor = _metric(f"{name}_floor", f"{name} of training molecules", between, beside, against, "")
-    note += f"; {floor.n:,} training molecules score {floor.value:.4f}"
+    if not math.isnan(floor.value):
+        note += f"; {floor.n:,} training molecules score {floor.value:.4f}"
     return [_metric(name, what, between, own, against, note), floor]
 
 
@@ -169,6 +170,8 @@ def _metric(
         return Metric(name, math.nan, math.nan, math.nan, n, what,
                       f"needs {2 * SUBSETS} valid rows")
     value = between(own, against, None)
+    if math.isnan(value):
+        return Metric(name, value, value, value, n, what, "one side has none")
     low, high = spread_of(value, [between(own, against, s) for s in range(SUBSETS)])
     return Metric(name, value, low, high, n, what, note, "" if math.isnan(low) else SPREAD)
 

@@ -120,6 +120,10 @@ def test_few_rows_give_nan_and_say_why():
     report = molecule_graph_suite(["CCO"], CYCLIC, fcd=False)
     assert math.isnan(report["nspdk"].value)
     assert report["nspdk"].note == "needs 10 valid rows"
+    assert molecule_graph_suite(CYCLIC, CYCLIC, floor=["CCO"], fcd=False)["nspdk"].note == (
+        f"reference {len(CYCLIC)}")
+    assert molecule_graph_suite(LINEAR, CYCLIC, fcd=False)["ring_size_tv"].note == (
+        "one side has none")
     nothing = molecule_graph_suite([None, "((("], CYCLIC, fcd=False)
     assert nothing["sanitizable"].value == 0
     assert nothing["sanitizable"].n == 2

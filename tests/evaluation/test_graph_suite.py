@@ -46,10 +46,13 @@ def test_self_loops_are_dropped_and_weights_do_not_matter():
 
 
 @pytest.mark.parametrize("wrong, message", [
-    (np.triu(np.ones((3, 3))), "graph 1: expected a symmetric matrix"),
-    (np.full((2, 2), np.nan), "without NaN"),
+    (np.triu(np.ones((3, 3))), r"graph 1 must have a symmetric A .*got 1.0 and 0.0 at \(0, 1\)"),
+    (nx.DiGraph([(0, 1)]), "graph 1 must have a symmetric A"),
+    (np.full((2, 2), np.nan), "graph 1 has nan in A, row 0"),
+    (np.full((2, 2), np.inf), "graph 1 has inf in A, row 0"),
     (np.zeros((2, 3)), r"got \(2, 3\)"),
-    (None, "graph 1: expected a networkx graph or an"),
+    (None, "graph 1: expected a networkx graph or an .*got NoneType"),
+    (7, "got int$"),
     ("CCO", "graph 1: expected a networkx graph"),
 ])
 def test_what_is_no_graph_is_named_by_its_row(wrong, message):
@@ -110,8 +113,17 @@ def test_lost_rows_stay_in_the_denominator():
     assert (report["unique"].value, report["unique"].n) == (0.5, 2)
     assert report["mmd_degree_tv"].n == 2
     assert report.provenance["rows"] == 4
-    with pytest.raises(ValueError, match="generated must hold at least one graph"):
-        graph_suite([None], [path])
+    with pytest.raises(ValueError, match="generated graph 1: expected"):
+        graph_suite([None, "CCO"], [path])
+
+
+def test_rows_that_are_all_lost_are_counted_and_have_no_distance():
+    path = nx.path_graph(4)
+    report = graph_suite([None, None], [path], train=[path], valid="tree")
+    for name in ("unique", "mmd_degree_emd", "mmd_wavelet_tv_floor", "ratio_tv"):
+        assert math.isnan(report[name].value)
+    assert report["mmd_degree_emd"].note == "needs a generated graph"
+    assert (report["valid_tree"].value, report["novel"].n) == (0, 2)
 
 
 def test_a_training_sample_scores_its_own_floor():
@@ -160,7 +172,7 @@ def test_wrong_arguments():
         graph_suite(graphs, graphs, families=["edm"])
     state = GraphState(torch.zeros(1, 2, 1), torch.full((1, 2, 2), torch.nan),
                        torch.ones(1, 2, dtype=torch.bool))
-    with pytest.raises(ValueError, match="without NaN"):
+    with pytest.raises(ValueError, match="generated graph 0 has nan in A"):
         graph_suite(state, graphs)
 
 
