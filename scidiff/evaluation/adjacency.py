@@ -9,6 +9,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from scidiff.data.graph_text import parse
 from scidiff.data.graphs import EDGE, GraphState, matrix_problem
 from scidiff.data.records import Record
 
@@ -25,12 +26,18 @@ def adjacencies(graphs: GraphState | Sequence[Any], name: str = "graph") -> list
 
 
 def adjacency(graph: Any, name: str = "the graph") -> Adjacency:
-    """Take a networkx graph, an array or tensor (n, n) of edge values, or a record of one.
+    """Take a networkx graph, an array or tensor (n, n) of edge values, text (graph6, sparse6 or
+    the triangle of a typed graph), or a record of one.
 
     Values from EDGE on are edges, weights of networkx are not looked at, self loops are dropped.
     Raises ValueError for what is no undirected graph.
     """
-    A = _array(graph)
+    graph = graph.obj if isinstance(graph, Record) else graph
+    try:
+        A = _array(graph)
+    except ValueError as error:
+        shown = f" {graph!r}" if isinstance(graph, str) else ""
+        raise ValueError(f"{name}{shown}: {error}") from None
     if not isinstance(A, np.ndarray) or A.dtype.kind not in "biuf" or A.ndim != 2:
         shape = f" of shape {A.shape}" if getattr(A, "shape", ()) else ""
         raise ValueError(f"{name}: expected a networkx graph or an (n, n) array, "
@@ -57,8 +64,8 @@ def to_networkx(A: Adjacency) -> nx.Graph:
 
 
 def _array(graph: Any) -> Any:
-    if isinstance(graph, Record):
-        graph = graph.obj
+    if isinstance(graph, str):
+        return parse(graph)[1]
     if isinstance(graph, nx.Graph):
         return nx.to_numpy_array(graph, weight=None)
     return graph.detach().cpu().numpy() if hasattr(graph, "detach") else np.asarray(graph)

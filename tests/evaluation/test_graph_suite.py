@@ -6,6 +6,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from rdkit.Chem import MolFromSmiles
 
 from scidiff.core import seeded
 from scidiff.data import synthetic_graphs as sets
@@ -30,7 +31,7 @@ def test_the_same_graph_from_every_source():
     noisy = torch.tensor(A * 0.9 + 0.2 * (1 - A))  # a generated edge channel
     state = encode_networkx([graph], num_features=20, max_nodes=25)
     sources = [[graph], [A], [noisy], [Record("text", graph, True)], state,
-               [nx.DiGraph(graph)]]
+               [nx.DiGraph(graph)], [nx.to_graph6_bytes(graph, header=False).decode().strip()]]
     for source in sources:
         found = adjacencies(source)
         assert len(found) == 1
@@ -53,7 +54,8 @@ def test_self_loops_are_dropped_and_weights_do_not_matter():
     (np.zeros((2, 3)), r"got \(2, 3\)"),
     (None, "graph 1: expected a networkx graph or an .*got NoneType"),
     (7, "got int$"),
-    ("CCO", "graph 1: expected a networkx graph"),
+    ("CCO", "graph 1 'CCO': .*graph6"),
+    (Record("CC", MolFromSmiles("CC"), True), "graph 1: expected a networkx graph .*got Mol"),
 ])
 def test_what_is_no_graph_is_named_by_its_row(wrong, message):
     with pytest.raises(ValueError, match=message):
@@ -113,7 +115,7 @@ def test_lost_rows_stay_in_the_denominator():
     assert (report["unique"].value, report["unique"].n) == (0.5, 2)
     assert report["mmd_degree_tv"].n == 2
     assert report.provenance["rows"] == 4
-    with pytest.raises(ValueError, match="generated graph 1: expected"):
+    with pytest.raises(ValueError, match="generated graph 1 'CCO'"):
         graph_suite([None, "CCO"], [path])
 
 
