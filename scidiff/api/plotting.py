@@ -30,7 +30,8 @@ class Plots:
         self._result = result
 
     def properties(self, reference: Any = None) -> Picture:
-        """Histograms of QED, SA score, logP and weight (length for sequences)."""
+        """Histograms of QED, SA score, logP and weight; of graphs nodes, edges, degree and
+        clustering; of sequences length."""
         values = self._result.description.properties
         return plots.properties(values, None if reference is None else _properties(reference))
 
@@ -53,8 +54,9 @@ class Plots:
         return plots.scores(*_scores(columns))
 
     def grid(self, columns: int = 4) -> Picture:
-        """The first 24 rows drawn, invalid ones with the reason."""
-        self._molecular("grid")
+        """The first 24 molecules or graphs drawn, invalid ones with the reason."""
+        if self._result.kind != "graph":
+            self._molecular("grid")
         return plots.grid(cards_of(self._result), columns)
 
     def _molecular(self, what: str) -> Sequence[Record]:
@@ -80,6 +82,8 @@ def _numeric(values: Sequence[Any]) -> bool:
 
 def _properties(reference: Any) -> Mapping[str, NDArray[Any]]:
     found = getattr(reference, "properties", None)  # an evaluation Reference was measured before
+    if found is None and hasattr(reference, "description"):
+        found = reference.description.properties  # another result, of any kind
     return found if isinstance(found, Mapping) else property_values(_molecules(reference))
 
 

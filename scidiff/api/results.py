@@ -80,8 +80,9 @@ class SampleResult:
 
     @property
     def text_name(self) -> str:
-        """What the text of a row is called: smiles, sequence or text."""
-        return {"molecule": "smiles", "sequence": "sequence"}.get(self.kind, "text")
+        """What the text of a row is called: smiles, sequence, graph or text."""
+        names = {"molecule": "smiles", "sequence": "sequence", "graph": "graph"}
+        return names.get(self.kind, "text")
 
     @property
     def texts(self) -> list[str]:
@@ -95,7 +96,7 @@ class SampleResult:
 
     @property
     def objects(self) -> list[Any]:
-        """The objects of the valid rows: RDKit molecules, or the texts of sequences."""
+        """The objects of the valid rows: RDKit molecules, networkx graphs, or texts."""
         return [r.text if r.obj is None else r.obj for r in self.records if r.valid]
 
     def corrected(self) -> SampleResult:
@@ -184,7 +185,8 @@ class SampleResult:
         return page_of(self)
 
     def save(self, path: str | Path) -> None:
-        """Write by suffix: csv, parquet, html; smi, sdf, png for molecules; fasta for sequences.
+        """Write by suffix: csv, parquet, html; smi, sdf, png for molecules; fasta for sequences;
+        g6, npz, png for graphs.
 
         Provenance goes into Parquet and HTML, else beside the file as NAME.SUFFIX.json. smi, sdf
         and fasta hold valid rows only; the file beside them lists the others. Raises ValueError

@@ -12,6 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from scidiff.data.graph_exchange import UNTYPED
+from scidiff.data.graph_files import pack
+from scidiff.data.graph_text import parse
 from scidiff.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:
@@ -21,8 +26,10 @@ EVERY = (".csv", ".parquet", ".html")
 OF_KIND: Mapping[str, tuple[str, ...]] = {
     "molecule": (".csv", ".smi", ".sdf", ".parquet", ".png", ".html"),
     "sequence": (".csv", ".fasta", ".parquet", ".html"),
+    "graph": (".csv", ".g6", ".npz", ".parquet", ".png", ".html"),
 }
-SUFFIXES = (".csv", ".smi", ".sdf", ".fasta", ".parquet", ".png", ".html")
+SUFFIXES = (".csv", ".smi", ".sdf", ".fasta", ".g6", ".npz", ".parquet", ".png", ".html")
+_VALID_ONLY = (".smi", ".sdf", ".fasta", ".g6", ".npz")
 _CARRIES_PROVENANCE = (".parquet", ".html")
 
 
@@ -93,7 +100,7 @@ def plain(value: Any) -> Any:
 
 def _sidecar(result: SampleResult, suffix: str) -> bytes:
     found: dict[str, Any] = {"rows": len(result), "provenance": plain(result.provenance)}
-    if suffix in (".smi", ".sdf", ".fasta"):
+    if suffix in _VALID_ONLY:
         found["left_out"] = [{"row": i, "text": r.text, "reason": r.reason}
                              for i, r in enumerate(result) if not r.valid]
     return (json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
@@ -152,6 +159,27 @@ def _fasta(result: SampleResult) -> bytes:
     return "".join(out).encode()
 
 
+def _g6(result: SampleResult) -> bytes:
+    """Valid rows as graph6 or sparse6, one a line, which have no types."""
+    texts = [r.text for r in result if r.valid]
+    for text in texts:
+        nodes, edges = parse(text)
+        if set(nodes) != {UNTYPED} or edges.max(initial=0) > 1:
+            raise ValueError(f".g6 holds graphs without types, got {text!r}: save to .npz or .csv")
+    return "".join(f"{text}\n" for text in texts).encode()
+
+
+def _npz(result: SampleResult) -> bytes:
+    """Valid rows as the arrays of `data.graph_files`."""
+    graphs = [parse(r.text) for r in result if r.valid]
+    if not graphs:
+        raise ValueError("no row is valid: there is no graph to save to .npz")
+    buffer = io.BytesIO()
+    arrays: Mapping[str, Any] = pack(graphs)
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
 def _cells(result: SampleResult, row: int) -> dict[str, Any]:
     """Values of the extra columns of a row, those without one left out."""
     found = {name: plain(values[row]) for name, values in result.columns.items()}
@@ -168,7 +196,7 @@ def _html(result: SampleResult) -> bytes:
 
 _WRITERS: Mapping[str, Callable[[SampleResult], bytes]] = {
     ".csv": _csv, ".smi": _smi, ".sdf": _sdf, ".fasta": _fasta, ".parquet": _parquet,
-    ".png": _png, ".html": _html,
+    ".png": _png, ".html": _html, ".g6": _g6, ".npz": _npz,
 }
 
 __all__ = ["OF_KIND", "SUFFIXES", "check_output", "plain", "provenance_text", "save", "suffixes"]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rdkit.Chem import Mol
 
 from scidiff.api.saving import plain
-from scidiff.evaluation.description import SHOWN, property_values
+from scidiff.evaluation.description import SHOWN, graph_values, property_values
 from scidiff.evaluation.drawing import Card, grid_svg
+from scidiff.evaluation.plots import TITLES
 from scidiff.evaluation.report import LABELS, Page, Table, metric_strip, note_lines, report
 
 if TYPE_CHECKING:
@@ -23,8 +24,12 @@ OWN_PLACE = ("score", "log_w", "status")  # columns that are no terms of a rewar
 
 def cards_of(result: SampleResult, rows: int = GRID) -> list[Card]:
     """The first rows as they are drawn: a score and its terms below, or else properties."""
-    return [Card(r.text, _drawn(result, i), r.reason, _caption(result, i))
-            for i, r in enumerate(result.records[:rows])]
+    return [_card(result, i, _caption(result, i)) for i in range(min(rows, len(result)))]
+
+
+def _card(result: SampleResult, row: int, caption: tuple[str, ...] = ()) -> Card:
+    record = result.records[row]
+    return Card(record.text, _drawn(result, row), record.reason, caption, _graph(result, row))
 
 
 def notebook_html(result: SampleResult) -> str:
@@ -46,8 +51,7 @@ def page_of(result: SampleResult) -> str:
         notes=result.notes,
         plots=_figures(result) if result.valid.any() else {},
         reasons=result.description.reasons,
-        table=Table([Card(r.text, _drawn(result, i), r.reason)
-                     for i, r in enumerate(result.records[:TABLE_ROWS])],
+        table=Table([_card(result, i) for i in range(min(TABLE_ROWS, len(result)))],
                     {**rows, **_measured(result)}, len(result)),
         provenance=plain(result.provenance),
     ))
@@ -58,9 +62,18 @@ def _drawn(result: SampleResult, row: int) -> Mol | None:
     return record.obj if result.kind == "molecule" and record.valid else None
 
 
+def _graph(result: SampleResult, row: int) -> Any:
+    """The networkx graph of a row, or None."""
+    record = result.records[row]
+    return record.obj if result.kind == "graph" and record.valid else None
+
+
 def _caption(result: SampleResult, row: int) -> tuple[str, ...]:
     mol, columns = _drawn(result, row), result.columns
     if "score" not in columns:
+        graph = _graph(result, row)
+        if graph is not None:
+            return (f"{len(graph)} nodes · {graph.number_of_edges()} edges",)
         own = {} if mol is None else {LABELS[k].split()[0]: float(v[0])
                                       for k, v in property_values([mol]).items() if k != "mw"}
         return _joined(own)
@@ -103,6 +116,8 @@ def _figures(result: SampleResult) -> dict[str, str]:
 
 def _measured(result: SampleResult) -> dict[str, Sequence[float]]:
     """Properties of the rows of a report, NaN for invalid ones."""
+    if result.kind == "graph":
+        return _measured_graphs(result)
     mols = [_drawn(result, i) for i in range(min(len(result), TABLE_ROWS))]
     if result.kind != "molecule":
         return {}
@@ -110,3 +125,11 @@ def _measured(result: SampleResult) -> dict[str, Sequence[float]]:
     values = {name: iter(found[name].tolist()) for name in SHOWN}
     return {LABELS[name]: [math.nan if m is None else next(values[name]) for m in mols]
             for name in SHOWN}
+
+
+def _measured_graphs(result: SampleResult) -> dict[str, Sequence[float]]:
+    rows = result.records[:TABLE_ROWS]
+    found = graph_values([r for r in rows if r.valid])
+    values = {name: iter(column.tolist()) for name, column in found.items()}
+    return {TITLES[name]: [next(values[name]) if r.valid else math.nan for r in rows]
+            for name in found}

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 from rdkit.Chem import Mol
@@ -58,7 +59,7 @@ def describe(records: Sequence[Record], kind: str, known: Known | None = None) -
               *([] if known is None else [novelty(names, known, "novel")]),
               *([_diversity(mols)] if kind == "molecule" else [])]
     return Description(
-        tuple(shares), property_values(mols) if kind == "molecule" else {"length": _lengths(good)},
+        tuple(shares), measured(good, kind),
         dict(Counter(without_places(r.reason) for r in records if not r.valid).most_common()))
 
 
@@ -73,6 +74,22 @@ def molecules(records: Sequence[Record]) -> list[Mol]:
     """The molecules of the valid rows."""
     found = [r.obj if isinstance(r.obj, Mol) else as_mol(r.text) for r in records if r.valid]
     return [m for m in found if m is not None]
+
+
+def measured(records: Sequence[Record], kind: str) -> dict[str, NDArray[np.float64]]:
+    """Properties of valid rows: of molecules, of graphs, or the length of a text."""
+    if kind == "molecule":
+        return property_values(molecules(records))
+    return graph_values(records) if kind == "graph" else {"length": _lengths(records)}
+
+
+def graph_values(records: Sequence[Record]) -> dict[str, NDArray[np.float64]]:
+    """Nodes, edges, mean degree and mean clustering of at most PROPERTY_ROWS graphs."""
+    graphs = [r.obj for r in every(records, PROPERTY_ROWS)]
+    sizes = np.array([(len(g), g.number_of_edges()) for g in graphs], np.float64).reshape(-1, 2)
+    nodes, edges = sizes.T
+    clustering = np.array([nx.average_clustering(g) for g in graphs], np.float64)
+    return {"nodes": nodes, "edges": edges, "degree": 2 * edges / nodes, "clustering": clustering}
 
 
 def property_values(mols: Sequence[Mol]) -> dict[str, NDArray[np.float64]]:

@@ -13,6 +13,8 @@ from rdkit.Chem import Mol
 from rdkit.Chem.Draw import rdMolDraw2D
 from rdkit.Chem.Draw.rdMolDraw2D import MolDraw2D, MolDraw2DCairo, MolDraw2DSVG
 
+from scidiff.evaluation.graph_drawing import graph_svg
+
 WIDTH, HEIGHT, CAPTION = 220, 160, 22  # of one picture and of each line under it, in pixels
 GAP = 10
 INK, FAINT, LINE, WRONG, WRONG_FILL = "#1f2933", "#5f6b7a", "#d9dee5", "#9c2f00", "#fdf3ee"
@@ -30,6 +32,7 @@ class Card:
     mol: Mol | None  # drawn where there is one, else the text is written
     reason: str = ""  # why the row is invalid
     caption: tuple[str, ...] = ()  # short lines under the picture
+    graph: Any = None  # a networkx graph, drawn where there is one
 
 
 def molecule_svg(mol: Mol, width: int = WIDTH, height: int = HEIGHT) -> str:
@@ -40,6 +43,13 @@ def molecule_svg(mol: Mol, width: int = WIDTH, height: int = HEIGHT) -> str:
     body = text[text.index(">", text.index("<svg")) + 1:text.rindex("</svg>")]
     return (f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' "
             f"viewBox='0 0 {width} {height}'>{_NOISE.sub('', body).strip()}</svg>")
+
+
+def picture_svg(card: Card, width: int = WIDTH, height: int = HEIGHT) -> str:
+    """What the card draws, as an <svg> element; "" where there is nothing to draw."""
+    if card.mol is not None:
+        return molecule_svg(card.mol, width, height)
+    return graph_svg(card.graph, width, height) if card.graph is not None else ""
 
 
 def molecule_png(mol: Mol, width: int, height: int) -> bytes:
@@ -67,7 +77,7 @@ def grid_svg(cards: Sequence[Card], columns: int = 4) -> str:
 def _placed(card: Card, x: int, y: int, high: int) -> str:
     fill, edge = (WRONG_FILL, "#e8bfae") if card.reason else ("#ffffff", LINE)
     box = (f"<rect width='{WIDTH}' height='{high}' rx='8' fill='{fill}' stroke='{edge}'/>")
-    inside = molecule_svg(card.mol) if card.mol is not None else written_svg(card)
+    inside = picture_svg(card) or written_svg(card)
     under = "".join(
         _line(words, WIDTH / 2, HEIGHT + CAPTION * i + 13, 12.5 if i == 0 else 11,
               INK if i == 0 else FAINT, "middle") for i, words in enumerate(card.caption))

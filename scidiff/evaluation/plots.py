@@ -29,12 +29,15 @@ from scidiff.evaluation.drawing import (
     folded,
     molecule_png,
 )
+from scidiff.evaluation.graph_drawing import on_axes
 
 # Okabe and Ito 2008: told apart by every common colour vision, and by their grey on paper
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#8a94a0"
 SCALE = "cividis"
 TITLES = {"qed": "QED", "sa": "SA score (1 easy, 10 hard)", "logp": "logP",
-          "mw": "molecular weight (g/mol)", "length": "length"}
+          "mw": "molecular weight (g/mol)", "length": "length",
+          "nodes": "nodes", "edges": "edges", "degree": "mean degree",
+          "clustering": "mean clustering"}
 _STYLE: Any = {"svg.hashsalt": "scidiff", "svg.fonttype": "none"}
 
 
@@ -224,6 +227,8 @@ def _fill(axes: Axes, card: Card) -> None:
         pixels = matplotlib.image.imread(io.BytesIO(molecule_png(card.mol, 3 * WIDTH, 3 * HEIGHT)))
         axes.imshow(pixels, extent=(0, WIDTH, HEIGHT, 0), aspect="auto", interpolation="hanning")
         axes.set_ylim(HEIGHT + CAPTION * len(card.caption), 0)
+    elif card.graph is not None:
+        on_axes(axes, card.graph, WIDTH, HEIGHT)
     else:
         text, why = folded(card)
         coloured = [*((t, INK) for t in text), *((w, WRONG) for w in why)]

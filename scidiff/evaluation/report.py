@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scidiff.evaluation.drawing import FONT, Card, molecule_svg
+from scidiff.evaluation.drawing import FONT, Card, picture_svg
 from scidiff.evaluation.metric import Metric
 from scidiff.evaluation.page import SCRIPT, STYLE
 
@@ -96,7 +96,7 @@ def _row(i: int, card: Card, values: Mapping[str, tuple[Any, str]]) -> str:
     cells = "".join(
         f"<td class='n' data-v='{html.escape(key)}'>{html.escape(cell_text(value))}</td>"
         for value, key in values.values())
-    picture = molecule_svg(card.mol, ROW_WIDTH, ROW_HEIGHT) if card.mol is not None else (
+    picture = picture_svg(card, ROW_WIDTH, ROW_HEIGHT) or (
         "<span class='none'>no picture</span>" if card.reason else "")
     mark = " class='wrong'" if card.reason else ""
     return (f"<tr{mark}><td class='n' data-v='{i}'>{i}</td><td class='p'>{picture}</td>"
