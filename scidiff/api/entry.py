@@ -92,7 +92,7 @@ def _numbered(objects: Any, column: str | None, kind: str) -> Iterator[tuple[int
         from scidiff.api import shards
 
         if not shards.is_run(objects):
-            return rows.from_file(objects, column)
+            return rows.from_file(objects, column, kind)
         objects = shards.molecules(objects)
     return rows.listed(objects, kind)
 

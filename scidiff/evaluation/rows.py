@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rdkit.Chem import Mol
 
 from scidiff.chem.checks import examine
-from scidiff.data import tables
+from scidiff.data import graph_text, tables
 from scidiff.data.records import Record
 
 Numbered = Iterator[tuple[int, Record]]  # from 1: the line of a file, the place in a list
@@ -47,11 +47,17 @@ def listed(rows: Iterable[Any], kind: str = "molecule") -> Numbered:
     return ((i, as_record(row, kind)) for i, row in enumerate(rows, 1))
 
 
-def from_file(path: str | Path, column: str | None = None) -> Numbered:
-    """Records of a file of molecules in bounded memory; a row that cannot be read is invalid.
+def from_file(
+    path: str | Path, column: str | None = None, kind: str = "molecule"
+) -> Numbered:
+    """Records of a file of molecules or graphs in bounded memory; a row that cannot be read is
+    invalid. The object of a graph is its text (`data.graph_text`).
 
     Valid rows come in order and carry the number 0, which nothing asks for.
     """
+    if kind == "graph":
+        yield from _graphs(path, column)
+        return
     reader = _Reader()
     for table in tables.stream(path, column, check=reader, rows=BLOCK):
         mols, reader.mols = reader.mols, []
@@ -59,6 +65,20 @@ def from_file(path: str | Path, column: str | None = None) -> Numbered:
             yield 0, Record(text, mol, True)
         for problem in table.rejects:
             yield problem.row, Record(problem.text, None, False, problem.reason)
+
+
+def _graphs(path: str | Path, column: str | None) -> Numbered:
+    for table in tables.stream(path, column, check=_graph_reason, rows=BLOCK):
+        yield from ((0, Record(text, text, True)) for text in table.objects())
+        yield from ((p.row, Record(p.text, None, False, p.reason)) for p in table.rejects)
+
+
+def _graph_reason(text: str) -> str:
+    try:
+        graph_text.parse(text)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 @dataclass

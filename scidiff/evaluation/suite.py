@@ -22,11 +22,11 @@ from scidiff.rewards.registry import nearest
 _FOLDER = Path(__file__).parent / "suites"
 
 
-def objects_of(given: Any) -> Any:
-    """The valid molecules of a file, in memory; anything else as it is."""
+def objects_of(given: Any, kind: str = "molecule") -> Any:
+    """The valid molecules or graphs of a file, in memory; anything else as it is."""
     if not isinstance(given, str | Path):
         return given
-    return [record.obj for _, record in from_file(given) if record.valid]
+    return [record.obj for _, record in from_file(given, kind=kind) if record.valid]
 
 
 def known_molecules(train: Any) -> KnownSet:

@@ -178,3 +178,14 @@ def test_wrong_arguments():
         graph_suite(state, graphs)
 
 
+
+
+def test_files_of_graphs_are_measured_with_their_bad_rows(tmp_path):
+    import scidiff as sd
+
+    test, drawn = tmp_path / "test.g6", tmp_path / "drawn.g6"
+    test.write_text("Bw\nCr\nC~\nDQc\n")
+    drawn.write_text("Bw\nCr\nno graph\n")
+    report = sd.evaluate(drawn, "graph", reference=test, train=test)
+    assert report.provenance["rows"] == 3 and report.provenance["reference_n"] == 4
+    assert report["mmd_degree_emd"].n == 2 and report["novel"].value == 0
