@@ -1,16 +1,19 @@
-"""Graph models that are made in a moment, with random weights: token rows over C, N, O, F, a graph
-SDE directory, and files in the format of GDSS."""
+"""Graph models that are made in a moment, with random weights: token rows over C, N, O, F
+(masked diffusion and discrete flow), a graph SDE directory, and files in the format of GDSS."""
 
 import sys
 import types
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from scidiff.data.graph_tokens import triangle
+from scidiff.data.tokens import encode_rows
 from scidiff.domains.molecule_graph import MoleculeGraphDomain
 from scidiff.networks.gdss import GDSSNetwork, GDSSNetworkConfig
+from scidiff.processes.tokens import GraphFlow
 from scidiff.training.checkpoint import save_model
 from scidiff.training.sizes import GraphTransformerSize
 
@@ -35,6 +38,25 @@ def write_token_graphs(folder: Path, seed: int = 0, spread: float = 0.2, **chang
         "length_counts": LENGTHS,
     }  # fmt: skip
     save_model(folder, network, {**config, **changes}, "# tiny-graphs\n")
+    return folder
+
+
+def write_graph_flow(folder: Path, noise: str = "marginal", **changes: Any) -> Path:
+    """A directory of discrete flow on graphs of 3 to 5 atoms, its noise counted from four."""
+    torch.manual_seed(0)
+    size = GraphTransformerSize("graph_transformer", NODES, 16, 8, 1, 2, time=True)
+    network = size.build(VOCABULARY, triangle(NODES) + 1)
+    for p in network.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    flow = GraphFlow(noise, edge_weight=2.0)  # type: ignore[arg-type]
+    rows = encode_rows(VOCABULARY, ["CC-O.-", "CN=", "CF-", "CC#"], triangle(NODES) + 1)
+    law = flow.law(VOCABULARY, rows).laws.tolist()
+    config = {
+        "name": "tiny-flow", "domain": "molecule_graph", "vocabulary": SPEC, "sampling": {},
+        "process": {"kind": "flow", "block_size": None, "flow": asdict(flow), "law": law},
+        "length_counts": LENGTHS,
+    }  # fmt: skip
+    save_model(folder, network, {**config, **changes}, "# tiny-flow\n")
     return folder
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from scidiff.api.flow_engine import FlowEngine
 from scidiff.api.gdss_files import gdss_config, open_gdss
 from scidiff.api.graph_engine import GraphEngine
 from scidiff.api.scaffold import node_weights
@@ -104,6 +105,10 @@ def _token_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) -
     return TokenEngine(network, vocabulary_of(config), config, dtype)
 
 
+def _flow_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) -> Engine:
+    return FlowEngine(network, vocabulary_of(config), config, dtype)
+
+
 def _graph_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) -> Engine:
     law = config.get("node_counts") or node_weights(config["length_counts"])
     vocabulary, denoiser = vocabulary_of(config), graph_denoiser(network, config)
@@ -123,5 +128,6 @@ ENGINES: dict[str, Callable[[nn.Module, Mapping[str, Any], torch.dtype], Engine]
     "block": _token_engine,
     "autoregressive": _token_engine,
     "graph_sde": _graph_engine,
+    "flow": _flow_engine,
 }
 """By the kind of process that a config names."""

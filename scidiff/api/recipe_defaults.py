@@ -10,6 +10,7 @@ from scidiff.api.recipes import Recipe, parse, read
 from scidiff.core import ScidiffError
 from scidiff.data.formats import GRAPHS
 from scidiff.domains.domain import find_domain
+from scidiff.processes.tokens import OWNERS
 
 
 def choose_recipe(
@@ -65,11 +66,11 @@ def _fresh(domain: str, steps: int) -> dict[str, Any]:
 
 
 def _tuning_stage(process: dict[str, Any], steps: int) -> dict[str, Any]:
-    block = {} if process.get("block_size") is None else {"block_size": process["block_size"]}
+    own = {name: process[name] for name in OWNERS if process.get(name) is not None}
     each = max(min(10, steps), steps // 40)
     return {
         "process": process["kind"],
-        **block,
+        **own,
         "steps": steps,
         "lr": 3e-4,
         "batch_size": 64,

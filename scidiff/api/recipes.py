@@ -25,6 +25,7 @@ from pydantic import (
 
 from scidiff.api.settings import TokenSettings
 from scidiff.core import ScidiffError
+from scidiff.processes.tokens import GraphFlow
 from scidiff.training.config import TrainConfig
 from scidiff.training.plan import (
     DataSpec,
@@ -65,7 +66,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _sampled(self) -> Recipe:
-        check_sampling(self.stages, self.sampling.block_size)
+        check_sampling(self.stages, self.sampling)
         return self
 
     @property
@@ -99,5 +100,5 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
 
 
 def _known_keys() -> list[str]:
-    records = (DataSpec, *SIZES.values(), Stage, TrainConfig, TokenSettings)
+    records = (DataSpec, *SIZES.values(), Stage, GraphFlow, TrainConfig, TokenSettings)
     return sorted({*Recipe.model_fields, *(f.name for c in records for f in fields(c))})

@@ -19,7 +19,7 @@ from scidiff.api.scaffold import (
     node_weights,
     scaffold_rows,
 )
-from scidiff.api.settings import GraphRequest, TokenSettings
+from scidiff.api.settings import GraphRequest
 from scidiff.data.graph_tokens import triangle
 from scidiff.data.tokens import EOS, PAD, Vocabulary
 from scidiff.domains.domain import find_domain
@@ -36,8 +36,8 @@ class Rows(Protocol):
         ...
 
     @property
-    def records(self) -> tuple[type, ...]:
-        """What may be set when rows are drawn."""
+    def requests(self) -> tuple[type, ...]:
+        """What may be asked of every row that is drawn, however it is drawn."""
         ...
 
     @property
@@ -66,7 +66,7 @@ class StringRows:
     vocabulary: Vocabulary
     config: Mapping[str, Any]
     length: int
-    records: tuple[type, ...] = (TokenSettings,)
+    requests: tuple[type, ...] = ()
     writes_end: bool = True
 
     def canvas(self, request: Any) -> Canvas:
@@ -97,7 +97,7 @@ class GraphRows:
     vocabulary: Vocabulary
     config: Mapping[str, Any]
     length: int
-    records: tuple[type, ...] = (TokenSettings, GraphRequest)
+    requests: tuple[type, ...] = (GraphRequest,)
     writes_end: bool = False
 
     def canvas(self, request: GraphRequest) -> Canvas:

@@ -7,9 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from scidiff.rewards.registry import nearest
+from scidiff.samplers.discrete_flow import FlowRate, Kernel, Posterior
 from scidiff.samplers.orders import Confidence, Order, Random, Sequential
 from scidiff.samplers.solvers import SOLVERS
 
+KERNELS = ("flow", "posterior")
 ORDERS: dict[str, type[Order]] = {
     "random": Random,
     "confidence": Confidence,
@@ -33,6 +35,33 @@ class TokenSettings:
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
             raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {self.order!r}")
+
+
+@dataclass(frozen=True)
+class FlowSettings:
+    """How a discrete flow is sampled, see `samplers.discrete_flow`."""
+
+    steps: int = 100
+    kernel: str = "flow"  # jump rates of the flow, or "posterior" (ancestral, DiGress)
+    eta: float = 0.0  # of the flow: jumps in detailed balance, which correct
+    omega: float = 0.0  # of the flow: jumps to the guess alone, which bias towards likely tokens
+    distortion: str | None = None  # where the steps lie; None: where training times lie
+
+    def __post_init__(self) -> None:
+        if self.kernel not in KERNELS:
+            raise ValueError(
+                f"unknown kernel {self.kernel!r}; expected one of {', '.join(KERNELS)}"
+                f"{nearest(self.kernel, KERNELS)}"
+            )
+        if self.kernel == "posterior" and (self.eta or self.omega):
+            raise ValueError(
+                "eta and omega belong to kernel = 'flow', got "
+                f"eta={self.eta} and omega={self.omega} with the posterior"
+            )
+
+    def of_kernel(self) -> Kernel:
+        """The kernel with its settings."""
+        return Posterior() if self.kernel == "posterior" else FlowRate(self.eta, self.omega)
 
 
 @dataclass(frozen=True)

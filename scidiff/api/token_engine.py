@@ -90,7 +90,8 @@ class TokenEngine:
         return {k: v for record in self._chosen(overrides) for k, v in vars(record).items()}
 
     def _chosen(self, overrides: Mapping[str, Any]) -> list[Any]:
-        return choose(self.rows.records, {**self.config.get("sampling", {}), **overrides})
+        records = (TokenSettings, *self.rows.requests)
+        return choose(records, {**self.config.get("sampling", {}), **overrides})
 
     def sampler(self, canvas: Canvas | None = None, **overrides: Any) -> MaskedSampler:
         """Build the sampler of the config's settings, with any of them overridden.

@@ -19,11 +19,13 @@ from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.evaluation.novelty import NoveltyFilter
 from scidiff.training.checkpoint import save_model, write_atomically
+from scidiff.training.plan import STEPPED
 from scidiff.training.stages import (
     Prepared,
     build_network,
     encode,
     extend_network,
+    process_config,
     train_stages,
 )
 
@@ -85,7 +87,7 @@ def _accelerator(device: str | None) -> str:
 def _longest(recipe: Recipe, parent: Model | None) -> int | None:
     """The most tokens a row may have; None: the network is made to fit the longest."""
     if parent is not None:
-        return parent.engine.network.config.max_length
+        return getattr(parent.engine.network.config, "max_length", None)  # some take any size
     return recipe.network.max_length
 
 
@@ -103,7 +105,8 @@ def _network(recipe: Recipe, data: Prepared, parent: Model | None) -> nn.Module:
     if parent is None:
         return build_network(recipe, data)
     engine = parent.engine
-    return extend_network(engine.network, engine.vocabulary, data.vocabulary).train()
+    network = extend_network(engine.network, engine.vocabulary, data.vocabulary)
+    return network.train().requires_grad_(True)  # an engine may have stopped its gradients
 
 
 # ---------------------------------------------------------------- the model directory
@@ -125,8 +128,8 @@ def write_model(
             "notation": data.vocabulary.notation,
             "symbols": list(data.vocabulary.symbols),
         },
-        "process": recipe.stages[-1].spec,
-        "sampling": vars(recipe.sampling),
+        "process": process_config(recipe.stages[-1], data),
+        "sampling": {} if recipe.stages[-1].process in STEPPED else vars(recipe.sampling),
         "length_counts": data.length_counts,
         "recipe": recipe.model_dump(mode="json"),
     }

@@ -36,6 +36,11 @@ class GraphTokenNetworkConfig:
     triangle: bool = True
     orthogonal: bool = False
     time: bool = False
+    conditions: tuple[tuple[float, float], ...] = ()  # mean and spread of each number given
+
+    def __post_init__(self) -> None:
+        if not all(spread > 0 for _, spread in self.conditions):
+            raise ValueError(f"conditions must be (mean, spread > 0) each, got {self.conditions}")
 
     @property
     def vocab_size(self) -> int:
@@ -49,8 +54,9 @@ class GraphTokenNetworkConfig:
     def transformer(self) -> GraphTransformerConfig:
         """The network inside: ids are one-hot features, log-probabilities come out."""
         V = self.vocab_size
+        X = V + self.width if self.conditions else V
         return GraphTransformerConfig(
-            V, V, V, V, self.width, self.edge_width, self.depth, self.heads, self.expand,
+            X, V, V, V, self.width, self.edge_width, self.depth, self.heads, self.expand,
             self.walks, self.triangle, self.orthogonal, self.time,
         )  # fmt: skip
 
@@ -61,10 +67,14 @@ class GraphTokenNetwork(nn.Module):
 
     Nodes are drawn from node types, pairs from edge types, and PAD and EOS are certain where they
     stand: a row's size is given.
+
+    With `conditions` it is a `ConditionalNetwork`: `given` adds an MLP of the standardised numbers
+    to every node, and a learned vector where they are hidden, as they are without `given`.
     """
 
     kinds: Tensor
     bonded: Tensor
+    conditions: Tensor
 
     def __init__(self, config: GraphTokenNetworkConfig) -> None:
         super().__init__()
@@ -72,6 +82,11 @@ class GraphTokenNetwork(nn.Module):
         self.mask_id = config.vocab_size - 1
         self.inner = GraphTransformer(config.transformer())
         joined = torch.zeros(config.vocab_size).index_fill(0, torch.tensor(config.bonded), 1.0)
+        C, D = len(config.conditions), config.width
+        self.condition_in = nn.Linear(C, D) if C else None
+        self.not_shown = nn.Parameter(torch.zeros(D)) if C else None
+        standard = torch.tensor(config.conditions).reshape(-1, 2).mT  # (2, C)
+        self.register_buffer("conditions", standard, persistent=False)
         self.register_buffer("kinds", torch.tensor(config.kinds), persistent=False)
         self.register_buffer("bonded", joined, persistent=False)
 
@@ -113,6 +128,27 @@ class GraphTokenNetwork(nn.Module):
     def bidirectional(self, ids: Tensor, t: Tensor | None = None) -> Tensor:
         """Log-probabilities (B, L, V) at every position of ids (B, L), given all that is not
         MASK; t (B,) where the network reads the time."""
+        hidden = None if self.not_shown is None else self.not_shown.expand(len(ids), -1)
+        return self.told(ids, t, hidden)
+
+    def given(self, condition: Tensor, shown: Tensor) -> GivenGraphs:
+        """The network for rows with conditions (B, C) in their own units, hidden where not
+        `shown` (B,) bool."""
+        if self.condition_in is None or self.not_shown is None:
+            raise ValueError("this network was made without conditions and is given none")
+        if condition.shape[1:] != self.conditions.shape[1:]:
+            raise ValueError(
+                f"condition must be (B, {len(self.config.conditions)}) for this network, "
+                f"got {tuple(condition.shape)}"
+            )
+        mean, spread = self.conditions
+        known = self.condition_in((condition - mean) / spread)
+        return GivenGraphs(self, torch.where(shown[:, None], F.silu(known), self.not_shown))
+
+    def told(self, ids: Tensor, t: Tensor | None, condition: Tensor | None) -> Tensor:
+        """`bidirectional` with an embedded condition (B, D), which every node reads."""
+        if t is not None and not self.config.time:
+            raise ValueError("this network does not read the time: t must be None, got (B,)")
         B, L = ids.shape
         N = node_count(L)
         matrix = typed_matrix(ids)
@@ -121,6 +157,8 @@ class GraphTokenNetwork(nn.Module):
         mask = self.kinds[nodes] % 2 == 1
         off = ~torch.eye(N, dtype=torch.bool, device=ids.device)
         X = features.diagonal(dim1=1, dim2=2).mT
+        if condition is not None:
+            X = torch.cat([X, condition.to(X)[:, None].expand(-1, N, -1)], -1)
         x, e = self.inner(X, features, self.bonded[matrix] * off, mask, t)
         i, j = (index.to(ids.device) for index in entries(N))
         logits = torch.where((i == j)[:, None], x[:, i], e[:, i, j]).float()
@@ -137,6 +175,22 @@ class GraphTokenNetwork(nn.Module):
             ends = torch.where(self.kinds == 0, -torch.log(torch.tensor(2.0)), float("-inf"))
             told = torch.cat([told, ends.to(told).expand(len(told), rest, -1)], 1)
         return told
+
+    def log_probs(self, trunk: Tensor) -> Tensor:
+        """The trunk's output is log-probabilities already, (..., V) float32."""
+        return trunk
+
+
+@dataclass(frozen=True)
+class GivenGraphs:
+    """A graph network bound to the conditions of its rows."""
+
+    network: GraphTokenNetwork
+    condition: Tensor  # (B, D) embedded, the learned vector where it is hidden
+
+    def bidirectional(self, ids: Tensor, t: Tensor | None = None) -> Tensor:
+        """Log-probabilities (B, L, V) of ids (B, L), row by row under its condition."""
+        return self.network.told(ids, t, self.condition)
 
     def log_probs(self, trunk: Tensor) -> Tensor:
         """The trunk's output is log-probabilities already, (..., V) float32."""

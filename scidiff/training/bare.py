@@ -56,7 +56,7 @@ class BareRecipe:
     store: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        check_sampling(self.stages, self.sampling.block_size)
+        check_sampling(self.stages, self.sampling)
         if self.init is not None:
             raise ValueError(f"a model is continued by scidiff train only, got init={self.init!r}")
 

@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from scidiff.processes.graph_sde import GraphSDE
-from scidiff.processes.tokens import check_process
+from scidiff.processes.tokens import OWNERS, GraphFlow, check_process
 from scidiff.training.config import TrainConfig
 from scidiff.training.sizes import NetworkSize
 
+STEPPED = ("graph_sde", "flow")
+"""Processes whose samplers change whole rows in every step; they have settings of their own."""
 _FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
 
 
@@ -42,21 +44,28 @@ class DataSpec:
 class Stage:
     """One process with its training loop."""
 
-    process: Literal["masked", "block", "autoregressive", "graph_sde"]
+    process: Literal["masked", "block", "autoregressive", "graph_sde", "flow"]
     training: TrainConfig
     block_size: int | None = None
     sde: GraphSDE | None = None
+    flow: GraphFlow | None = None
 
     __pydantic_config__ = _FORBID
 
     def __post_init__(self) -> None:
-        check_process(self.process, self.block_size, self.sde)
+        check_process(self.process, **self.settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `token_process` asks for besides the name; None is another process's."""
+        return {name: getattr(self, name) for name in OWNERS}
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The process as a model's config names it."""
-        spec = {"kind": self.process, "block_size": self.block_size}
-        return spec if self.sde is None else {**spec, "sde": asdict(self.sde)}
+        """The process as a model's config names it, without what is counted from its rows."""
+        records = {"sde": self.sde, "flow": self.flow}
+        own = {name: asdict(record) for name, record in records.items() if record is not None}
+        return {"kind": self.process, "block_size": self.block_size, **own}
 
 
 class Plan(Protocol):
@@ -77,7 +86,7 @@ def nested_stage(table: Any) -> Any:
     loop's."""
     if not isinstance(table, dict):
         return table
-    own = {k: v for k, v in table.items() if k in ("process", "block_size", "sde")}
+    own = {k: v for k, v in table.items() if k in ("process", *OWNERS)}
     rest = {k: v for k, v in table.items() if k not in (*own, "training")}
     inner = table.get("training", {})
     return {**own, "training": {**inner, **rest} if isinstance(inner, dict) else inner}
@@ -96,17 +105,31 @@ def check_network(network: NetworkSize, stages: Sequence[Stage]) -> None:
                 f"network.kind {network.kind!r} is trained by {', '.join(network.processes)}, "
                 f"got process = {stage.process!r}"
             )
+        time = getattr(network, "time", None)
+        if time is not None and time != (stage.process == "flow"):
+            raise ValueError(
+                f"network.time must be {stage.process == 'flow'} where the process is "
+                f"{stage.process!r}, got {time}"
+            )
 
 
-def check_sampling(stages: Sequence[Stage], block_size: int | None) -> None:
-    """Find out before hours of training that its result could not be sampled."""
+def check_sampling(stages: Sequence[Stage], sampling: Any) -> None:
+    """Find out before hours of training that its result could not be sampled.
+
+    sampling: a record of how token rows are written, with the field `block_size`.
+    """
     if not stages:
         raise ValueError("stages must hold at least 1 stage, got none")
     last = stages[-1].process
-    whole = last in ("masked", "graph_sde")
-    if whole != (block_size is None):
+    if last in STEPPED and sampling != type(sampling)():
+        raise ValueError(
+            f"sampling must be left out where the last stage is {last!r}: it says how tokens are "
+            f"written one after the other, got {sampling}"
+        )
+    whole = last == "masked" or last in STEPPED
+    if whole != (sampling.block_size is None):
         expected = "left out" if whole else "given (1 or more)"
         raise ValueError(
             f"sampling.block_size must be {expected} where the last stage is {last!r}, "
-            f"got {block_size}"
+            f"got {sampling.block_size}"
         )

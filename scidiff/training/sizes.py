@@ -56,10 +56,10 @@ class GraphTransformerSize:
     walks: int = 8
     triangle: bool = True
     orthogonal: bool = False
-    time: bool = False
+    time: bool = False  # read t: needed by a flow, of no use to masked diffusion
 
     notation: ClassVar[str | None] = "graph"
-    processes: ClassVar[tuple[str, ...]] = ("masked",)
+    processes: ClassVar[tuple[str, ...]] = ("masked", "flow")
     __pydantic_config__ = _FORBID
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +17,11 @@ from scidiff.core import ScidiffError
 from scidiff.data.tokens import EOS, PAD, Vocabulary, encode_rows
 from scidiff.networks.graph_tokens import GraphTokenNetwork
 from scidiff.networks.token_transformer import TokenTransformer
+from scidiff.processes.discrete_flow import TokenNoise
 from scidiff.processes.tokens import token_process
 from scidiff.training.batches import TokenBatches
 from scidiff.training.checkpoint import write_atomically
-from scidiff.training.plan import Plan, check_network, stage_names
+from scidiff.training.plan import Plan, Stage, check_network, stage_names
 from scidiff.training.trainer import Trainer
 
 OnLog = Callable[[str, int, dict[str, float]], None]
@@ -84,7 +86,9 @@ def train_stages(
         size, held = stage.training.batch_size, data.validation
         trainer = Trainer(
             network,
-            token_process(stage.process, data.vocabulary, stage.block_size, stage.sde),
+            token_process(
+                stage.process, data.vocabulary, **stage.settings, law=noise_law(stage, data)
+            ),
             TokenBatches(data.train, size, plan.seed + i),
             stage.training,
             Path(out) / name,
@@ -96,6 +100,19 @@ def train_stages(
         trainer.use_averaged()
         summary.append({"steps": trainer.step, "seconds": trainer.seconds, "best": trainer.kept})
     return summary
+
+
+def noise_law(stage: Stage, data: Prepared) -> TokenNoise | None:
+    """The law of a flow's noise over the training rows; other processes have none."""
+    if stage.flow is None:
+        return None
+    return stage.flow.law(data.vocabulary, torch.from_numpy(data.train.astype(np.int64)))
+
+
+def process_config(stage: Stage, data: Prepared) -> dict[str, Any]:
+    """The process as a model's config names it, with the probabilities of a flow's noise."""
+    law = noise_law(stage, data)
+    return stage.spec if law is None else {**stage.spec, "law": law.laws.tolist()}
 
 
 def _same_rows(out: Path, data: Prepared) -> None:

@@ -1,15 +1,20 @@
 """The graph transformer over token rows: what it may say where, and its symmetries."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from scidiff.core import seeded
-from scidiff.data.graph_tokens import places, triangle
+from scidiff.data.graph_tokens import bonded_ids, kinds, places, triangle
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.domains.molecule_graph import QM9, MoleculeGraphDomain
+from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
 from scidiff.networks.token_transformer import TokenDenoiser
+from scidiff.processes.conditional import ConditionalProcess
 from scidiff.processes.masked import MaskedProcess
 from scidiff.samplers.canvas import LengthLaw
+from scidiff.samplers.compose import ClassifierFree, ConditionalDenoiser
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.training.sizes import GraphTransformerSize
 
@@ -78,6 +83,8 @@ def test_time_is_read_where_asked_for():
     net, ids = network(time=True), hidden(["CCO"])
     with pytest.raises(ValueError, match=r"t must be \(B,\)"):
         net.bidirectional(ids)
+    with pytest.raises(ValueError, match="does not read the time"):
+        network().bidirectional(ids, torch.tensor([0.5]))
     early, late = (net.bidirectional(ids, torch.tensor([t])) for t in (0.1, 0.9))
     assert not torch.allclose(early[0, 0], late[0, 0])
 
@@ -113,3 +120,93 @@ def test_an_extended_network_says_the_same_of_what_it_knew():
     pair = old[0, 1, known].softmax(-1)
     assert torch.allclose(new[0, 1, known].softmax(-1), pair, atol=1e-6)
     assert new[0, 0, wider.encode("[N+]")[0]].isfinite()
+
+
+# ---------------------------------------------------------------- conditions
+
+
+def conditional(time=False, seed=0):
+    """A network that is told two numbers of every graph."""
+    torch.manual_seed(seed)
+    net = GraphTokenNetwork(
+        GraphTokenNetworkConfig(
+            tuple(kinds(V)), bonded_ids(V), 6, width=32, edge_width=16, depth=2, heads=4,
+            time=time, conditions=((0.5, 0.1), (20.0, 5.0)),
+        )
+    )  # fmt: skip
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    return net.eval()
+
+
+ASKED = torch.tensor([[0.4, 30.0], [0.7, 18.0]])
+SHOWN, HIDDEN = torch.tensor([True, True]), torch.tensor([False, False])
+
+
+def test_each_row_is_told_its_own_condition_and_hidden_ones_are_not_read():
+    net, ids = conditional(), hidden(["CCO", "CCO"])[:1].expand(2, -1)
+    told = net.given(ASKED, SHOWN).bidirectional(ids)
+    place = triangle(3)
+    assert not torch.allclose(told[0, :place, 2:-1], told[1, :place, 2:-1])
+    swapped = net.given(ASKED.flip(0), SHOWN).bidirectional(ids)
+    assert torch.allclose(swapped.flip(0), told, atol=1e-6)
+    plain = net.bidirectional(ids)
+    assert torch.equal(net.given(ASKED, HIDDEN).bidirectional(ids), plain)
+    mixed = net.given(ASKED, torch.tensor([True, False])).bidirectional(ids)
+    assert torch.equal(mixed, torch.stack([told[0], plain[1]]))
+    with torch.no_grad():
+        net.not_shown += 1
+    assert not torch.allclose(net.bidirectional(ids)[0, 0], plain[0, 0])
+
+
+def test_conditions_are_standardised():
+    """In units of another size, with mean and spread to match, the network says the same."""
+    net, ids = conditional(), hidden(["CCO", "CCOC=O"])
+    config = replace(net.config, conditions=((50.0, 10.0), (20.0, 5.0)))
+    other = GraphTokenNetwork(config).eval()
+    other.load_state_dict(net.state_dict())
+    percent = ASKED * torch.tensor([100.0, 1.0])
+    a, b = net.given(ASKED, SHOWN), other.given(percent, SHOWN)
+    assert torch.allclose(a.bidirectional(ids), b.bidirectional(ids), atol=1e-4)
+
+
+@pytest.mark.parametrize("time", [False, True])
+def test_classifier_free_weights_0_and_1_are_the_two_branches(time):
+    net = conditional(time)
+    told, plain = (ConditionalDenoiser(net, V.mask_id, shown=s, timed=time) for s in (True, False))
+    x, k = TokenState(hidden(["CCO", "CCOC=O"]), condition=ASKED), torch.tensor(0.5)
+    bent = {w: ClassifierFree(told, plain, w) for w in (0.0, 1.0, 2.0)}
+    log_p = {w: d.log_probs(d(x, k)) for w, d in bent.items()}
+    assert torch.allclose(log_p[0.0].exp(), plain(x, k).exp(), atol=1e-6)
+    assert torch.allclose(log_p[1.0].exp(), told(x, k).exp(), atol=1e-6)
+    more = told(x, k).exp() ** 2 / plain(x, k).exp().clamp(min=1e-30)  # p_c^2 / p_u
+    more = more / more.sum(-1, keepdim=True)
+    assert torch.allclose(log_p[2.0].exp(), more, atol=1e-5)
+    assert not torch.allclose(log_p[0.0].exp(), log_p[1.0].exp(), atol=1e-2)
+
+
+def test_conditional_training_reaches_every_parameter():
+    net = conditional()
+    x0 = replace(DOMAIN.encode(["CCO", "CCOC=O"] * 8), condition=ASKED.repeat(8, 1))
+    losses = ConditionalProcess(MaskedProcess(V.mask_id), 0.5).loss(net, x0, seeded(0))
+    losses.sum().backward()
+    assert losses.isfinite().all()
+    assert all(p.grad is not None and bool((p.grad != 0).any()) for p in net.parameters())
+
+
+def test_an_extended_conditional_network_says_the_same():
+    wider = V.extended(["[N+]"])
+    net, ids = conditional(), hidden(["CCO", "CCOC=O"])
+    again = torch.where(ids == V.mask_id, wider.mask_id, ids)
+    a = net.given(ASKED, SHOWN).bidirectional(ids)[..., 2:-1]
+    b = net.extended(wider).eval().given(ASKED, SHOWN).bidirectional(again)[..., 2:-2]
+    assert torch.allclose(a.softmax(-1)[0, :6], b.softmax(-1)[0, :6], atol=1e-5)
+
+
+def test_impossible_conditions():
+    with pytest.raises(ValueError, match=r"condition must be \(B, 2\) .* got \(2, 1\)"):
+        conditional().given(ASKED[:, :1], SHOWN)
+    with pytest.raises(ValueError, match="made without conditions"):
+        network().given(ASKED, SHOWN)
+    with pytest.raises(ValueError, match="spread > 0"):
+        GraphTokenNetworkConfig(tuple(kinds(V)), bonded_ids(V), 6, conditions=((0.0, 0.0),))
