@@ -29,12 +29,11 @@ Point = dict[str, Any]
 REFERENCE_ROWS = 4000  # of the validation third; more would not be told from it by a few hundred
 ROWS = 500
 
-# How cheap to begin, and what is tried at each cost: settings that replace those of the point
-# before. eta and rho that are tried are those around it.
-LADDERS: Mapping[str, Sequence[Settings]] = {
-    "coordinates": [{"steps": k} for k in (10, 20, 35, 50, 100)],
-    "tokens": [{"tokens_per_step": k} for k in (8, 4, 2, 1)],
+LADDERS: Mapping[str, Sequence[Any]] = {
+    "steps": (10, 20, 35, 50, 100),
+    "tokens_per_step": (8, 4, 2, 1),
 }
+"""The setting that costs, and its values from cheap to dear."""
 
 
 def tune(
@@ -67,7 +66,8 @@ def tune(
     measure = Measure(model, distance or find_distance(model.domain.kind, real), n, seed)
     list(model.chunks(2, seed))  # the first call of a network is slow and no point's cost
     found: list[Point] = []
-    for point in search(measure, model.engine.unit, time.monotonic() + 60 * minutes):
+    known = model.engine.settings({})
+    for point in search(measure, known, time.monotonic() + 60 * minutes):
         found.append(point)
         on_point(point)
     frontier = {
@@ -136,28 +136,33 @@ class Measure:
 # ---------------------------------------------------------------- the search
 
 
-def search(measure: Callable[[Settings], Point], unit: str, until: float) -> Iterator[Point]:
+def search(
+    measure: Callable[[Settings], Point], settings: Mapping[str, Any], until: float
+) -> Iterator[Point]:
     """Climb at each cost of the ladder, from its own settings and the best of the cost before, to
     where no neighbour is better; measure nothing twice, and begin nothing after `until`
-    (time.monotonic) but the first point."""
+    (time.monotonic) but the first point. `settings` are all that the model has."""
+    cost = next(name for name in LADDERS if name in settings)
+    around = next((near for name, near in NEIGHBOURS.items() if name in settings), _nothing)
     known: set[str] = set()
     best: Point | None = None
-    for step in LADDERS[unit]:
-        queue = [dict(step)] if best is None else [dict(step), best["settings"] | step]
+    for value in LADDERS[cost]:
+        step = {cost: value}
+        queue = [step] if best is None else [step, best["settings"] | step]
         best = None
         while queue:
-            settings = queue.pop(0)
-            name = json.dumps(settings, sort_keys=True)
+            tried = queue.pop(0)
+            name = json.dumps(tried, sort_keys=True)
             if name in known:
                 continue
             if known and time.monotonic() > until:
                 return
             known.add(name)
-            point = measure(settings)
+            point = measure(tried)
             yield point
             if best is None or better(point, best):
                 best = point
-                queue += [settings | change for change in NEIGHBOURS[unit](settings)]
+                queue += [tried | change for change in around(tried)]
 
 
 def better(a: Point, b: Point) -> bool:
@@ -166,6 +171,11 @@ def better(a: Point, b: Point) -> bool:
     if min(shares) < 0.9 * max(shares):
         return shares[0] > shares[1]
     return a["distance"][0] < b["distance"][0]
+
+
+def _nothing(settings: Settings) -> list[Settings]:
+    """Only the ladder is climbed."""
+    return []
 
 
 def _continuous(settings: Settings) -> list[Settings]:
@@ -186,9 +196,10 @@ def _discrete(settings: Settings) -> list[Settings]:
 
 
 NEIGHBOURS: Mapping[str, Callable[[Settings], list[Settings]]] = {
-    "coordinates": _continuous,
-    "tokens": _discrete,
+    "rho": _continuous,
+    "temperature": _discrete,
 }
+"""Settings to try around others, by a setting that such a model has; costs stay as they are."""
 
 
 # ---------------------------------------------------------------- where it is kept

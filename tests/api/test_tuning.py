@@ -89,7 +89,7 @@ def test_the_search_climbs_to_the_best_noise_at_every_cost():
         seen.append(json.dumps(s, sort_keys=True))
         return point(gap + 10 / s["steps"], s["steps"], **s)
 
-    found = list(tuning.search(measure, "coordinates", math.inf))
+    found = list(tuning.search(measure, {"steps": 1, "rho": 1.0}, math.inf))
     assert len(seen) == len(set(seen)) < 150
     for steps in (10, 20, 35, 50, 100):
         here = [p for p in found if p["settings"]["steps"] == steps]
@@ -98,7 +98,8 @@ def test_the_search_climbs_to_the_best_noise_at_every_cost():
 
 
 def test_nothing_begins_after_the_budget_but_the_first_point():
-    assert len(list(tuning.search(lambda s: point(1.0, 1.0, **s), "tokens", -math.inf))) == 1
+    found = tuning.search(lambda s: point(1.0, 1.0, **s), {"tokens_per_step": 1}, -math.inf)
+    assert [p["settings"] for p in found] == [{"tokens_per_step": 8}]
 
 
 def test_a_point_that_is_seldom_valid_is_not_better():
@@ -113,8 +114,8 @@ REAL = ["CCO", "CCN", "CO", "CCF", "C=O", "CNC", "COC", "CC", "CCC"] * 3
 
 @pytest.mark.parametrize("write", [write_graph_sde, write_token_graphs])
 def test_a_tuned_model_is_chosen_from(tmp_path, monkeypatch, write):
-    monkeypatch.setitem(tuning.LADDERS, "coordinates", [{"steps": 2}, {"steps": 4}])
-    monkeypatch.setitem(tuning.LADDERS, "tokens", [{"tokens_per_step": 8}])
+    monkeypatch.setitem(tuning.LADDERS, "steps", (2, 4))
+    monkeypatch.setitem(tuning.LADDERS, "tokens_per_step", (8,))
     monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda s: []))
     folder = write(tmp_path / "m")
     before = json.loads((folder / "config.json").read_text())
@@ -130,7 +131,7 @@ def test_a_tuned_model_is_chosen_from(tmp_path, monkeypatch, write):
 
 
 def test_a_frontier_of_a_file_lies_beside_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(tuning.LADDERS, "coordinates", [{"steps": 2}])
+    monkeypatch.setitem(tuning.LADDERS, "steps", (2,))
     monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda s: []))
     file = write_gdss(tmp_path / "g.pth", monkeypatch)
     found = tuning.tune(load(file, device="cpu"), REAL, n=20, distance=Toy())
@@ -143,7 +144,7 @@ def test_a_frontier_of_a_file_lies_beside_it(tmp_path, monkeypatch):
 
 
 def test_a_shipped_model_is_copied(tmp_path, monkeypatch):
-    monkeypatch.setitem(tuning.LADDERS, "coordinates", [{"steps": 2}])
+    monkeypatch.setitem(tuning.LADDERS, "steps", (2,))
     monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda s: []))
     monkeypatch.setattr(tuning, "SHIPPED", tmp_path / "shipped")
     model = load(write_graph_sde(tmp_path / "shipped" / "m"), device="cpu")
@@ -155,7 +156,7 @@ def test_a_shipped_model_is_copied(tmp_path, monkeypatch):
 
 
 def test_the_command_prints_the_frontier(scidiff_run, tmp_path, monkeypatch):
-    monkeypatch.setitem(tuning.LADDERS, "coordinates", [{"steps": 2}])
+    monkeypatch.setitem(tuning.LADDERS, "steps", (2,))
     monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda s: []))
     monkeypatch.setattr(tuning, "find_distance", lambda kind, real: Toy())
     (tmp_path / "real.smi").write_text("\n".join(REAL))
