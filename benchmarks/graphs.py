@@ -253,8 +253,8 @@ def card(model: str, results: Results, cache: Path, n: int) -> None:
             for row in measured]
     floors = measured[0]
     note = (f"{floors['n']:,} graphs a row, seed 0, nothing filtered or corrected, 95 % "
-            "intervals; FCD and NSPDK against 4,000 molecules of QM9. As many training molecules score FCD "
-            f"{floors['fcd_floor'][0]:.3f} and NSPDK {floors['nspdk_floor'][0]:.4f}. "
+            "intervals; FCD and NSPDK against 4,000 molecules of QM9. As many training molecules "
+            f"score FCD {floors['fcd_floor'][0]:.3f} and NSPDK {floors['nspdk_floor'][0]:.4f}. "
             "`python benchmarks/graphs.py own`.")
     file.write_text(replace_section(file.read_text(), "Evaluation", f"{table(rows)}\n\n{note}"))
 

@@ -71,8 +71,8 @@ class GraphSettings:
     The defaults were found for the published weights of GDSS.
     """
 
-    solver: str | None = "exp1"  # None: the one that fits eta and the corrector
-    steps: int = 20
+    solver: str | None = None  # None: 2m, or the one that fits the corrector
+    steps: int = 50
     eta: float | None = None  # 0 the flow, 1 the reverse SDE, above 1 more noise, taken out again
     rho: float | None = None  # temperature of the noise; None: what fits the solver, as for eta
     grid: str | None = None  # time, lambda or edm; None: the solver's own

@@ -160,7 +160,7 @@ def test_wrong_settings_of_a_continuous_model(models, wrong, line):
 
 def test_eta_and_rho_fit_the_solver_unless_they_are_given(models):
     used = models["gdss"].engine.settings({})
-    assert (used["solver"], used["eta"], used["rho"]) == ("exp1", 10.0, 0.7)
+    assert (used["solver"], used["eta"], used["rho"]) == ("2m", 3.0, 0.85)
     used = models["gdss"].engine.settings({"solver": "reverse", "snr": 0.2})
     assert (used["eta"], used["rho"]) == (1.0, 1.0)
     published = models["gdss"].sampler(solver="reverse", snr=0.2, steps=5, compat=True)
