@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gdss_plain import plain
 
 from scidiff.core import seeded
 from scidiff.data import datasets
@@ -185,7 +186,7 @@ def zinc(weights: Path, results: Results, cache: Path, n: int) -> None:
     """The cost of one PC step with and without execution, then quality against steps."""
     against = Molecules.of("zinc250k", cache)
     make, decode = gdss(weights, ZINC250K, against)
-    results.get("zinc step", lambda: step_cost(weights, against))
+    print(results.get("zinc step", lambda: step_cost(weights, against)))
     tried = [{**PC, "steps": 1000, "scale_eps": 0.8}, {**PC, "steps": 200, "scale_eps": 0.8},
              {**S4, "steps": 200, "scale_eps": 0.8}]
     tried += [{"solver": solver, "steps": steps, "eta": eta, "rho": rho}
@@ -196,29 +197,29 @@ def zinc(weights: Path, results: Results, cache: Path, n: int) -> None:
           for s in tried])
 
 
-def step_cost(weights: Path, against: Molecules, graphs: int = 48, steps: int = 4
+def step_cost(weights: Path, against: Molecules, graphs: int = 48, turns: int = 5
               ) -> dict[str, Any]:
-    """Milliseconds a graph and PC step: padded to the largest graph in one batch, and as run."""
-    fast = read_gdss(weights)
-    canvas = GraphCanvas(against.counts, fast.network_x.config.features)
-    state = canvas(graphs, seeded(0))
+    """Milliseconds a graph of a PC step (two evaluations of both networks): as in the paper, in
+    one padded batch, with the weights of the file and with its denormal ones at 0; as run here."""
+    kinds = {"published": plain(weights, True), "flushed": plain(weights, False),
+             "ms": read_gdss(weights)}
+    fast = kinds["ms"]
+    blank = GraphCanvas(against.counts, fast.network_x.config.features)(graphs, seeded(0))
     rng = seeded(1)
-    parts = tuple(c.noise(p, state.mask, rng) for c, p in
-                  zip(fast.components, state.parts, strict=True))
-    x = state.moved(parts)
-
-    def seconds(work: Callable[[], Any]) -> float:
-        work()
-        start = time.thread_time()
-        for _ in range(steps):
-            work()
-        return (time.thread_time() - start) / steps
-
+    x = blank.moved(tuple(c.noise(part, blank.mask, rng)
+                          for c, part in zip(fast.components, blank.parts, strict=True)))
+    best = dict.fromkeys(kinds, math.inf)
     with torch.no_grad():
-        plain = seconds(lambda: fast._both(x.X, x.A, x.mask))
-        quick = seconds(lambda: fast(x, torch.tensor(0.5)))
-    return {"evaluations": 2, "ms": 2000 * quick / graphs, "padded_ms": 2000 * plain / graphs,
-            "ratio": plain / quick, "n": graphs}
+        for _ in range(turns):  # they take turns, and the best of each counts
+            for name, denoiser in kinds.items():
+                start = time.thread_time()
+                if name == "ms":
+                    denoiser(x, torch.tensor(0.5))
+                else:
+                    denoiser._both(x.X, x.A, x.mask)
+                best[name] = min(best[name], 2000 * (time.thread_time() - start) / graphs)
+    ratios = {f"ratio to {k}": v / best["ms"] for k, v in best.items() if k != "ms"}
+    return {"evaluations": 2, "n": graphs, **best, **ratios}
 
 
 # ---------------------------------------------------------------- our model
