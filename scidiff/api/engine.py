@@ -64,6 +64,11 @@ class Engine(Protocol):
         """Steps after which most rows are finished."""
         ...
 
+    def encode(self, texts: Sequence[str]) -> Any:
+        """States of objects given as text; an error names the first row that the model cannot
+        hold."""
+        ...
+
     def sizes(self, texts: Sequence[str]) -> list[int]:
         """How large each object is, in `unit`."""
         ...

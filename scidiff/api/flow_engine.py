@@ -13,7 +13,7 @@ from scidiff.api.rows import GraphRows
 from scidiff.api.scaffold import RowLaw
 from scidiff.api.settings import FlowSettings, GraphRequest, choose
 from scidiff.core import ScidiffError
-from scidiff.data.tokens import TokenState, Vocabulary
+from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
 from scidiff.guidance.particles import sample
 from scidiff.networks.graph_tokens import GraphTokenNetwork
 from scidiff.processes.discrete_flow import TokenNoise, graph_kinds
@@ -94,6 +94,11 @@ class FlowEngine:
     def typical_steps(self, sampler: DiscreteFlowSampler) -> int:
         """Steps of every row."""
         return sampler.num_steps
+
+    def encode(self, texts: Sequence[str]) -> TokenState:
+        """Texts as rows of the model's length."""
+        ids = encode_rows(self.vocabulary, texts, self.network.max_length)
+        return TokenState(ids.to(self.device))
 
     def sizes(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text with its end."""

@@ -14,7 +14,7 @@ from scidiff.api.engine import Engine, open_engine
 from scidiff.api.sources import SHIPPED as SHIPPED
 from scidiff.api.sources import choose_device as choose_device
 from scidiff.api.sources import model_folder as model_folder
-from scidiff.core import seeded
+from scidiff.core import ScidiffError, seeded
 from scidiff.data.records import Record
 from scidiff.domains.domain import Domain, find_domain, spelled
 
@@ -167,6 +167,15 @@ class Model:
         x = self.engine.infill(pattern, n, range(low, high + 1), candidates, rng)
         return self.result(self.domain.decode(x), seed, n=n, pattern=pattern, gap=list(gap))
 
+    def unreadable(self, text: str) -> str:
+        """Why the model cannot hold an object, in one line, or ""."""
+        try:
+            self.engine.encode([self.domain.spell(text)])
+        except (ValueError, ScidiffError) as error:
+            reason = str(error).removeprefix("row 1").removeprefix(":").strip()
+            return reason.split("; the vocabulary")[0]
+        return ""
+
     def log_likelihood(
         self,
         strings: Sequence[str],
@@ -205,6 +214,6 @@ def published_validity(records: Sequence[Record], domain: Domain) -> list[str]:
         return []
     passed = sum(not r.reason.startswith("valence") for r in records) / max(1, len(records))
     return [
-        f"valence alone, published as validity without correction: {passed:.1%}; valid here also "
-        f"means {' and '.join(rule for rule in rules if rule != 'valence')}"
+        f"valence alone, published as validity without correction: {passed:.1%}; valid here obeys "
+        f"{', '.join(rules)}"
     ]

@@ -141,6 +141,11 @@ class TokenEngine:
 
     # ---- likelihood
 
+    def encode(self, texts: Sequence[str]) -> TokenState:
+        """Texts as rows of the model's length."""
+        ids = encode_rows(self.vocabulary, texts, self.network.config.max_length)
+        return TokenState(ids.to(self.device))
+
     def sizes(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text with its end."""
         return [len(self.vocabulary.split(text)) + 1 for text in texts]
@@ -155,9 +160,7 @@ class TokenEngine:
         given the length. The text of a graph is one order of its nodes.
         """
         process = self._likelihood_process(block_size)
-        x0 = TokenState(
-            encode_rows(self.vocabulary, texts, self.network.config.max_length).to(self.device)
-        )
+        x0 = self.encode(texts)
         exact = isinstance(process, BlockProcess) and process.block_size == 1
         runs = [self._loss(process, x0, seed, j) for j in range(1 if exact else draws)]
         values = -torch.stack(runs)

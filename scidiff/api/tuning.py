@@ -66,8 +66,7 @@ def tune(
     measure = Measure(model, distance or find_distance(model.domain.kind, real), n, seed)
     list(model.chunks(2, seed))  # the first call of a network is slow and no point's cost
     found: list[Point] = []
-    known = model.engine.settings({})
-    for point in search(measure, known, time.monotonic() + 60 * minutes):
+    for point in search(measure, model.engine.settings, time.monotonic() + 60 * minutes):
         found.append(point)
         on_point(point)
     frontier = {
@@ -119,8 +118,10 @@ class Measure:
         records = [record for part in drawn for record in part]
         seconds, good = clock() - start, sum(r.valid for r in records)
         worth = self.distance(records) if good > 1 else (math.inf,) * 3
+        used = self.model.engine.settings(settings)
         return {
-            "settings": settings,
+            # whole, so that they mean the same where defaults change
+            "settings": {k: v for k, v in used.items() if v is not None and v != ()},
             "distance": [float(v) for v in worth],
             "valid": [good / self.n, *wilson(good, self.n)],
             "evaluations": self._evaluations(settings),
@@ -137,13 +138,16 @@ class Measure:
 
 
 def search(
-    measure: Callable[[Settings], Point], settings: Mapping[str, Any], until: float
+    measure: Callable[[Settings], Point],
+    full: Callable[[Settings], Mapping[str, Any]],
+    until: float,
 ) -> Iterator[Point]:
     """Climb at each cost of the ladder, from its own settings and the best of the cost before, to
     where no neighbour is better; measure nothing twice, and begin nothing after `until`
-    (time.monotonic) but the first point. `settings` are all that the model has."""
-    cost = next(name for name in LADDERS if name in settings)
-    around = next((near for name, near in NEIGHBOURS.items() if name in settings), _nothing)
+    (time.monotonic) but the first point. `full` fills some settings up with the model's own."""
+    own = full({})
+    cost = next(name for name in LADDERS if name in own)
+    around = next((near for name, near in NEIGHBOURS.items() if name in own), _nothing)
     known: set[str] = set()
     best: Point | None = None
     for value in LADDERS[cost]:
@@ -152,7 +156,7 @@ def search(
         best = None
         while queue:
             tried = queue.pop(0)
-            name = json.dumps(tried, sort_keys=True)
+            name = json.dumps(full(tried), sort_keys=True)
             if name in known:
                 continue
             if known and time.monotonic() > until:
@@ -162,7 +166,7 @@ def search(
             yield point
             if best is None or better(point, best):
                 best = point
-                queue += [tried | change for change in around(tried)]
+                queue += [tried | change for change in around(tried, full(tried))]
 
 
 def better(a: Point, b: Point) -> bool:
@@ -173,31 +177,42 @@ def better(a: Point, b: Point) -> bool:
     return a["distance"][0] < b["distance"][0]
 
 
-def _nothing(settings: Settings) -> list[Settings]:
+def _nothing(tried: Settings, full: Mapping[str, Any]) -> list[Settings]:
     """Only the ladder is climbed."""
     return []
 
 
-def _continuous(settings: Settings) -> list[Settings]:
-    """Other noise for the same solver, and the solvers without any."""
-    eta, rho = settings.get("eta", 10.0), settings.get("rho", 0.7)
+def _continuous(tried: Settings, full: Mapping[str, Any]) -> list[Settings]:
+    """Other noise, and from where nothing was changed yet other solvers."""
+    eta, rho = full["eta"], full["rho"]
     if eta == 0:
         return []
-    noise: list[Settings] = [{"eta": eta / 2}, {"eta": eta * 2}]
-    noise += [{"rho": round(rho + d, 2)} for d in (-0.1, 0.1) if rho + d > 0]
-    flows = [{"solver": s, "eta": 0.0, "rho": 1.0} for s in ("2m", "unipc2")]
-    return noise + ([] if "eta" in settings or "rho" in settings else flows)
+    found: list[Settings] = [{"eta": eta / 2}, {"eta": eta * 2}]
+    found += [{"rho": round(rho + d, 2)} for d in (-0.1, 0.1) if rho + d > 0]
+    if not tried.keys() & {"solver", "eta", "rho"}:
+        others = [name for name in ("2m", "exp1") if name != full["solver"]]
+        found += [{"solver": name} for name in others]
+        found += [{"solver": name, "eta": 0.0, "rho": 1.0} for name in ("2m", "unipc2")]
+    return found
 
 
-def _discrete(settings: Settings) -> list[Settings]:
+def _discrete(tried: Settings, full: Mapping[str, Any]) -> list[Settings]:
     """Colder and warmer."""
-    t = settings.get("temperature", 1.0)
+    t = full["temperature"]
     return [{"temperature": round(t + d, 2)} for d in (-0.1, 0.1) if t + d > 0]
 
 
-NEIGHBOURS: Mapping[str, Callable[[Settings], list[Settings]]] = {
+def _flow(tried: Settings, full: Mapping[str, Any]) -> list[Settings]:
+    """More and less of what corrects, and of what leads to likely tokens."""
+    eta, omega = full["eta"], full["omega"]
+    more: list[Settings] = [{"eta": eta * 2 or 1.0}, {"omega": round(omega + 0.05, 2)}]
+    return more + [{"eta": eta / 2}] * (eta > 0) + [{"omega": 0.0}] * (omega > 0)
+
+
+NEIGHBOURS: Mapping[str, Callable[[Settings, Mapping[str, Any]], list[Settings]]] = {
     "rho": _continuous,
     "temperature": _discrete,
+    "omega": _flow,
 }
 """Settings to try around others, by a setting that such a model has; costs stay as they are."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,6 @@ from scidiff.cli.answers import Answer, command, pairs, records, table
 from scidiff.cli.options import Device, Dtype, ModelName, Out, Seed, load, working
 
 if TYPE_CHECKING:
-    from scidiff.api.model import Model
     from scidiff.data.tables import Table
 
 TABLES = (".csv", ".parquet")
@@ -88,15 +86,20 @@ def likelihood(
     check_output(out, TABLES)
     next(tables.stream(file, column, rows=1))  # a file that cannot be read fails before loading
     judge = load(model, device, dtype)
-    read = tables.read(file, column, check=unreadable(judge))
+    read = tables.read(file, column, check=judge.unreadable)
     if not len(read):
         raise ValueError(f"{file}: no string that {judge.name} can read; {_first(read)}")
     with working(f"reading {len(read):,} strings with {judge.name}"):
         frame = judge.log_likelihood(
             read.objects(), draws=draws, block_size=block_size, seed=seed
         )
-    per_token = -frame["log_likelihood"].sum() / frame["tokens"].sum()
-    summary = {"strings": len(frame), "rejected": len(read.rejects), "nats a token": per_token}
+    unit = judge.engine.unit
+    per_unit = -frame["log_likelihood"].sum() / frame[unit].sum()
+    summary = {
+        "strings": len(frame),
+        "rejected": len(read.rejects),
+        f"nats a {unit[:-1]}": per_unit,
+    }
     rejects = [{"row": p.row, "text": p.text, "reason": p.reason} for p in read.rejects]
     left_out = [table(rejects[:SHOWN], title=f"{len(rejects):,} left out")] if rejects else []
     found = {"summary": summary, "rejects": rejects}
@@ -107,22 +110,6 @@ def likelihood(
     return Answer(
         {**found, "rows": rows}, [table(rows, limit=SHOWN), *left_out, pairs(summary)]
     )
-
-
-def unreadable(model: Model) -> Callable[[str], str]:
-    """A check of strings: why the model cannot read one, or ""."""
-    from scidiff.core import ScidiffError
-
-    vocabulary, most = model.engine.vocabulary, model.engine.network.config.max_length - 1
-
-    def check(text: str) -> str:
-        try:
-            tokens = len(vocabulary.encode(text))
-        except ScidiffError as error:
-            return str(error).split("; the vocabulary")[0]
-        return f"{tokens} tokens, {model.name} takes at most {most}" if tokens > most else ""
-
-    return check
 
 
 def _first(read: Table) -> str:

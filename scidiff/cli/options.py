@@ -73,13 +73,16 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
         "valence, connected, degree:4, edges:8-12 or nodes:N=1,O=0-2; may be repeated.",
     ),
     "solver": (str, "", GRAPHS, "Of SDE models: exp1, 2m, unipc2, reverse, s4, ..."),
-    "steps": (int, "", GRAPHS, "Steps of the solver."),
-    "eta": (float, "", GRAPHS, "0 the flow, 1 the reverse SDE, above 1 more noise."),
+    "steps": (int, "", GRAPHS, "Steps of SDE and flow models."),
+    "eta": (float, "", GRAPHS, "0 the flow, 1 the reverse SDE, above 1 more noise or jumps."),
     "rho": (float, "", GRAPHS, "Temperature of the noise."),
     "grid": (str, "", GRAPHS, "Where the steps lie: time, lambda or edm."),
     "snr": (float, "", GRAPHS, "Correct by a Langevin step of this signal-to-noise ratio."),
     "scale_eps": (float, "", GRAPHS, "Noise factor of that step."),
     "compat": (bool, "--compat", GRAPHS, "The discretisation that GDSS publishes."),
+    "kernel": (str, "", GRAPHS, "Of discrete flows: flow or posterior."),
+    "omega": (float, "", GRAPHS, "Jumps of a flow towards its guess."),
+    "distortion": (str, "", GRAPHS, "Where the steps of a flow lie."),
 }  # fmt: skip
 
 

@@ -42,19 +42,34 @@ def tune(
             tuned, reference, n=n, minutes=budget_minutes, out=out, seed=seed, column=column,
             on_point=lambda point: b.advance(task),
         )  # fmt: skip
-    rows = [_row(point, found["metric"]) for point in found["points"]]
+    points = found["points"]
+    same = _shared([point["settings"] for point in points])
+    rows = [_row(point, found["metric"], same) for point in points]
     said = f"{found['measured']} settings measured; the frontier is in {found['saved']}"
-    return Answer(found, [table(rows), said])
+    shared = [f"all with {_written(same)}"] if same else []
+    return Answer(found, [table(rows), *shared, said])
 
 
-def _row(point: dict[str, Any], metric: str) -> dict[str, Any]:
+def _shared(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """What several settings have in common; nothing of a single one."""
+    if len(settings) < 2:
+        return {}
+    return {k: v for k, v in settings[0].items() if all(s.get(k) == v for s in settings)}
+
+
+def _row(point: dict[str, Any], metric: str, same: dict[str, Any]) -> dict[str, Any]:
     value, low, high = point["distance"]
-    settings = " ".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}"
-                        for k, v in point["settings"].items())  # fmt: skip
+    own = {k: v for k, v in point["settings"].items() if k not in same}
     return {
-        "settings": settings,
+        "settings": _written(own),
         metric: f"{value:.3f} [{low:.3f}, {high:.3f}]",
         "valid": f"{point['valid'][0]:.1%}",
         "evaluations": point["evaluations"],
         "ms a row": round(1000 * point["seconds"], 2),
     }
+
+
+def _written(settings: dict[str, Any]) -> str:
+    return " ".join(
+        f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in settings.items()
+    )

@@ -83,13 +83,16 @@ def test_the_search_climbs_to_the_best_noise_at_every_cost():
     """A bowl in log eta and rho with its floor at eta = 2.5, rho = 0.9, lower for more steps."""
     seen = []
 
+    def full(s):
+        return {"solver": "exp1", "eta": 10.0, "rho": 0.7, "steps": 1, **s}
+
     def measure(s):
-        eta, rho = s.get("eta", 10.0), s.get("rho", 0.7)
+        eta, rho = full(s)["eta"], full(s)["rho"]
         gap = 9.0 if eta == 0 else math.log2(eta / 2.5) ** 2 + 25 * (rho - 0.9) ** 2
         seen.append(json.dumps(s, sort_keys=True))
         return point(gap + 10 / s["steps"], s["steps"], **s)
 
-    found = list(tuning.search(measure, {"steps": 1, "rho": 1.0}, math.inf))
+    found = list(tuning.search(measure, full, math.inf))
     assert len(seen) == len(set(seen)) < 150
     for steps in (10, 20, 35, 50, 100):
         here = [p for p in found if p["settings"]["steps"] == steps]
@@ -98,7 +101,8 @@ def test_the_search_climbs_to_the_best_noise_at_every_cost():
 
 
 def test_nothing_begins_after_the_budget_but_the_first_point():
-    found = tuning.search(lambda s: point(1.0, 1.0, **s), {"tokens_per_step": 1}, -math.inf)
+    full = {"tokens_per_step": 1}.__or__
+    found = tuning.search(lambda s: point(1.0, 1.0, **s), full, -math.inf)
     assert [p["settings"] for p in found] == [{"tokens_per_step": 8}]
 
 
@@ -116,12 +120,13 @@ REAL = ["CCO", "CCN", "CO", "CCF", "C=O", "CNC", "COC", "CC", "CCC"] * 3
 def test_a_tuned_model_is_chosen_from(tmp_path, monkeypatch, write):
     monkeypatch.setitem(tuning.LADDERS, "steps", (2, 4))
     monkeypatch.setitem(tuning.LADDERS, "tokens_per_step", (8,))
-    monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda s: []))
+    monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda *s: []))
     folder = write(tmp_path / "m")
     before = json.loads((folder / "config.json").read_text())
     seen = []
     tuning.tune(load(folder, device="cpu"), REAL, n=20, distance=Toy(), on_point=seen.append)
     config = json.loads((folder / "config.json").read_text())
+    assert all("steps" in p["settings"] or "order" in p["settings"] for p in seen)  # whole
     assert config["frontier"]["points"] == seen and config["frontier"]["metric"] == "atoms"
     assert {k: v for k, v in config.items() if k != "frontier"} == before
     assert all(p["seconds"] > 0 and p["evaluations"] > 0 for p in seen)
@@ -130,9 +135,18 @@ def test_a_tuned_model_is_chosen_from(tmp_path, monkeypatch, write):
     assert chosen and result.provenance["sampling"].items() >= chosen.items()
 
 
+def test_points_hold_every_setting_that_is_set(tmp_path):
+    model = load(write_graph_sde(tmp_path / "m"), device="cpu")
+    found = tuning.Measure(model, Toy(), 20, 0)({"solver": "2m", "steps": 2, "eta": 0.0})
+    used = found["settings"]
+    assert used["eta"] == 0.0 and used["rho"] == model.engine.settings({"solver": "2m"})["rho"]
+    assert "nodes" not in used and "constraints" not in used
+    assert load(model.source, device="cpu").engine.settings(used).items() >= used.items()
+
+
 def test_a_frontier_of_a_file_lies_beside_it(tmp_path, monkeypatch):
     monkeypatch.setitem(tuning.LADDERS, "steps", (2,))
-    monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda s: []))
+    monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda *s: []))
     file = write_gdss(tmp_path / "g.pth", monkeypatch)
     found = tuning.tune(load(file, device="cpu"), REAL, n=20, distance=Toy())
     assert found["saved"] == tmp_path / "g.frontier.json" and found["saved"].is_file()
@@ -145,7 +159,7 @@ def test_a_frontier_of_a_file_lies_beside_it(tmp_path, monkeypatch):
 
 def test_a_shipped_model_is_copied(tmp_path, monkeypatch):
     monkeypatch.setitem(tuning.LADDERS, "steps", (2,))
-    monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda s: []))
+    monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda *s: []))
     monkeypatch.setattr(tuning, "SHIPPED", tmp_path / "shipped")
     model = load(write_graph_sde(tmp_path / "shipped" / "m"), device="cpu")
     with pytest.raises(ScidiffError, match="m is shipped|tiny-sde is shipped"):
@@ -157,7 +171,7 @@ def test_a_shipped_model_is_copied(tmp_path, monkeypatch):
 
 def test_the_command_prints_the_frontier(scidiff_run, tmp_path, monkeypatch):
     monkeypatch.setitem(tuning.LADDERS, "steps", (2,))
-    monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda s: []))
+    monkeypatch.setattr(tuning, "NEIGHBOURS", dict.fromkeys(tuning.NEIGHBOURS, lambda *s: []))
     monkeypatch.setattr(tuning, "find_distance", lambda kind, real: Toy())
     (tmp_path / "real.smi").write_text("\n".join(REAL))
     model = write_graph_sde(tmp_path / "m")

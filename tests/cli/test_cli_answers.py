@@ -19,6 +19,7 @@ COMMANDS = [
     ["infill"],
     ["design"],
     ["train"],
+    ["tune"],
     ["evaluate"],
     ["likelihood"],
     ["doctor"],

@@ -51,6 +51,17 @@ def test_designs_with_a_solver(scidiff, tmp_path):
     assert done["provenance"]["design"]["steps"] == 3 and out.is_file()
 
 
+def test_likelihoods_of_molecules_as_graphs(scidiff, tmp_path):
+    (tmp_path / "mols.smi").write_text("CO\nCS\nCCCCCC\nC(\n")
+    for write, unit in ((write_token_graphs, "token"), (write_graph_sde, "coordinate")):
+        model = write(tmp_path / unit)
+        done = scidiff("likelihood", model, tmp_path / "mols.smi", "--json").document
+        assert [r["text"] for r in done["rows"]] == ["CO"]
+        reasons = {r["text"]: r["reason"] for r in done["rejects"]}
+        assert "'S'" in reasons["CS"] and "most" in reasons["CCCCCC"]
+        assert "readable SMILES" in reasons["C("] and f"nats a {unit}" in done["summary"]
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
