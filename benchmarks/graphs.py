@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gdss_plain import plain
+from _gdss_plain import plain
 
 from scidiff.core import seeded
 from scidiff.data import datasets
@@ -294,7 +294,7 @@ SECTIONS: dict[str, Callable[..., None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("section", choices=SECTIONS)
+    parser.add_argument("section", nargs="?", default="own", choices=SECTIONS)
     parser.add_argument("--weights", type=Path, help="an official GDSS file, .pth or .npz")
     parser.add_argument("--model", default="qm9-graph")
     parser.add_argument("-n", type=int, default=1000)

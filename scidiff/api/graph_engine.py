@@ -48,7 +48,6 @@ class GraphEngine:
     def __post_init__(self) -> None:
         if self.dtype != torch.float32:
             raise ValueError(f"graph SDE models run in float32, got {self.dtype}")
-        self.network.requires_grad_(False)  # nothing here trains, and chains are long
 
     @property
     def device(self) -> torch.device:

@@ -114,8 +114,7 @@ def load(name: str, device: str | None, dtype: str = "float32") -> Model:
 
 def given(**settings: Any) -> dict[str, Any]:
     """The settings that were typed; the model has its own defaults for the others."""
-    typed = {name: value for name, value in settings.items() if value not in (None, [])}
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in typed.items()}
+    return {name: value for name, value in settings.items() if value not in (None, [])}
 
 
 def check_folder(path: Path) -> None:

@@ -46,7 +46,8 @@ def integrate(
 
     Each row keeps its own step, so it does not depend on its batch. A step is accepted where the
     root mean square of error / (tol (1 + |y|)), over the entries that `counts` (B, n) marks, is at
-    most 1. The first step tried is `share` of the way. Raises StiffError when a row needs more than `max_steps` steps.
+    most 1. The first step tried is `share` of the way. Raises StiffError when a row needs more
+    than `max_steps` steps.
     """
     if not tol > 0:
         raise ValueError(f"tol must be positive, got {tol}")

@@ -266,6 +266,12 @@ def test_constraints_by_name(models):
     plain = model.sample(60, 0)
     held = model.sample(60, 0, constraints=["valence", "connected"])
     assert plain.valid.mean() < 0.3 < 0.9 < held.valid.mean()
+    assert any(r.reason.startswith("valence") for r in plain)
+    assert not any(r.reason.startswith("valence") for r in model.sample(60, constraints=["valence"]))
+    x = sample(model.sampler(constraints=["edges:3-4"], nodes=4), 40, seeded(0))
+    assert set((_arrays(x).A > 0).sum((1, 2)).tolist()) == {6, 8}
+    x = sample(model.sampler(constraints=["degree:2"]), 40, seeded(0))
+    assert (_arrays(x).A > 0).sum(2).max() == 2
     one = model.sample(60, 0, constraints=["nodes:N=1,F=0-1"])
     assert all(text.count("N") == 1 and text.count("F") <= 1 for text in one.texts)
 

@@ -31,7 +31,8 @@ def test_text_round_trip_on_random_graphs():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("CC", "nearest are 1 and 3"), ("CCC", "symbol 3 must be one of"), ("C--", "symbol 2 must be a node")],
+    [("CC", "nearest are 1 and 3"), ("CCC", "symbol 3 must be one of"),
+     ("C--", "symbol 2 must be a node")],
 )  # fmt: skip
 def test_what_is_no_graph_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
