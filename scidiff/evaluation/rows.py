@@ -135,7 +135,7 @@ def without_places(reason: str) -> str:
     """A reason without the numbers of atoms and positions, so that equal faults count together."""
     reason = re.sub(r"(\b[A-Za-z]{1,2}\d+\b[ ,]*){2,}", "… ", reason)
     reason = re.sub(r"\b([A-Z][a-z]?)\d+\b", r"\1", reason)
-    return re.sub(r"\b(position|atom|ring|row) \d+", r"\1 …", reason)
+    return re.sub(r"\b(position|atom|ring|row) (# )?\d+", r"\1 …", reason)
 
 
 def evenly(n: int, most: int) -> NDArray[np.int64]:

@@ -72,6 +72,7 @@ def test_an_sdf_with_an_error_in_the_middle(tmp_path):
 
 def test_small_things():
     assert without_places("ring 1 opened at atom 0") == "ring … opened at atom …"
+    assert without_places("valence of atom # 4 C, 5") == "valence of atom … C, 5"
     assert evenly(10, 4).tolist() == [0, 3, 6, 9] and evenly(3, 9).tolist() == [0, 1, 2]
     assert evenly(0, 9).tolist() == []
     assert first_of_kind(["b", "a", "b", "c", "a"]).tolist() == [0, 1, 3]
