@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -147,13 +148,15 @@ def _card(
     log: Sequence[dict[str, float]],
     found: Source,
 ) -> str:
+    nats = recipe.stages[-1].process not in STEPPED  # the others bound no likelihood
+    unit = "validation, nats a token" if nats else "validation loss"
     stages = [
         {
             "stage": f"{s.process}" + (f", blocks of {s.block_size}" if s.block_size else ""),
             "steps": int(row["steps"]),
             "rows a step": s.training.batch_size * s.training.accumulate,
             "minutes": round(row["seconds"] / 60, 1),
-            "validation, nats a token": row["best"],
+            unit: row["best"] if math.isfinite(row["best"]) else "none held out",
         }
         for s, row in zip(recipe.stages, log, strict=True)
     ]
