@@ -18,6 +18,7 @@ _PUBLIC = {
     "evaluate": "scidiff.api.entry",
     "train": "scidiff.api.train",
     "design": "scidiff.api.design",
+    "tune": "scidiff.api.tuning",
     "reward": "scidiff.rewards.combine",
     "datasets": "scidiff.data",
     "Model": "scidiff.api.model",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from scidiff.api.entry import sample as sample
     from scidiff.api.model import Model as Model
     from scidiff.api.train import train as train
+    from scidiff.api.tuning import tune as tune
     from scidiff.core import ScidiffError as ScidiffError
     from scidiff.data import datasets as datasets
     from scidiff.rewards.combine import reward as reward

@@ -30,7 +30,7 @@ SWITCHES_OFF = {
     "motifs": _PLANNED + "transcription-factor motif rewards from JASPAR",
     "qm": _PLANNED + "quantum-chemical rewards (GFN-xTB)",
     "poses": _PLANNED + "PoseBusters checks of 3D structures",
-    "graphs": _PLANNED + "orbit counts in graph evaluation",
+    "graphs": "the tests, where ORCA checks our own orbit counts",
     "peptides": _PLANNED + "antimicrobial-peptide rewards",
     "ray": _PLANNED + "scoring on a Ray cluster",
     "notebook": "JupyterLab and interactive 3D viewers",
