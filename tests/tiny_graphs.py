@@ -19,6 +19,7 @@ from scidiff.training.sizes import GraphTransformerSize
 
 ATOMS = ("C", "N", "O", "F")
 NODES = 5
+SHAPE = {"width": 16, "edge_width": 8, "depth": 1, "heads": 2}
 VOCABULARY = MoleculeGraphDomain.of(ATOMS).vocabulary
 SPEC = {"notation": "graph", "symbols": list(VOCABULARY.symbols)}
 LENGTHS = [0.0] * triangle(NODES) + [1.0]
@@ -28,7 +29,7 @@ LENGTHS[triangle(3)] = LENGTHS[triangle(4)] = 1.0
 def write_token_graphs(folder: Path, seed: int = 0, spread: float = 0.2, **changes: Any) -> Path:
     """A directory of masked diffusion on graphs of 3 to 5 atoms."""
     torch.manual_seed(seed)
-    size = GraphTransformerSize("graph_transformer", NODES, 16, 8, 1, 2)
+    size = GraphTransformerSize("graph_transformer", NODES, **SHAPE)
     network = size.build(VOCABULARY, triangle(NODES) + 1)
     for p in network.parameters():  # zero maps would hide what they read
         torch.nn.init.normal_(p, std=spread)
@@ -44,7 +45,7 @@ def write_token_graphs(folder: Path, seed: int = 0, spread: float = 0.2, **chang
 def write_graph_flow(folder: Path, noise: str = "marginal", **changes: Any) -> Path:
     """A directory of discrete flow on graphs of 3 to 5 atoms, its noise counted from four."""
     torch.manual_seed(0)
-    size = GraphTransformerSize("graph_transformer", NODES, 16, 8, 1, 2, time=True)
+    size = GraphTransformerSize("graph_transformer", NODES, time=True, **SHAPE)
     network = size.build(VOCABULARY, triangle(NODES) + 1)
     for p in network.parameters():
         torch.nn.init.normal_(p, std=0.2)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scidiff.data.graphs import GraphState
 from scidiff.networks.gdss_execution import in_groups
-from scidiff.networks.graph_transformer import GraphTransformer, GraphTransformerConfig
+from scidiff.networks.graph_transformer import GraphShape, GraphTransformer, GraphTransformerConfig
 from scidiff.processes.gaussian import Component, ContinuousDenoiser, per_row
 from scidiff.processes.graph_sde import GraphSDE, ScoreNetwork, graph_components
 from scidiff.processes.schedules import Schedule, alpha
@@ -26,20 +26,13 @@ def graph_denoiser(
 
 
 @dataclass(frozen=True)
-class GraphScoreNetworkConfig:
+class GraphScoreNetworkConfig(GraphShape):
     features: int  # F of X
-    width: int = 128
-    edge_width: int = 48
-    depth: int = 5
-    heads: int = 8
-    expand: int = 2
-    walks: int = 8
-    triangle: bool = True
-    orthogonal: bool = False
     spread_x: float = 0.5  # root mean square of the entries of clean X, and of clean A
     spread_a: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (self.spread_x > 0 and self.spread_a > 0):
             raise ValueError(
                 f"spread_x and spread_a must be positive, got {self.spread_x} and {self.spread_a}"
@@ -47,10 +40,8 @@ class GraphScoreNetworkConfig:
 
     def transformer(self) -> GraphTransformerConfig:
         """The network inside: one value a pair."""
-        return GraphTransformerConfig(
-            self.features, 1, self.features, 1, self.width, self.edge_width, self.depth,
-            self.heads, self.expand, self.walks, self.triangle, self.orthogonal, time=True,
-        )  # fmt: skip
+        F = self.features
+        return GraphTransformerConfig(F, 1, F, 1, True, **self.shape())
 
 
 class GraphScoreNetwork(nn.Module):

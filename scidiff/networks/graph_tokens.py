@@ -17,28 +17,21 @@ from scidiff.data.graph_tokens import (
     typed_matrix,
 )
 from scidiff.data.tokens import Vocabulary
-from scidiff.networks.graph_transformer import GraphTransformer, GraphTransformerConfig
+from scidiff.networks.graph_transformer import GraphShape, GraphTransformer, GraphTransformerConfig
 
 NODE, PAIR = 1, 2
 
 
 @dataclass(frozen=True)
-class GraphTokenNetworkConfig:
+class GraphTokenNetworkConfig(GraphShape):
     kinds: tuple[int, ...]  # of every id: 0 PAD and EOS, 1 node, 2 pair, 3 MASK
     bonded: tuple[int, ...]  # ids of pairs that are joined
     max_nodes: int
-    width: int = 128
-    edge_width: int = 48
-    depth: int = 5
-    heads: int = 8
-    expand: int = 2
-    walks: int = 8
-    triangle: bool = True
-    orthogonal: bool = False
     time: bool = False
     conditions: tuple[tuple[float, float], ...] = ()  # mean and spread of each number given
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not all(spread > 0 for _, spread in self.conditions):
             raise ValueError(f"conditions must be (mean, spread > 0) each, got {self.conditions}")
 
@@ -55,10 +48,7 @@ class GraphTokenNetworkConfig:
         """The network inside: ids are one-hot features, log-probabilities come out."""
         V = self.vocab_size
         X = V + self.width if self.conditions else V
-        return GraphTransformerConfig(
-            X, V, V, V, self.width, self.edge_width, self.depth, self.heads, self.expand,
-            self.walks, self.triangle, self.orthogonal, self.time,
-        )  # fmt: skip
+        return GraphTransformerConfig(X, V, V, V, self.time, **self.shape())
 
 
 class GraphTokenNetwork(nn.Module):

@@ -6,7 +6,8 @@ Equivariant to the order of the nodes: nothing but features, edges and masks tel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,10 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import orthogonal
 
 
-@dataclass(frozen=True)
-class GraphTransformerConfig:
-    node_features: int  # F of X
-    edge_features: int  # features of a pair
-    node_out: int
-    edge_out: int
+@dataclass(frozen=True, kw_only=True)
+class GraphShape:
+    """How large a graph transformer is, whatever it reads and says."""
+
     width: int = 128
     edge_width: int = 48
     depth: int = 5
@@ -28,13 +27,25 @@ class GraphTransformerConfig:
     walks: int = 8  # random-walk features, powers 1 .. walks of the normalised adjacency
     triangle: bool = True
     orthogonal: bool = False  # value and output maps are orthogonal (Cayley), for deep stacks
-    time: bool = False  # read t
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(
                 f"width must be a multiple of heads = {self.heads}, got {self.width}"
             )
+
+    def shape(self) -> dict[str, Any]:
+        """The sizes alone, as keyword arguments."""
+        return {f.name: getattr(self, f.name) for f in fields(GraphShape)}
+
+
+@dataclass(frozen=True)
+class GraphTransformerConfig(GraphShape):
+    node_features: int  # F of X
+    edge_features: int  # features of a pair
+    node_out: int
+    edge_out: int
+    time: bool = False  # read t
 
 
 def random_walks(weights: Tensor, steps: int) -> Tensor:

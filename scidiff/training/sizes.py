@@ -12,6 +12,7 @@ from scidiff.data.tokens import Vocabulary
 from scidiff.networks.gdss import GDSSNetwork, GDSSNetworkConfig
 from scidiff.networks.graph_score import GraphScoreNetwork, GraphScoreNetworkConfig
 from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
+from scidiff.networks.graph_transformer import GraphShape
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 
 _FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
@@ -43,19 +44,11 @@ class TokenTransformerSize:
 
 
 @dataclass(frozen=True)
-class GraphTransformerSize:
+class GraphTransformerSize(GraphShape):
     """A transformer over nodes and pairs of graphs given as token rows."""
 
     kind: Literal["graph_transformer"]
     max_nodes: int | None = None  # default: the largest training graph
-    width: int = 128
-    edge_width: int = 48
-    depth: int = 5
-    heads: int = 8
-    expand: int = 2
-    walks: int = 8
-    triangle: bool = True
-    orthogonal: bool = False
     time: bool = False  # read t: needed by a flow, of no use to masked diffusion
 
     notation: ClassVar[str | None] = "graph"
@@ -70,11 +63,13 @@ class GraphTransformerSize:
         """A fresh network for rows of at most `longest` tokens, drawn from torch's generator."""
         return GraphTokenNetwork(
             GraphTokenNetworkConfig(
-                tuple(kinds(vocabulary)), bonded_ids(vocabulary),
-                self.max_nodes or node_count(longest), self.width, self.edge_width, self.depth,
-                self.heads, self.expand, self.walks, self.triangle, self.orthogonal, self.time,
+                tuple(kinds(vocabulary)),
+                bonded_ids(vocabulary),
+                self.max_nodes or node_count(longest),
+                self.time,
+                **self.shape(),
             )
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -115,20 +110,12 @@ class GDSSSize:
 
 
 @dataclass(frozen=True)
-class GraphScoreSize:
+class GraphScoreSize(GraphShape):
     """A transformer that guesses clean node features and edge values at any noise."""
 
     kind: Literal["graph_score"]
     max_nodes: int | None = None  # default: the largest training graph
     features: int | None = None  # default: as many as there are node types
-    width: int = 128
-    edge_width: int = 48
-    depth: int = 5
-    heads: int = 8
-    expand: int = 2
-    walks: int = 8
-    triangle: bool = True
-    orthogonal: bool = False
     spread_x: float = 0.5  # root mean square of the entries of X, and of A
     spread_a: float = 0.5
 
@@ -142,13 +129,9 @@ class GraphScoreSize:
 
     def build(self, vocabulary: Vocabulary, longest: int) -> nn.Module:
         """A fresh network, drawn from torch's generator; it takes graphs of any size."""
-        return GraphScoreNetwork(
-            GraphScoreNetworkConfig(
-                self.features or len(node_symbols(vocabulary)),
-                self.width, self.edge_width, self.depth, self.heads, self.expand,
-                self.walks, self.triangle, self.orthogonal, self.spread_x, self.spread_a,
-            )
-        )  # fmt: skip
+        features = self.features or len(node_symbols(vocabulary))
+        config = GraphScoreNetworkConfig(features, self.spread_x, self.spread_a, **self.shape())
+        return GraphScoreNetwork(config)
 
 
 def _positions(max_nodes: int | None) -> int | None:
