@@ -97,7 +97,7 @@ class GraphTokenNetwork(nn.Module):
         for head in ("inner.node_head", "inner.edge_head"):
             for key in (f"{head}.weight", f"{head}.bias"):
                 rows = state[key].mean(0).expand_as(bigger.state_dict()[key]).clone()
-                rows[:keep], rows[-1] = state[key][:keep], state[key][-1]
+                rows[:keep] = state[key][:keep]
                 state[key] = rows
         bigger.load_state_dict(state)
         return bigger

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from scidiff.data.graph_tokens import entries, node_count, places, read, triangle, write
+from scidiff.data.graph_tokens import (
+    bonded_ids,
+    entries,
+    node_count,
+    places,
+    read,
+    triangle,
+    write,
+)
+from scidiff.data.tokens import Vocabulary
 
 
 def test_positions_of_a_graph_are_the_first_of_a_larger_one():
@@ -18,6 +27,11 @@ def test_entries_invert_places(n):
     i, j = entries(n)
     assert torch.equal(places(n)[i, j], torch.arange(triangle(n)))
     assert node_count(triangle(n)) == n == node_count(triangle(n) + n)
+
+
+def test_no_bond_joins_nothing():
+    vocabulary = Vocabulary(("=", "C", ".", "-"), "graph")
+    assert [vocabulary.symbols[i - 2] for i in bonded_ids(vocabulary)] == ["-", "="]
 
 
 def test_text_round_trip_on_random_graphs():
