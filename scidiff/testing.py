@@ -267,7 +267,7 @@ def check_full_graph(sampler: Sampler[Any], n: int = 3, device: str = "cpu") -> 
 def _without_host(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
     """Run a graph eagerly; refuse one in which a size or number comes from the data."""
     from torch.fx.experimental.symbolic_shapes import (
-        free_unbacked_symbols,  # slow to import  # slow to import
+        free_unbacked_symbols,  # slow to import
     )
 
     for node in graph.graph.nodes:

@@ -8,29 +8,12 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from scidiff.data.canonical_graphs import weisfeiler_leman
 from scidiff.evaluation.adjacency import Adjacency, to_networkx
 
-ROUNDS = 4
-
-
-def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Scatter 64-bit words: the finaliser of splitmix64 (Steele et al. 2014), a bijection."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
-
-
 def wl_key(A: Adjacency) -> int:
-    """Equal for isomorphic graphs, rarely for others (Weisfeiler and Leman 1968).
-
-    A colour becomes mix(mix(colour) + sum over neighbours of colours), ROUNDS times; sums of
-    scattered words stand for multisets.
-    """
-    a = A.astype(np.uint64)
-    colour = mix(a.sum(1))
-    for _ in range(ROUNDS):
-        colour = mix(mix(colour) + a @ colour)
-    return int(mix(colour).sum())
+    """Equal for isomorphic graphs, rarely for others."""
+    return weisfeiler_leman([0] * len(A), A)
 
 
 class GraphSet:

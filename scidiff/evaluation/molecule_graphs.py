@@ -24,7 +24,7 @@ from scidiff.evaluation.counts import novelty, proportion, uniqueness
 from scidiff.evaluation.fcd import frechet_distance, require_chemnet
 from scidiff.evaluation.features import Counts, Sample, collect
 from scidiff.evaluation.intervals import SPREAD, SUBSETS, spread_of
-from scidiff.evaluation.metric import Metric, Report, versions
+from scidiff.evaluation.metric import Metric, Report, absent, versions
 from scidiff.evaluation.molecule_laws import LAWS, shares
 from scidiff.evaluation.novelty import Known
 from scidiff.evaluation.nspdk import MeanMap
@@ -167,11 +167,10 @@ def _metric(
 ) -> Metric:
     n = len(own.keys)
     if n < 2 * SUBSETS:
-        return Metric(name, math.nan, math.nan, math.nan, n, what,
-                      f"needs {2 * SUBSETS} valid rows")
+        return absent(name, n, what, f"needs {2 * SUBSETS} valid rows")
     value = between(own, against, None)
     if math.isnan(value):
-        return Metric(name, value, value, value, n, what, "one side has none")
+        return absent(name, n, what, "one side has none")
     low, high = spread_of(value, [between(own, against, s) for s in range(SUBSETS)])
     return Metric(name, value, low, high, n, what, note, "" if math.isnan(low) else SPREAD)
 

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit.Chem import Mol
 
+from scidiff.data.canonical_graphs import mix
 from scidiff.evaluation.intervals import SUBSETS
-from scidiff.evaluation.isomorphism import mix
 
 RADIUS = DISTANCE = 4
 BLOCK = 128  # molecules at once: seven bits of a key while they are counted

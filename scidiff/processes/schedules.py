@@ -49,8 +49,37 @@ def lam(schedule: Schedule, t: Tensor) -> Tensor:
     return schedule.log_alpha(t) - schedule.sigma(t).log()
 
 
+class _LinearRates:
+    """alpha = exp(-B / 2) with rates beta(t) = beta_min + t (beta_max - beta_min): what VP, SubVP
+    and MeanReverting share."""
+
+    beta_min: float
+    beta_max: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta_min <= self.beta_max or self.beta_max <= 0:
+            raise ValueError(
+                f"{type(self).__name__} needs 0 <= beta_min <= beta_max, "
+                f"got {self.beta_min} and {self.beta_max}"
+            )
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return -self._integral(t) / 2
+
+    def drift(self, t: Tensor) -> Tensor:
+        return -self._rate(t) / 2
+
+    def _rate(self, t: Tensor) -> Tensor:
+        return self.beta_min + t.double() * (self.beta_max - self.beta_min)
+
+    def _integral(self, t: Tensor) -> Tensor:
+        """B(t), the integral of beta from 0 to t."""
+        t = t.double()
+        return self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / 2
+
+
 @dataclass(frozen=True)
-class VP:
+class VP(_LinearRates):
     """Variance preserving: f = -beta / 2, g^2 = beta(t) = beta_min + t (beta_max - beta_min) (Song
     et al. 2021).
 
@@ -61,24 +90,15 @@ class VP:
     beta_min: float = 0.1
     beta_max: float = 20.0
 
-    def __post_init__(self) -> None:
-        _check_rates("VP", self.beta_min, self.beta_max)
-
     @property
     def prior_std(self) -> float:
         return 1.0
 
-    def log_alpha(self, t: Tensor) -> Tensor:
-        return -_integral(self.beta_min, self.beta_max, t) / 2
-
     def sigma(self, t: Tensor) -> Tensor:
-        return (-torch.expm1(-_integral(self.beta_min, self.beta_max, t))).sqrt()
-
-    def drift(self, t: Tensor) -> Tensor:
-        return -self.diffusion(t) / 2
+        return (-torch.expm1(-self._integral(t))).sqrt()
 
     def diffusion(self, t: Tensor) -> Tensor:
-        return _rate(self.beta_min, self.beta_max, t)
+        return self._rate(t)
 
 
 @dataclass(frozen=True)
@@ -116,32 +136,23 @@ class VE:
 
 
 @dataclass(frozen=True)
-class SubVP:
+class SubVP(_LinearRates):
     """Sub-variance preserving: alpha of VP with sigma = 1 - exp(-B), the square of VP's (Song et
     al. 2021, eq. 29); g^2 = beta (1 - exp(-2B)). The prior is N(0, 1)."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
 
-    def __post_init__(self) -> None:
-        _check_rates("SubVP", self.beta_min, self.beta_max)
-
     @property
     def prior_std(self) -> float:
         return 1.0
 
-    def log_alpha(self, t: Tensor) -> Tensor:
-        return -_integral(self.beta_min, self.beta_max, t) / 2
-
     def sigma(self, t: Tensor) -> Tensor:
-        return -torch.expm1(-_integral(self.beta_min, self.beta_max, t))
-
-    def drift(self, t: Tensor) -> Tensor:
-        return -_rate(self.beta_min, self.beta_max, t) / 2
+        return -torch.expm1(-self._integral(t))
 
     def diffusion(self, t: Tensor) -> Tensor:
-        left = -torch.expm1(-2 * _integral(self.beta_min, self.beta_max, t))
-        return _rate(self.beta_min, self.beta_max, t) * left
+        left = -torch.expm1(-2 * self._integral(t))
+        return self._rate(t) * left
 
 
 @dataclass(frozen=True)
@@ -201,7 +212,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class MeanReverting:
+class MeanReverting(_LinearRates):
     """An Ornstein-Uhlenbeck process that settles at std: alpha of VP, sigma^2 = std^2 (1 -
     exp(-B)) (Luo et al. 2023, eq. 6).
 
@@ -214,7 +225,7 @@ class MeanReverting:
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_rates("MeanReverting", self.beta_min, self.beta_max)
+        super().__post_init__()
         if not self.std > 0:
             raise ValueError(f"MeanReverting needs 0 < std, got {self.std}")
 
@@ -222,36 +233,11 @@ class MeanReverting:
     def prior_std(self) -> float:
         return self.std
 
-    def log_alpha(self, t: Tensor) -> Tensor:
-        return -_integral(self.beta_min, self.beta_max, t) / 2
-
     def sigma(self, t: Tensor) -> Tensor:
-        return self.std * (-torch.expm1(-_integral(self.beta_min, self.beta_max, t))).sqrt()
-
-    def drift(self, t: Tensor) -> Tensor:
-        return -_rate(self.beta_min, self.beta_max, t) / 2
+        return self.std * (-torch.expm1(-self._integral(t))).sqrt()
 
     def diffusion(self, t: Tensor) -> Tensor:
-        return self.std**2 * _rate(self.beta_min, self.beta_max, t)
-
-
-# ---------------------------------------------------------------- linear rates and their inverse
-
-
-def _rate(beta_min: float, beta_max: float, t: Tensor) -> Tensor:
-    """beta(t) = beta_min + t (beta_max - beta_min)."""
-    return beta_min + t.double() * (beta_max - beta_min)
-
-
-def _integral(beta_min: float, beta_max: float, t: Tensor) -> Tensor:
-    """B(t), the integral of beta from 0 to t."""
-    t = t.double()
-    return beta_min * t + (beta_max - beta_min) * t**2 / 2
-
-
-def _check_rates(name: str, beta_min: float, beta_max: float) -> None:
-    if not 0 <= beta_min <= beta_max or beta_max <= 0:
-        raise ValueError(f"{name} needs 0 <= beta_min <= beta_max, got {beta_min} and {beta_max}")
+        return self.std**2 * self._rate(t)
 
 
 def time_of_lam(schedules: Sequence[Schedule], value: Tensor) -> Tensor:
