@@ -134,6 +134,9 @@ def chain_reward(x: TokenState) -> Tensor:
 # ---------------------------------------------------------------- Gaussian mixtures
 
 
+Level = float | Tensor
+
+
 class GaussianMixture:
     """sum_m w_m N(mean_m, diag(sd_m^2)) in d dimensions, seen through x_t = alpha x0 + sigma z."""
 
@@ -159,25 +162,34 @@ class GaussianMixture:
         z = normal((n, self.means.shape[1]), rng)
         return self.means[which] + self.variances[which].sqrt() * z
 
-    def log_prob(self, x: Tensor, alpha: float = 1.0, sigma: float = 0.0) -> Tensor:
-        """log p_t(x) of x (B, d), (B,)."""
-        return self._joint(x, alpha, sigma).logsumexp(1)
+    def log_prob(self, x: Tensor, alpha: Level = 1.0, sigma: Level = 0.0) -> Tensor:
+        """log p_t(x) of x (B, d), (B,); alpha and sigma are numbers, () or (B,), here as below."""
+        return self._joint(x, *self._levels(alpha, sigma)).logsumexp(1)
 
-    def denoised(self, x: Tensor, alpha: float, sigma: float) -> Tensor:
+    def denoised(self, x: Tensor, alpha: Level, sigma: Level) -> Tensor:
         """The clean guess D = E[x0 | x_t = x], (B, d)."""
-        gain = alpha * self.variances / (alpha**2 * self.variances + sigma**2)
-        guesses = self.means + gain * (x[:, None] - alpha * self.means)
-        return torch.einsum("bm,bmd->bd", self._joint(x, alpha, sigma).softmax(1), guesses)
+        level, variance = self._levels(alpha, sigma)
+        gain = level * self.variances / variance
+        guesses = self.means + gain * (x[:, None] - level * self.means)
+        return torch.einsum("bm,bmd->bd", self._joint(x, level, variance).softmax(1), guesses)
 
-    def score(self, x: Tensor, alpha: float, sigma: float) -> Tensor:
+    def score(self, x: Tensor, alpha: Level, sigma: Level) -> Tensor:
         """The gradient of log p_t at x (B, d)."""
-        pull = (alpha * self.means - x[:, None]) / (alpha**2 * self.variances + sigma**2)
-        return torch.einsum("bm,bmd->bd", self._joint(x, alpha, sigma).softmax(1), pull)
+        level, variance = self._levels(alpha, sigma)
+        pull = (level * self.means - x[:, None]) / variance
+        return torch.einsum("bm,bmd->bd", self._joint(x, level, variance).softmax(1), pull)
 
-    def _joint(self, x: Tensor, alpha: float, sigma: float) -> Tensor:
-        """log of w_m N(x; alpha mean_m, alpha^2 sd_m^2 + sigma^2), (B, M)."""
-        variance = alpha**2 * self.variances + sigma**2
-        squares = (x[:, None] - alpha * self.means) ** 2 / variance
+    def _levels(self, alpha: Level, sigma: Level) -> tuple[Tensor, Tensor]:
+        """alpha (1 or B, 1, 1) and the variances alpha^2 sd_m^2 + sigma^2 (1 or B, M, d)."""
+        level, noise = (
+            torch.as_tensor(v, dtype=torch.float64, device=self.means.device).reshape(-1, 1, 1)
+            for v in (alpha, sigma)
+        )
+        return level, level**2 * self.variances + noise**2
+
+    def _joint(self, x: Tensor, level: Tensor, variance: Tensor) -> Tensor:
+        """log of w_m N(x; alpha mean_m, variance), (B, M)."""
+        squares = (x[:, None] - level * self.means) ** 2 / variance
         return self.weights.log() - (squares + (2 * torch.pi * variance).log()).sum(-1) / 2
 
 

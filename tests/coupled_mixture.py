@@ -61,10 +61,13 @@ class CoupledMixture:
         self.rows += len(x)
         y, t = torch.cat(x.parts, 1), t.double()
         a, s = self.levels(t)
+        return ((y + s**2 * self.score(y, t)) / a).split(self.sizes, 1)
+
+    def score(self, y, t):
+        """The gradient of log p_t at y (B, d)."""
         gap, factor, joint = self._marginals(y, t)
         pulls = -torch.cholesky_solve(gap[..., None], factor)[..., 0]
-        score = torch.einsum("bm,bmd->bd", joint.softmax(1), pulls)
-        return ((y + s**2 * score) / a).split(self.sizes, 1)
+        return torch.einsum("bm,bmd->bd", joint.softmax(1), pulls)
 
     def sample(self, n, t, rng):
         """Draw n states at time t."""

@@ -43,7 +43,7 @@ def canonical_order(types: Sequence[int], edges: NDArray[np.integer]) -> Order |
         return None
 
 
-def weisfeiler_leman(types: Sequence[int], edges: NDArray[np.integer]) -> int:
+def weisfeiler_leman(types: Sequence[int], edges: NDArray[np.integer | np.bool_]) -> int:
     """A 64-bit word that is equal for isomorphic graphs and rarely for others."""
     search = _Search(np.asarray(edges, np.int64))
     return int(mix(search.refine(mix(np.asarray(types, np.uint64)))).sum())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scidiff.data.canonical_graphs import weisfeiler_leman
 from scidiff.evaluation.adjacency import Adjacency, to_networkx
 
+
 def wl_key(A: Adjacency) -> int:
     """Equal for isomorphic graphs, rarely for others."""
     return weisfeiler_leman([0] * len(A), A)

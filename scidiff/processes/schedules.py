@@ -49,12 +49,13 @@ def lam(schedule: Schedule, t: Tensor) -> Tensor:
     return schedule.log_alpha(t) - schedule.sigma(t).log()
 
 
+@dataclass(frozen=True)
 class _LinearRates:
     """alpha = exp(-B / 2) with rates beta(t) = beta_min + t (beta_max - beta_min): what VP, SubVP
     and MeanReverting share."""
 
-    beta_min: float
-    beta_max: float
+    beta_min: float = 0.1
+    beta_max: float = 20.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta_min <= self.beta_max or self.beta_max <= 0:
@@ -86,9 +87,6 @@ class VP(_LinearRates):
     alpha = exp(-B / 2) and sigma^2 = 1 - exp(-B) with B the integral of beta. The prior is N(0,
     1), the stationary law.
     """
-
-    beta_min: float = 0.1
-    beta_max: float = 20.0
 
     @property
     def prior_std(self) -> float:
@@ -139,9 +137,6 @@ class VE:
 class SubVP(_LinearRates):
     """Sub-variance preserving: alpha of VP with sigma = 1 - exp(-B), the square of VP's (Song et
     al. 2021, eq. 29); g^2 = beta (1 - exp(-2B)). The prior is N(0, 1)."""
-
-    beta_min: float = 0.1
-    beta_max: float = 20.0
 
     @property
     def prior_std(self) -> float:
@@ -220,8 +215,6 @@ class MeanReverting(_LinearRates):
     denoiser of x one of y.
     """
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
     std: float = 1.0
 
     def __post_init__(self) -> None:

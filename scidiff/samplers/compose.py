@@ -13,8 +13,7 @@ from torch import Tensor
 
 from scidiff.data.tokens import TokenState
 from scidiff.processes.conditional import ConditionalNetwork
-from scidiff.processes.gaussian import Component, Continuous, Parts
-from scidiff.samplers.gaussian import ContinuousDenoiser
+from scidiff.processes.gaussian import Component, Continuous, ContinuousDenoiser, Parts
 from scidiff.samplers.masked import BentPredictor, TokenPredictor
 
 X = TypeVar("X", bound=Continuous)

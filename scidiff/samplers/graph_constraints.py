@@ -21,13 +21,13 @@ from torch import Tensor
 from scidiff.data.graph_tokens import (
     BONDS,
     EDGES,
-    entries,
+    bonded_ids,
     kinds,
-    node_count,
     node_symbols,
     typed_matrix,
 )
 from scidiff.data.tokens import EOS, FIRST_SYMBOL, Vocabulary
+from scidiff.processes.discrete_flow import graph_kinds
 from scidiff.samplers.constraints import Count
 
 NODE, PAIR, HIDDEN = 1, 2, 3  # see `data.graph_tokens.kinds`
@@ -55,23 +55,8 @@ def edge_budget(
     vocabulary: Vocabulary, length: int, *, least: int = 0, most: int | None = None
 ) -> Count:
     """Between `least` and `most` pairs that are joined."""
-    return Count(
-        joined(vocabulary), len(vocabulary), least=least, most=most, at=pair_positions(length)
-    )
-
-
-def pair_positions(length: int) -> Tensor:
-    """Which of the first `length` positions are pairs, (L,) bool; what follows the triangle is
-    none."""
-    i, j = entries(node_count(length))
-    positions = torch.zeros(length, dtype=torch.bool)
-    positions[: len(i)] = i != j
-    return positions
-
-
-def joined(vocabulary: Vocabulary) -> list[int]:
-    """Ids of edge types that join."""
-    return [FIRST_SYMBOL + i for i, s in enumerate(vocabulary.symbols) if s in EDGES[1:]]
+    pairs, joined = graph_kinds(length) == 1, list(bonded_ids(vocabulary))
+    return Count(joined, len(vocabulary), least=least, most=most, at=pairs)
 
 
 class NodeTypes:
@@ -183,7 +168,7 @@ class Connected:
     ) -> None:
         self.capacities, self.most_edges, self.rounds = capacities, most_edges, 2
         self.joins = torch.zeros(len(vocabulary), dtype=torch.bool)
-        self.joins[joined(vocabulary)] = True
+        self.joins[list(bonded_ids(vocabulary))] = True
         self.mask_id = vocabulary.mask_id
 
     def __call__(self, ids: Tensor) -> Tensor:

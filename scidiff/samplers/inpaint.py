@@ -7,8 +7,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from scidiff.processes.gaussian import Component, Continuous, Parts
-from scidiff.samplers.gaussian import ContinuousDenoiser
+from scidiff.processes.gaussian import Component, Continuous, ContinuousDenoiser, Parts
 
 X = TypeVar("X", bound=Continuous)
 

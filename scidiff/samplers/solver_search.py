@@ -22,7 +22,6 @@ from scidiff.samplers.tables import Scheme, Table, multistep_table
 X = TypeVar("X", bound=Continuous)
 
 _MOST = 3  # orders above alternate in sign where steps are long
-_ALWAYS = 10**9
 _STRIDE = 0.4  # share of a gap by which nodes move at first
 
 
@@ -78,7 +77,8 @@ def _mixed(
         w[k, :p] = plain[p].w[k]
     if corrected:
         right = {
-            p: multistep_table(p, schedule, times, eta, rho, corrected=_ALWAYS) for p in {*orders}
+            p: multistep_table(p, schedule, times, eta, rho, corrected=len(orders))
+            for p in {*orders}
         }
         for k, p in enumerate(orders[:-1]):
             w[k + 1, : p + 1] += right[p].w[k + 1]

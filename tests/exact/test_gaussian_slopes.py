@@ -6,58 +6,20 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from coupled_mixture import SCHEDULES, CoupledMixture
 from gaussian_targets import Points
 
 from scidiff.core import normal, seeded
-from scidiff.processes.gaussian import Component
-from scidiff.processes.schedules import VE, VP, alpha
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.grids import uniform_lambdas
 from scidiff.samplers.schemes import SOLVERS
 
-T_END, ROWS, WIDTHS = 1e-2, 64, (6, 3)
-SCHEDULES = (VP(0.1, 20.0), VE(0.01, 5.0))
-
-
-class CoupledOracle:
-    """The exact clean guess of a mixture of three Gaussians on both components together, with
-    covariances across them."""
-
-    def __init__(self):
-        rng, d = seeded(0), sum(WIDTHS)
-        self.means = normal((3, d), rng).double()
-        L = 0.35 * normal((3, d, d), rng).double()
-        self.covariances = L @ L.mT + 0.05 * torch.eye(d, dtype=torch.float64)
-        self.log_weights = normal((3,), rng).double().log_softmax(0)
-        self.components = tuple(Component(s) for s in SCHEDULES)
-        self.rows = 0
-
-    def levels(self, t):
-        """alpha and sigma of every coordinate (d,)."""
-        pairs = ((alpha(s, t), s.sigma(t)) for s in SCHEDULES)
-        both = [(a.expand(w), n.expand(w)) for (a, n), w in zip(pairs, WIDTHS, strict=True)]
-        return tuple(torch.cat(v) for v in zip(*both, strict=True))
-
-    def score(self, x, t):
-        a, sigma = self.levels(t)
-        spread = a[:, None] * self.covariances * a + torch.diag(sigma**2)
-        away = a * self.means - x[:, None]
-        pull = torch.einsum("mij,bmj->bmi", spread.inverse(), away)
-        log_law = self.log_weights - (pull * away).sum(2) / 2 - spread.logdet() / 2
-        return torch.einsum("bm,bmi->bi", log_law.softmax(1), pull)
-
-    def __call__(self, state, t):
-        self.rows += len(state)
-        x = torch.cat(state.parts, 1)
-        a, sigma = self.levels(t)
-        return ((x + sigma**2 * self.score(x, t)) / a).split(WIDTHS, 1)
-
-
-ORACLE = CoupledOracle()
+T_END, ROWS = 1e-2, 64
+ORACLE = CoupledMixture()
 
 
 def start():
-    X, A = (normal((ROWS, w), seeded(1, w)).double() for w in WIDTHS)
+    X, A = (normal((ROWS, w), seeded(1, w)).double() for w in ORACLE.sizes)
     return Points((X, SCHEDULES[1].prior_std * A))
 
 
@@ -69,7 +31,7 @@ def solution():
     def slope(t, flat):
         t, x = torch.tensor(t, dtype=torch.float64), torch.from_numpy(flat).view(ROWS, -1)
         f, g2 = (
-            torch.cat([v.expand(w) for v, w in zip(values, WIDTHS, strict=True)])
+            torch.cat([v.expand(w) for v, w in zip(values, ORACLE.sizes, strict=True)])
             for values in zip(*((s.drift(t), s.diffusion(t)) for s in SCHEDULES), strict=True)
         )
         return (f * x - g2 / 2 * ORACLE.score(x, t)).flatten().numpy()

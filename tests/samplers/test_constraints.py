@@ -16,7 +16,6 @@ from scidiff.samplers.graph_constraints import (
     edge_budget,
     hanging,
     max_degree,
-    pair_positions,
     valence,
 )
 from scidiff.samplers.masked import FixedCanvas, LengthLaw, MaskedSampler
@@ -56,7 +55,6 @@ def test_the_alphabet_of_graphs_keeps_the_end_where_it_was_given():
     tail = [EOS, PAD, PAD, PAD]
     assert not allowed(torch.tensor([row + tail for row in wrong])).any()
     assert not allowed(torch.tensor([[EOS, PAD, PAD], [HIDDEN, HIDDEN, EOS]])).any()
-    assert pair_positions(8).tolist() == [False, False, True, False, True, True, False, False]
 
 
 def test_capacities():
