@@ -17,6 +17,7 @@ from scidiff.data.graph_tokens import (
     typed_matrix,
 )
 from scidiff.data.tokens import Vocabulary
+from scidiff.networks.conditioning import ConditionEmbedding, check_standard
 from scidiff.networks.graph_transformer import GraphShape, GraphTransformer, GraphTransformerConfig
 
 NODE, PAIR = 1, 2
@@ -32,8 +33,7 @@ class GraphTokenNetworkConfig(GraphShape):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not all(spread > 0 for _, spread in self.conditions):
-            raise ValueError(f"conditions must be (mean, spread > 0) each, got {self.conditions}")
+        check_standard(self.conditions)
 
     @property
     def vocab_size(self) -> int:
@@ -64,7 +64,6 @@ class GraphTokenNetwork(nn.Module):
 
     kinds: Tensor
     bonded: Tensor
-    conditions: Tensor
 
     def __init__(self, config: GraphTokenNetworkConfig) -> None:
         super().__init__()
@@ -72,11 +71,8 @@ class GraphTokenNetwork(nn.Module):
         self.mask_id = config.vocab_size - 1
         self.inner = GraphTransformer(config.transformer())
         joined = torch.zeros(config.vocab_size).index_fill(0, torch.tensor(config.bonded), 1.0)
-        C, D = len(config.conditions), config.width
-        self.condition_in = nn.Linear(C, D) if C else None
-        self.not_shown = nn.Parameter(torch.zeros(D)) if C else None
-        standard = torch.tensor(config.conditions).reshape(-1, 2).mT  # (2, C)
-        self.register_buffer("conditions", standard, persistent=False)
+        asked = config.conditions
+        self.asked = ConditionEmbedding(asked, config.width) if asked else None
         self.register_buffer("kinds", torch.tensor(config.kinds), persistent=False)
         self.register_buffer("bonded", joined, persistent=False)
 
@@ -118,22 +114,14 @@ class GraphTokenNetwork(nn.Module):
     def bidirectional(self, ids: Tensor, t: Tensor | None = None) -> Tensor:
         """Log-probabilities (B, L, V) at every position of ids (B, L), given all that is not
         MASK; t (B,) where the network reads the time."""
-        hidden = None if self.not_shown is None else self.not_shown.expand(len(ids), -1)
-        return self.told(ids, t, hidden)
+        return self.told(ids, t, None if self.asked is None else self.asked.hidden(len(ids)))
 
     def given(self, condition: Tensor, shown: Tensor) -> GivenGraphs:
         """The network for rows with conditions (B, C) in their own units, hidden where not
         `shown` (B,) bool."""
-        if self.condition_in is None or self.not_shown is None:
+        if self.asked is None:
             raise ValueError("this network was made without conditions and is given none")
-        if condition.shape[1:] != self.conditions.shape[1:]:
-            raise ValueError(
-                f"condition must be (B, {len(self.config.conditions)}) for this network, "
-                f"got {tuple(condition.shape)}"
-            )
-        mean, spread = self.conditions
-        known = self.condition_in((condition - mean) / spread)
-        return GivenGraphs(self, torch.where(shown[:, None], F.silu(known), self.not_shown))
+        return GivenGraphs(self, self.asked(condition, shown))
 
     def told(self, ids: Tensor, t: Tensor | None, condition: Tensor | None) -> Tensor:
         """`bidirectional` with an embedded condition (B, D), which every node reads."""

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import orthogonal
 
+from scidiff.networks.conditioning import time_features
+
 
 @dataclass(frozen=True, kw_only=True)
 class GraphShape:
@@ -60,13 +62,6 @@ def random_walks(weights: Tensor, steps: int) -> Tensor:
     for _ in range(steps - 1):
         powers.append(powers[-1] @ walk)
     return torch.stack(powers, -1)
-
-
-def time_features(t: Tensor, width: int) -> Tensor:
-    """Sinusoids of t (B,) in [0, 1] at geometric frequencies: (B, width)."""
-    frequency = torch.logspace(0, 3, width // 2, device=t.device)
-    angle = t.float()[:, None] * frequency
-    return torch.cat([angle.sin(), angle.cos()], -1)
 
 
 class _MLP(nn.Module):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch_geometric.nn import ResGatedGraphConv
 
 from scidiff.core import Rng, uniform
-from scidiff.networks.graph_transformer import time_features
+from scidiff.networks.conditioning import time_features
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,12 @@ from torch.nn import functional as F
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary
+from scidiff.networks.conditioning import (
+    ConditionEmbedding,
+    Standard,
+    check_standard,
+    time_features,
+)
 from scidiff.networks.layers import Block, rotary_table
 
 
@@ -30,12 +36,15 @@ class TokenTransformerConfig:
     depth: int = 4
     heads: int = 4
     expand: int = 4  # MLP width / width
+    time: bool = False  # read t: needed by a flow, of no use to masked diffusion
+    conditions: Standard = ()  # mean and spread of each number given
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
             raise ValueError(
                 f"width must be a multiple of 2 * heads = {2 * self.heads}, got {self.width}"
             )
+        check_standard(self.conditions)
 
 
 def shifted(ids: Tensor) -> Tensor:
@@ -63,7 +72,11 @@ def two_copy_mask(length: int, block_size: int, device: torch.device) -> Tensor:
 
 
 class TokenTransformer(nn.Module):
-    """Trunk (B, L, D) and float32 head; see the module's docstring for the input."""
+    """Trunk (B, L, D) and float32 head; see the module's docstring for the input.
+
+    The time and, with `conditions`, what `given` embeds are added to the input of every position;
+    both maps start at zero, so that an untold network is where training begins.
+    """
 
     angles: Tensor
 
@@ -75,6 +88,10 @@ class TokenTransformer(nn.Module):
         self.previous = nn.Embedding(config.vocab_size, config.width)
         blocks = [Block(config.width, config.heads, config.expand) for _ in range(config.depth)]
         self.blocks = nn.ModuleList(blocks)
+        self.time_in = nn.Linear(64, config.width, bias=False) if config.time else None
+        asked = config.conditions
+        self.asked = ConditionEmbedding(asked, config.width) if asked else None
+        self.asked_in = nn.Linear(config.width, config.width, bias=False) if asked else None
         self.norm = nn.RMSNorm(config.width)
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         self.register_buffer(
@@ -84,7 +101,9 @@ class TokenTransformer(nn.Module):
         )
         nn.init.normal_(self.previous.weight, std=1.0)
         branches = [layer for block in blocks for layer in (block.attention.out, block.down)]
-        for weight in (self.own.weight, self.head.weight, *(layer.weight for layer in branches)):
+        told = [layer.weight for layer in (self.time_in, self.asked_in) if layer is not None]
+        ends = [self.own.weight, self.head.weight, *(layer.weight for layer in branches)]
+        for weight in (*ends, *told):
             nn.init.zeros_(weight)
 
     def extended(self, vocabulary: Vocabulary) -> TokenTransformer:
@@ -118,32 +137,53 @@ class TokenTransformer(nn.Module):
         mask: Tensor | None = None,
         *,
         causal: bool = False,
+        t: Tensor | None = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
-        """One pass over ids (B, L) whose left neighbours are `previous` (B, L): (B, L, D)."""
+        """One pass over ids (B, L) whose left neighbours are `previous` (B, L), with an embedded
+        condition (B, D): (B, L, D)."""
         x = F.rms_norm(self.own(ids) + self.previous(previous), (self.config.width,))
+        if (t is None) == self.config.time:
+            raise ValueError(f"t must be {'(B,)' if self.config.time else None} here, got {t}")
+        if self.time_in is not None and t is not None:
+            x = x + self.time_in(time_features(t, 64))[:, None]
+        if self.asked is not None and self.asked_in is not None:
+            told = self.asked.hidden(len(ids)) if condition is None else condition
+            x = x + self.asked_in(told)[:, None]
         for block in self.blocks:
             x = block(x, angles, mask, causal)
         return self.norm(x)
 
-    def bidirectional(self, ids: Tensor) -> Tensor:
-        """Every position attends every position that is not PAD."""
-        L = ids.shape[1]
-        return self.trunk(ids, shifted(ids), self.angles[:L], (ids != PAD)[:, None, None, :])
+    def given(self, condition: Tensor, shown: Tensor) -> GivenTokens:
+        """The network for rows with conditions (B, C) in their own units, hidden where not
+        `shown` (B,) bool."""
+        if self.asked is None:
+            raise ValueError("this network was made without conditions and is given none")
+        return GivenTokens(self, self.asked(condition, shown))
 
-    def causal(self, clean: Tensor) -> Tensor:
+    def bidirectional(
+        self, ids: Tensor, t: Tensor | None = None, condition: Tensor | None = None
+    ) -> Tensor:
+        """Every position attends every position that is not PAD; t (B,) where it is read."""
+        seen = (ids != PAD)[:, None, None, :]
+        angles = self.angles[: ids.shape[1]]
+        return self.trunk(ids, shifted(ids), angles, seen, t=t, condition=condition)
+
+    def causal(self, clean: Tensor, condition: Tensor | None = None) -> Tensor:
         """Autoregressive pass: position i sees clean[:, :i] only, through its left neighbour and
         the keys before it."""
-        hidden = torch.full_like(clean, self.mask_id)
-        return self.trunk(hidden, shifted(clean), self.angles[: clean.shape[1]], causal=True)
+        hidden, angles = torch.full_like(clean, self.mask_id), self.angles[: clean.shape[1]]
+        return self.trunk(hidden, shifted(clean), angles, causal=True, condition=condition)
 
-    def prefix(self, ids: Tensor, block_size: int) -> Tensor:
+    def prefix(self, ids: Tensor, block_size: int, condition: Tensor | None = None) -> Tensor:
         """Block-causal pass over clean blocks followed by the block being generated."""
         L = ids.shape[1]
-        return self.trunk(
-            ids, shifted(ids), self.angles[:L], block_causal_mask(L, block_size, ids.device)
-        )
+        seen = block_causal_mask(L, block_size, ids.device)
+        return self.trunk(ids, shifted(ids), self.angles[:L], seen, condition=condition)
 
-    def two_copy(self, noisy: Tensor, clean: Tensor, block_size: int) -> Tensor:
+    def two_copy(
+        self, noisy: Tensor, clean: Tensor, block_size: int, condition: Tensor | None = None
+    ) -> Tensor:
         """Training pass of block diffusion over [noisy; clean] (B, 2L); returns the noisy half (B,
         L, D)."""
         L = noisy.shape[1]
@@ -151,13 +191,9 @@ class TokenTransformer(nn.Module):
         previous = torch.cat(
             [torch.where(first, shifted(clean), shifted(noisy)), shifted(clean)], 1
         )
-        angles = self.angles[:L].repeat(2, 1)
-        return self.trunk(
-            torch.cat([noisy, clean], 1),
-            previous,
-            angles,
-            two_copy_mask(L, block_size, noisy.device),
-        )[:, :L]
+        both, angles = torch.cat([noisy, clean], 1), self.angles[:L].repeat(2, 1)
+        seen = two_copy_mask(L, block_size, noisy.device)
+        return self.trunk(both, previous, angles, seen, condition=condition)[:, :L]
 
     def log_probs(self, trunk: Tensor) -> Tensor:
         """Token log-probabilities (..., V) in float32; MASK has none (SUBS, Sahoo et al. 2024,
@@ -170,9 +206,41 @@ class TokenTransformer(nn.Module):
             return logits.log_softmax(-1)
 
 
+@dataclass(frozen=True)
+class GivenTokens:
+    """A token network bound to the conditions of its rows: the same passes."""
+
+    network: TokenTransformer
+    condition: Tensor  # (B, D) embedded, the learned vector where it is hidden
+
+    @property
+    def max_length(self) -> int:
+        return self.network.max_length
+
+    def bidirectional(self, ids: Tensor, t: Tensor | None = None) -> Tensor:
+        """See TokenTransformer.bidirectional."""
+        return self.network.bidirectional(ids, t, self.condition)
+
+    def causal(self, clean: Tensor) -> Tensor:
+        """See TokenTransformer.causal."""
+        return self.network.causal(clean, self.condition)
+
+    def prefix(self, ids: Tensor, block_size: int) -> Tensor:
+        """See TokenTransformer.prefix."""
+        return self.network.prefix(ids, block_size, self.condition)
+
+    def two_copy(self, noisy: Tensor, clean: Tensor, block_size: int) -> Tensor:
+        """See TokenTransformer.two_copy."""
+        return self.network.two_copy(noisy, clean, block_size, self.condition)
+
+    def log_probs(self, trunk: Tensor) -> Tensor:
+        """See TokenTransformer.log_probs."""
+        return self.network.log_probs(trunk)
+
+
 class TokenDenoiser:
     """A TokenTransformer as the sampler sees it: evaluate a state, read log-probabilities where
-    needed.
+    needed. Conditions of the state are told to the network unless `shown` is False.
 
     On the CPU only unfinished rows and columns up to the last block in use are evaluated, in
     micro-batches of about 1,000 tokens that fit the cache; on a GPU the whole batch runs as it
@@ -187,6 +255,7 @@ class TokenDenoiser:
         dtype: torch.dtype = torch.float32,
         micro_batch: int | None = None,
         compact: bool | None = None,
+        shown: bool = True,
     ) -> None:
         if block_size is not None and not 1 <= block_size <= network.config.max_length:
             raise ScidiffError(
@@ -194,7 +263,7 @@ class TokenDenoiser:
                 f"(the model's length), got {block_size}"
             )
         self.network, self.block_size, self.dtype = network.eval(), block_size, dtype
-        self.micro_batch, self.rows = micro_batch, 0
+        self.micro_batch, self.shown, self.rows = micro_batch, shown, 0
         self.mask_id, self.vocab_size = network.mask_id, network.config.vocab_size
         on_cpu = next(network.parameters()).device.type == "cpu"
         self.compact = on_cpu if compact is None else compact
@@ -202,8 +271,11 @@ class TokenDenoiser:
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
         """Trunk output (B, L, D) at x; zero where `compact` found nothing left to say."""
         if self.compact:
-            return self._compacted(x.ids)
-        return torch.cat([self._evaluate(ids) for ids in x.ids.split(self.micro_batch or len(x))])
+            return self._compacted(x)
+        if self.micro_batch is None:
+            return self._evaluate(x)
+        rows = torch.arange(len(x), device=x.ids.device).split(self.micro_batch)
+        return torch.cat([self._evaluate(x[r]) for r in rows])
 
     @torch.no_grad()
     def log_probs(self, trunk: Tensor) -> Tensor:
@@ -211,16 +283,22 @@ class TokenDenoiser:
         return self.network.log_probs(trunk)
 
     @torch.no_grad()
-    def _evaluate(self, ids: Tensor) -> Tensor:
-        self.rows += len(ids)
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+    def _evaluate(self, x: TokenState) -> Tensor:
+        self.rows += len(x)
+        network: TokenTransformer | GivenTokens = self.network
+        device = x.ids.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            if self.shown and x.condition is not None:
+                everyone = torch.ones(len(x), dtype=torch.bool, device=x.ids.device)
+                network = self.network.given(x.condition, everyone)
             if self.block_size is None:
-                return self.network.bidirectional(ids).float()
-            return self.network.prefix(ids, self.block_size).float()
+                return network.bidirectional(x.ids).float()
+            return network.prefix(x.ids, self.block_size).float()
 
-    def _compacted(self, ids: Tensor) -> Tensor:
+    def _compacted(self, x: TokenState) -> Tensor:
         """Evaluate unfinished rows only, longest first, each micro-batch cut to the columns it
         needs."""
+        ids, x = x.ids, replace(x, trunk=None)
         out = torch.zeros(*ids.shape, self.network.trunk_width, device=ids.device)
         needed = self._columns(ids)
         rows = torch.argsort(needed, stable=True)
@@ -229,7 +307,8 @@ class TokenDenoiser:
             widest = int(needed[rows[-1]])
             size = min(max(1, 1024 // widest), self.micro_batch or len(ids))
             chunk, rows = rows[-size:], rows[:-size]
-            out[chunk, :widest] = self._evaluate(ids[chunk, :widest])
+            part = x[chunk]
+            out[chunk, :widest] = self._evaluate(replace(part, ids=part.ids[:, :widest]))
         return out
 
     def _columns(self, ids: Tensor) -> Tensor:

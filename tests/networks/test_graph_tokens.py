@@ -155,7 +155,7 @@ def test_each_row_is_told_its_own_condition_and_hidden_ones_are_not_read():
     mixed = net.given(ASKED, torch.tensor([True, False])).bidirectional(ids)
     assert torch.equal(mixed, torch.stack([told[0], plain[1]]))
     with torch.no_grad():
-        net.not_shown += 1
+        net.asked.not_shown += 1
     assert not torch.allclose(net.bidirectional(ids)[0, 0], plain[0, 0])
 
 
