@@ -235,14 +235,3 @@ def smiles_reason(smiles: str) -> str:
 
     report = check(smiles)
     return "" if report.valid else f"{report.rule}: {report.message}"
-
-
-def alphabet_reason(alphabet: str) -> Check:
-    """A `check` for sequences: which letter is not in `alphabet` (upper and lower case differ)."""
-    letters = frozenset(alphabet)
-
-    def reason(sequence: str) -> str:
-        at = next((i for i, c in enumerate(sequence) if c not in letters), None)
-        return "" if at is None else f"{sequence[at]!r} at position {at + 1} is not in {alphabet}"
-
-    return reason

@@ -60,7 +60,8 @@ def find_domain(name: str) -> Any:
         return importlib.import_module(f"scidiff.domains.{name}").DOMAIN
     except (ModuleNotFoundError, AttributeError):
         folder = Path(__file__).parent
-        known = sorted(p.stem for p in folder.glob("[a-z]*.py") if p.stem != "domain")
+        shared = ("domain", "sequence")  # what domains are made of
+        known = sorted(p.stem for p in folder.glob("[a-z]*.py") if p.stem not in shared)
         raise ScidiffError(
             f"unknown domain {name!r}; expected one of {', '.join(known)}"
         ) from None

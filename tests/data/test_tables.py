@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from rdkit import Chem
 
+from scidiff.data.alphabets import DNA
 from scidiff.data.tables import (
     TableError,
-    alphabet_reason,
     choose_column,
     read,
     smiles_reason,
@@ -96,9 +96,10 @@ def test_fasta(tmp_path):
 
 def test_alphabet_check_names_letter_and_position(tmp_path):
     path = write(tmp_path, "a.txt", "ACGT\nACNT\n")
-    table = read(path, check=alphabet_reason("ACGT"))
+    table = read(path, check=DNA.reason)
     assert table.objects() == ["ACGT"] and table.column == "text"
-    assert problems(table) == [(2, "'N' at position 3 is not in ACGT", False)]
+    assert problems(table) == [
+        (2, f"'N' at position 3 ({DNA.meanings['N']}) is not in the DNA alphabet ACGT", False)]
 
 
 def test_parquet_keeps_types_and_refuses_what_is_not_text(tmp_path):
