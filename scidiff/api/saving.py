@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scidiff.data.fasta import fasta_record
 from scidiff.data.graph_exchange import UNTYPED
 from scidiff.data.graph_files import pack
 from scidiff.data.graph_text import parse
@@ -151,12 +152,8 @@ def _sdf_property(name: str, value: Any) -> str:
 
 def _fasta(result: SampleResult) -> bytes:
     """Valid rows as `>seq_ROW key=value`."""
-    out = []
-    for i, record in enumerate(result):
-        facts = "".join(f" {k}={'_'.join(str(v).split())}" for k, v in _cells(result, i).items())
-        if record.valid:
-            out.append(f">seq_{i}{facts}\n{record.text}\n")
-    return "".join(out).encode()
+    rows = ((i, record.text) for i, record in enumerate(result) if record.valid)
+    return "".join(fasta_record(f"seq_{i}", text, _cells(result, i)) for i, text in rows).encode()
 
 
 def _g6(result: SampleResult) -> bytes:

@@ -32,6 +32,7 @@ Rows = tuple[list[str], Iterator[Row]]  # column names, rows
 PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 EMPTY = "empty line"
 EDGE_LIST = {"graph", "source", "target"}  # columns of a table whose rows are edges
+FASTA_COLUMNS = ["name", "sequence", "description"]  # then the labels of its headers
 SMILES_HEADERS = {"smiles", "canonical_smiles"}
 
 
@@ -70,7 +71,7 @@ def open_binary(path: Path, packing: str) -> BinaryIO:
     return PACKED[packing](path, "rb") if packing else path.open("rb")
 
 
-def _text(path: Path, packing: str) -> TextIO:
+def open_text(path: Path, packing: str) -> TextIO:
     """Open as UTF-8; bytes that are not come through as U+FFFD, which rejects their row."""
     with open_binary(path, packing) as start:
         head = start.read(4096)
@@ -82,7 +83,7 @@ def _text(path: Path, packing: str) -> TextIO:
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
 
 
-def _row(number: int, values: Sequence[str]) -> Row:
+def text_row(number: int, values: Sequence[str]) -> Row:
     damaged = "\ufffd" in "\n".join(values)
     return Row(number, tuple(values), "bytes that are not UTF-8" if damaged else "")
 
@@ -91,7 +92,7 @@ def _row(number: int, values: Sequence[str]) -> Row:
 
 
 def _csv(path: Path, packing: str) -> Rows:
-    with _text(path, packing) as file:
+    with open_text(path, packing) as file:
         first = file.readline()
     delimiter = "\t" if ".tsv" in path.suffixes else max(",;\t", key=first.count)
     names = [n.strip() for n in next(csv.reader([first], delimiter=delimiter), [])]
@@ -108,7 +109,7 @@ def _csv(path: Path, packing: str) -> Rows:
 
 
 def _csv_rows(path: Path, packing: str, delimiter: str, width: int) -> Iterator[Row]:
-    with _text(path, packing) as file:
+    with open_text(path, packing) as file:
         reader = csv.reader(file, delimiter=delimiter)
         next(reader)
         before = reader.line_num
@@ -119,7 +120,7 @@ def _csv_rows(path: Path, packing: str, delimiter: str, width: int) -> Iterator[
             elif len(values) != width:
                 yield Row(number, tuple(values), f"{len(values)} fields, expected {width}")
             else:
-                yield _row(number, [v.strip() for v in values])
+                yield text_row(number, [v.strip() for v in values])
 
 
 # ---------------------------------------------------------------- one object a line
@@ -127,12 +128,12 @@ def _csv_rows(path: Path, packing: str, delimiter: str, width: int) -> Iterator[
 
 def _smi(path: Path, packing: str) -> Rows:
     def rows() -> Iterator[Row]:
-        with _text(path, packing) as file:
+        with open_text(path, packing) as file:
             for number, line in enumerate(file, 1):
                 smiles, _, name = line.strip().partition("\t" if "\t" in line.strip() else " ")
                 if number == 1 and smiles.lower() in SMILES_HEADERS:
                     continue
-                yield _row(number, (smiles, name.strip())) if smiles else \
+                yield text_row(number, (smiles, name.strip())) if smiles else \
                     Row(number, (), EMPTY)
 
     return ["smiles", "name"], rows()
@@ -140,41 +141,18 @@ def _smi(path: Path, packing: str) -> Rows:
 
 def _txt(path: Path, packing: str, column: str = "text") -> Rows:
     def rows() -> Iterator[Row]:
-        with _text(path, packing) as file:
+        with open_text(path, packing) as file:
             for number, line in enumerate(file, 1):
                 text = line.strip()
-                yield _row(number, (text,)) if text else Row(number, (), EMPTY)
+                yield text_row(number, (text,)) if text else Row(number, (), EMPTY)
 
     return [column], rows()
 
 
 def _fasta(path: Path, packing: str) -> Rows:
-    def rows() -> Iterator[Row]:
-        header, start = "", 0
-        parts: list[str] = []
-        with _text(path, packing) as file:
-            for number, raw in enumerate(file, 1):
-                line = raw.strip()
-                if line.startswith(">"):
-                    if start:
-                        yield _fasta_row(start, header, parts)
-                    header, start, parts = line[1:].strip(), number, []
-                elif line and not start:
-                    yield Row(number, (line,), "a sequence before the first '>' header")
-                else:
-                    parts.append(line)
-            if start:
-                yield _fasta_row(start, header, parts)
+    from scidiff.data.fasta import read_fasta
 
-    return ["name", "sequence", "description"], rows()
-
-
-def _fasta_row(number: int, header: str, parts: list[str]) -> Row:
-    name, _, description = header.partition(" ")
-    sequence = "".join("".join(parts).split())
-    if not sequence:
-        return Row(number, (name, "", description.strip()), "a header without a sequence")
-    return _row(number, (name, sequence, description.strip()))
+    return read_fasta(path, packing)
 
 
 # ---------------------------------------------------------------- binary and structured
@@ -209,7 +187,7 @@ def _sdf(path: Path, packing: str) -> Rows:
     from scidiff.chem.checks import examine
     from scidiff.chem.molecules import canonical
 
-    _text(path, packing).close()
+    open_text(path, packing).close()
 
     def records() -> Iterator[Chem.Mol | None]:
         with open_binary(path, packing) as file, rdBase.BlockLogs():
@@ -228,7 +206,7 @@ def _sdf(path: Path, packing: str) -> Rows:
                 continue
             cells = [raw.GetProp(p).strip() if raw.HasProp(p) else "" for p in properties]
             title = raw.GetProp("_Name") if raw.HasProp("_Name") else ""
-            yield _row(number, [canonical(mol) or "", title, *cells])
+            yield text_row(number, [canonical(mol) or "", title, *cells])
 
     return ["smiles", "name", *(p if p not in ("smiles", "name") else f"{p}_property"
                                 for p in properties)], rows()

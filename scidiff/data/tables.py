@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scidiff.data.formats import Row, TableError, open_rows
+from scidiff.data.formats import FASTA_COLUMNS, Row, TableError, open_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,6 +150,8 @@ def choose_column(names: Sequence[str], wanted: str | None, source: str) -> str:
     """The column of objects: the one asked for, else the first known name, else the only one."""
     if wanted is not None:
         return find_column(names, wanted, source)
+    if list(names[:3]) == FASTA_COLUMNS:  # its labels may have any name
+        return FASTA_COLUMNS[1]
     folded = {n.lower().replace(" ", "_"): n for n in reversed(names)}
     for known in COLUMNS:
         if known in folded:
