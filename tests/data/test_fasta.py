@@ -88,7 +88,8 @@ def test_a_result_comes_back_with_its_scores(tmp_path):
     records = [Record("ACGT", "ACGT", True), Record("AN", None, False, "N"),
                Record("GG", "GG", True)]
     columns = {"gc * 2": [1.0, math.nan, 2.0], "cell": ["K 562", "a", "b=c"]}
-    SampleResult(records, kind="sequence", columns=columns).save(tmp_path / "r.fasta")
+    found = SampleResult(records, kind="sequence", provenance={}, columns=columns)
+    found.save(tmp_path / "r.fasta")
     found = read(tmp_path / "r.fasta")
     assert found.values("name") == ["seq_0", "seq_2"] and found.objects() == ["ACGT", "GG"]
     assert found.numbers("gc * 2").tolist() == [1.0, 2.0]
