@@ -11,12 +11,8 @@ from torch.nn import functional as F
 
 from scidiff.core import Rng, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState
-from scidiff.processes.masked import (
-    TokenNetwork,
-    cross_entropy,
-    hide_exactly,
-    stratified_counts,
-)
+from scidiff.processes.hiding import hide_exactly, stratified_counts
+from scidiff.processes.masked import Hidden, TokenNetwork, cross_entropy
 
 
 @dataclass(frozen=True)
@@ -55,11 +51,20 @@ class BlockProcess:
         drawn = uniform(x0.ids.shape, rng).to(t.device) < t[:, None]
         return TokenState(torch.where(self.eligible(x0.ids) & drawn, self.mask_id, x0.ids))
 
+    def corrupt(self, x0: TokenState, rng: Rng) -> Hidden:
+        """Draw what the loss reads."""
+        hidden, weight = self._hide(x0.ids, rng)
+        noisy = torch.where(hidden, self.mask_id, x0.ids)
+        return Hidden(x0.ids, noisy, weight * (hidden & self.eligible(x0.ids)))
+
+    def cost(self, network: TokenNetwork, x: Hidden) -> Tensor:
+        """The loss (B,) of what was drawn."""
+        trunk = network.two_copy(x.noisy, x.clean, self.block_size)
+        return x.weighted(cross_entropy(network, trunk, x.clean))
+
     def loss(self, network: TokenNetwork, x0: TokenState, rng: Rng) -> Tensor:
-        ids = self.padded(x0.ids, network.max_length)
-        hidden, weight = self._hide(ids, rng)
-        trunk = network.two_copy(torch.where(hidden, self.mask_id, ids), ids, self.block_size)
-        return (cross_entropy(network, trunk, ids) * weight * (hidden & self.eligible(ids))).sum(1)
+        padded = TokenState(self.padded(x0.ids, network.max_length))
+        return self.cost(network, self.corrupt(padded, rng))
 
     def _hide(self, ids: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """Hide k ~ U{1..n} of each block's n positions: which ones (B, L) and their weight n / k

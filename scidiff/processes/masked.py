@@ -8,8 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from scidiff.core import Rng, uniform
+from scidiff.core import Rng, Stacked
 from scidiff.data.tokens import EOS, PAD, TokenState
+from scidiff.processes.hiding import ExactCount, Hiding, hide_each
+from scidiff.processes.hiding import hide_exactly as hide_exactly
+from scidiff.processes.hiding import stratified_counts as stratified_counts
 
 
 class TokenNetwork(Protocol):
@@ -38,19 +41,17 @@ class TokenNetwork(Protocol):
         ...
 
 
-def hide_exactly(eligible: Tensor, count: Tensor, rng: Rng) -> Tensor:
-    """Choose `count` (B,) of each row's eligible (B, L) positions uniformly: (B, L) bool."""
-    keys = torch.where(eligible, uniform(eligible.shape, rng).to(eligible.device), 2.0)
-    return eligible & (keys.argsort(1).argsort(1) < count[:, None])
+@dataclass(frozen=True)
+class Hidden(Stacked):
+    """Rows with some tokens hidden, and how much each hidden token counts."""
 
+    clean: Tensor  # (B, L) int64
+    noisy: Tensor  # (B, L) int64
+    weight: Tensor  # (B, L), 0 where nothing is to be predicted
 
-def stratified_counts(limit: Tensor, rng: Rng) -> Tensor:
-    """Draw k ~ U{1..limit} for every entry of `limit`, stratified over the batch to lower the
-    variance of the loss."""
-    B = len(limit)
-    rank = uniform((B,), rng).to(limit.device).argsort()
-    u = (rank + uniform((B,), rng).to(limit.device)) / B
-    return (u * limit).long().clamp(max=limit - 1) + 1
+    def weighted(self, errors: Tensor) -> Tensor:
+        """The sum (B,) of errors (B, L), which may be infinite where they do not count."""
+        return (torch.where(self.weight > 0, errors, 0.0) * self.weight).sum(1)
 
 
 def cross_entropy(network: TokenNetwork, trunk: Tensor, ids: Tensor) -> Tensor:
@@ -62,26 +63,31 @@ def cross_entropy(network: TokenNetwork, trunk: Tensor, ids: Tensor) -> Tensor:
 class MaskedProcess:
     """Masked diffusion with the length known: EOS and PAD are given, every symbol may be hidden.
 
-    The loss is schedule-free: hide exactly k ~ U{1..n} of a row's n symbols and weigh the
-    cross-entropy by n / k
-    (any-order autoregressive form of the ELBO; Ou et al. 2024, eq. 3.6). It bounds -log p(x0 |
-    length) in nats.
+    The loss is the weighted cross-entropy of what `hiding` hides. It bounds -log p(x0 | length) in
+    nats; with the default it is schedule-free.
     """
 
     mask_id: int
+    hiding: Hiding = ExactCount()
 
     def eligible(self, ids: Tensor) -> Tensor:
         return (ids != PAD) & (ids != EOS)
 
     def noise(self, x0: TokenState, t: Tensor, rng: Rng) -> TokenState:
         """Hide each symbol independently with probability t (B,)."""
-        hidden = self.eligible(x0.ids) & (uniform(x0.ids.shape, rng).to(t.device) < t[:, None])
+        hidden = hide_each(self.eligible(x0.ids), t, rng)
         return TokenState(torch.where(hidden, self.mask_id, x0.ids))
 
+    def corrupt(self, x0: TokenState, rng: Rng) -> Hidden:
+        """Draw what the loss reads."""
+        hidden, weight = self.hiding(self.eligible(x0.ids), rng)
+        noisy = torch.where(hidden, self.mask_id, x0.ids)
+        return Hidden(x0.ids, noisy, hidden * weight[:, None])
+
+    def cost(self, network: TokenNetwork, x: Hidden) -> Tensor:
+        """The loss (B,) of what was drawn."""
+        errors = cross_entropy(network, network.bidirectional(x.noisy), x.clean)
+        return x.weighted(errors)
+
     def loss(self, network: TokenNetwork, x0: TokenState, rng: Rng) -> Tensor:
-        eligible = self.eligible(x0.ids)
-        n = eligible.sum(1)
-        k = stratified_counts(n.clamp(min=1), rng)
-        hidden = hide_exactly(eligible, k, rng)
-        trunk = network.bidirectional(torch.where(hidden, self.mask_id, x0.ids))
-        return (cross_entropy(network, trunk, x0.ids) * hidden).sum(1) * n / k
+        return self.cost(network, self.corrupt(x0, rng))
