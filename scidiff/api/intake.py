@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scidiff.api.recipes import Recipe
+from scidiff.chem.molecules import parse
 from scidiff.chem.standardise import Standard
 from scidiff.core import ScidiffError
 from scidiff.data import datasets, tables
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain, spelled
+from scidiff.rewards.registry import find
 from scidiff.training.checkpoint import write_atomically
 from scidiff.training.plan import DataSpec
 
@@ -22,11 +26,13 @@ _log = logging.getLogger("scidiff")
 
 @dataclass(frozen=True)
 class Source:
-    """The strings of a recipe, how many rows were left out, and what was done to the others."""
+    """The strings of a recipe, how many rows were left out, what was done to the others, and what
+    each is told besides, by name."""
 
     strings: Sequence[str]
     rejected: int
     standard: str
+    told: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 def load_strings(recipe: Recipe, out: Path, longest: int | None = None) -> Source:
@@ -38,19 +44,50 @@ def load_strings(recipe: Recipe, out: Path, longest: int | None = None) -> Sourc
     """
     spec = recipe.data
     _fits(spec)
+    domain = find_domain(recipe.domain)
     if _is_dataset(spec):
-        strings = datasets.load(spec.source, spec.split).objects()[: spec.limit]
-        return Source(spelled(find_domain(recipe.domain), strings), 0, "taken as published")
-    intake = Intake(_standard(recipe), find_domain(recipe.domain), longest)
+        table = _chosen(datasets.load(spec.source, spec.split), spec)
+        strings = spelled(domain, table.objects())
+        return Source(strings, 0, "taken as published", _told(table, spec, domain.kind))
+    intake = Intake(_standard(recipe), domain, longest)
     found = tables.read(spec.source, spec.column, check=intake)
     if found.problems:
         write_atomically(out / "rejects.csv", found.problem_frame().to_csv(index=False).encode())
         _log.warning("%s; see %s", found.summary(), out / "rejects.csv")
-    strings = [intake.taken[text] for text in found.objects()]
-    if not strings:
+    if not len(found):
         raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'}")
+    table = _chosen(found, spec)
+    strings = [intake.taken[text] for text in table.objects()]
     done = "taken as written" if intake.standard is None else intake.standard.describe()
-    return Source(strings[: spec.limit], len(found.rejects), done)
+    return Source(strings, len(found.rejects), done, _told(table, spec, domain.kind))
+
+
+def _chosen(table: tables.Table, spec: DataSpec) -> tables.Table:
+    """The rows of `where`, at most `limit` of them."""
+    keep = np.ones(len(table), np.bool_)
+    for name, wanted in spec.where.items():
+        values = table.values(name)
+        keep &= np.array([v == wanted for v in values], np.bool_)
+        if not keep.any():
+            found = ", ".join(sorted({str(v) for v in values})[:8])
+            raise ScidiffError(
+                f"{spec.source}: no row is left with data.where.{name} = {wanted!r}; the column "
+                f"holds {found}"
+            )
+    return table.take(np.flatnonzero(keep)[: spec.limit])
+
+
+def _told(table: tables.Table, spec: DataSpec, kind: str) -> dict[str, Sequence[Any]]:
+    """Every condition's values: a column of the table, or a reward of its objects."""
+    told: dict[str, Sequence[Any]] = {}
+    for name in spec.condition:
+        reward = None if name in table.columns else find(name)
+        if reward is None:
+            told[name] = table.values(name)
+        else:
+            objects = table.objects()
+            told[name] = reward([parse(o) for o in objects] if kind == "molecule" else objects)
+    return told
 
 
 def _is_dataset(spec: DataSpec) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from scidiff.api.sources import SHIPPED as SHIPPED
 from scidiff.api.sources import choose_device as choose_device
 from scidiff.api.sources import model_folder as model_folder
 from scidiff.core import ScidiffError, seeded
+from scidiff.data.conditions import Asked, Conditions, per_row, varies
 from scidiff.data.records import Record
 from scidiff.domains.domain import Domain, find_domain, spelled
 
@@ -47,6 +48,19 @@ class Model:
         millions = sum(p.numel() for p in self.engine.network.parameters()) / 1e6
         kind = self.config["process"]["kind"]
         return f"<Model {self.name}: {self.domain.name}, {kind} diffusion, {millions:.1f} M>"
+
+    @cached_property
+    def conditions(self) -> Conditions | None:
+        """What its objects may be asked to be like; None of a model that was told nothing."""
+        known = self.config.get("conditions")
+        return Conditions.of_config(known) if known else None
+
+    def asked(self, condition: Asked, n: int) -> torch.Tensor:
+        """What n rows are asked to be like as the network reads it, (n, C). Raises ValueError for
+        a condition that the model does not take."""
+        if self.conditions is None:
+            raise ValueError(f"{self.name} takes no condition, got {dict(condition)}")
+        return torch.from_numpy(self.conditions.encode(condition, n)).to(self.engine.device)
 
     @cached_property
     def novelty(self) -> NoveltyFilter | None:
@@ -100,6 +114,10 @@ class Model:
         balanced, exact) or `seconds` chooses them from its frontier. `correct` repairs invalid
         molecules afterwards and says so row by row (`SampleResult.corrected`). `on_rows` is told
         after each chunk how many rows are new.
+
+        A conditional model takes `condition`, by name one value for all rows or one a row
+        (`{"cell": "K562"}`), and `weight`, that of classifier-free guidance; what was asked is a
+        column of the result.
         """
         if n <= 0:
             raise ValueError(f"n must be at least 1, got {n}")
@@ -109,10 +127,19 @@ class Model:
             records += part
             if on_rows is not None:
                 on_rows(len(part))
-        result = self.result(records, seed, n=n, sampling=self.engine.settings(overrides))
+        asked = overrides.get("condition")
+        columns = per_row(asked, n) if asked else None
+        settings = self.engine.settings(overrides)
+        result = self.result(records, seed, columns, n=n, sampling=settings)
         return result.corrected() if correct else result
 
-    def result(self, records: Sequence[Record], seed: int, **extra: Any) -> SampleResult:
+    def result(
+        self,
+        records: Sequence[Record],
+        seed: int,
+        columns: Mapping[str, Sequence[Any]] | None = None,
+        **extra: Any,
+    ) -> SampleResult:
         """Rows of this model as a result, with their provenance."""
         from scidiff.api.results import SampleResult
 
@@ -120,6 +147,7 @@ class Model:
             records,
             kind=self.domain.kind,
             provenance=self.provenance(seed, **extra),
+            columns=columns,
             novelty=self.novelty,
             notes=published_validity(records, self.domain),
         )
@@ -130,13 +158,26 @@ class Model:
         """Draw the rows of `sample` chunk by chunk, from chunk `first` on."""
         from scidiff.guidance.chunks import in_chunks
         from scidiff.guidance.particles import sample
+        from scidiff.samplers.masked import told_rows
 
-        sampler = self.sampler(**overrides)
+        asked = overrides.get("condition")
+        table = self.asked(asked, n) if asked and varies(asked) else None
+        if asked and table is not None:
+            overrides["condition"] = {k: column[0] for k, column in per_row(asked, n).items()}
+        sampler, done = self.sampler(**overrides), first * CHUNK
+
+        def draw(size: int, rng: torch.Generator) -> list[Record]:
+            nonlocal done
+            told = sampler if table is None else told_rows(sampler, table[done : done + size])
+            records = self.domain.decode(sample(told, size, rng))
+            done += size
+            return records
+
         return in_chunks(
             n,
             CHUNK,
             seed,
-            lambda size, rng: self.domain.decode(sample(sampler, size, rng)),
+            draw,
             device=self.engine.device,
             denoiser=sampler.denoiser,
             first=first,

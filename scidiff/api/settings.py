@@ -111,6 +111,18 @@ class GraphRequest:
             )
 
 
+@dataclass(frozen=True)
+class ConditionRequest:
+    """What the rows of a conditional model are asked to be like."""
+
+    condition: Mapping[str, Any] | None = None  # by name; None: not asked, the law of all rows
+    weight: float = 1.0  # of classifier-free guidance: 1 the conditional law, above it more
+
+    def __post_init__(self) -> None:
+        if self.condition is None and self.weight != 1:
+            raise ValueError(f"weight belongs to condition, got weight={self.weight} without one")
+
+
 def choose(records: Sequence[type], chosen: Mapping[str, Any]) -> list[Any]:
     """Fill one record of each class from `chosen`; an unknown name is an error that lists the
     known ones."""

@@ -13,15 +13,17 @@ import torch
 from torch import Tensor
 
 from scidiff.api.rows import ROWS, Rows, StringRows, blank
-from scidiff.api.settings import ORDERS, TokenSettings, choose
+from scidiff.api.settings import ORDERS, ConditionRequest, TokenSettings, choose
 from scidiff.core import ScidiffError, seeded, uniform
+from scidiff.data.conditions import Conditions
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
 from scidiff.guidance.particles import sample
 from scidiff.networks.token_transformer import TokenDenoiser, TokenTransformer
 from scidiff.processes.block import BlockProcess
 from scidiff.processes.masked import MaskedProcess, cross_entropy
 from scidiff.samplers.canvas import Canvas, FixedCanvas
-from scidiff.samplers.masked import MaskedSampler
+from scidiff.samplers.compose import ClassifierFree
+from scidiff.samplers.masked import MaskedSampler, TokenPredictor
 
 
 class BeforeTheEnd:
@@ -87,10 +89,12 @@ class TokenEngine:
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """All settings: the config's with the user's on top."""
-        return {k: v for record in self._chosen(overrides) for k, v in vars(record).items()}
+        s, asked, *request = self._chosen(overrides)
+        told = [asked] if self.config.get("conditions") else []
+        return {k: v for record in (s, *told, *request) for k, v in vars(record).items()}
 
     def _chosen(self, overrides: Mapping[str, Any]) -> list[Any]:
-        records = (TokenSettings, *self.rows.requests)
+        records = (TokenSettings, ConditionRequest, *self.rows.requests)
         return choose(records, {**self.config.get("sampling", {}), **overrides})
 
     def sampler(self, canvas: Canvas | None = None, **overrides: Any) -> MaskedSampler:
@@ -98,19 +102,43 @@ class TokenEngine:
 
         A masked model is told by its canvas where a row ends, so it writes symbols only.
         """
-        s, *request = self._chosen(overrides)
+        s, asked, *request = self._chosen(overrides)
         self._check_block(s)
-        denoiser = TokenDenoiser(self.network, s.block_size, dtype=self.dtype)
-        told = not self.block_causal and self.rows.writes_end
+        if asked.condition is not None and not self.config.get("conditions"):
+            raise ValueError(f"this model takes no condition, got {dict(asked.condition)}")
+        condition = self._asked(asked)
         return MaskedSampler(
-            BeforeTheEnd(denoiser) if told else denoiser,
+            self._denoiser(s.block_size, condition, asked.weight),
             canvas or self.canvas(*request),
             order=ORDERS[s.order](),
             block_size=s.block_size,
             tokens_per_step=s.tokens_per_step,
             temperature=s.temperature,
             constraints=self.rows.constraints(*request) if request else (),
+            condition=condition,
         )
+
+    def _asked(self, asked: ConditionRequest) -> Tensor | None:
+        """What all rows are asked to be like as the network reads it, (1, C)."""
+        if asked.condition is None:
+            return None
+        rows = Conditions.of_config(self.config["conditions"]).encode(asked.condition, 1)
+        return torch.from_numpy(rows).to(self.device)
+
+    def _denoiser(
+        self, block_size: int | None, condition: Tensor | None, weight: float
+    ) -> TokenPredictor:
+        """The network as it is asked; with a weight, guided by what it says unasked."""
+        told = self._told(block_size, shown=condition is not None)
+        if condition is None or weight == 1:
+            return told
+        return ClassifierFree(told, self._told(block_size, shown=False), weight)
+
+    def _told(self, block_size: int | None, *, shown: bool) -> TokenPredictor:
+        denoiser = TokenDenoiser(self.network, block_size, dtype=self.dtype, shown=shown)
+        if not self.block_causal and self.rows.writes_end:
+            return BeforeTheEnd(denoiser)
+        return denoiser
 
     def _check_block(self, s: TokenSettings) -> None:
         if self.block_causal and s.block_size is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from scidiff.api.model import Model, choose_device, model_folder
 from scidiff.api.recipe_defaults import choose_recipe
 from scidiff.api.recipes import Recipe
 from scidiff.core import ScidiffError
+from scidiff.data.conditions import Conditions
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.evaluation.novelty import NoveltyFilter
@@ -58,7 +60,7 @@ def train(
     find_domain(recipe.domain)  # a wrong name is an error before any work
     parent = Model(model_folder(recipe.init), device="cpu") if recipe.init else None
     found = load_strings(recipe, out, _longest(recipe, parent))
-    data = prepare(recipe, found.strings, parent)
+    data = prepare(recipe, found.strings, parent, found.told)
     network = _network(recipe, data, parent)
     log = train_stages(recipe, network, data, out, accelerator, on_log)
     folder = out / "model"
@@ -92,14 +94,35 @@ def _longest(recipe: Recipe, parent: Model | None) -> int | None:
     return recipe.network.max_length
 
 
-def prepare(recipe: Recipe, strings: Sequence[str], parent: Model | None) -> Prepared:
-    """Make or extend the vocabulary and encode strings that are in the domain's notation."""
+def prepare(
+    recipe: Recipe,
+    strings: Sequence[str],
+    parent: Model | None,
+    told: Mapping[str, Sequence[Any]] | None = None,
+) -> Prepared:
+    """Make or extend the vocabulary and encode strings that are in the domain's notation, with
+    what they are told besides."""
+    known = None
     if parent is None:
         vocabulary = Vocabulary.build(strings, find_domain(recipe.domain).notation)
     else:
         vocabulary = parent.engine.vocabulary.extended(strings)
+        known = _same_conditions(parent, told or {})
     held = recipe.data.held_out(len(strings))
-    return encode(strings, vocabulary, held, recipe.seed, _longest(recipe, parent))
+    longest = _longest(recipe, parent)
+    return encode(strings, vocabulary, held, recipe.seed, longest, told, known)
+
+
+def _same_conditions(parent: Model, told: Mapping[str, Sequence[Any]]) -> Conditions | None:
+    """The conditions that a model is continued with: its own."""
+    known = parent.conditions
+    names = known.names if known else []
+    if sorted(names) != sorted(told):
+        raise ScidiffError(
+            f"{parent.name} is told {', '.join(names) or 'nothing'}: data.condition must name "
+            f"just that, got {', '.join(told) or 'nothing'}"
+        )
+    return known
 
 
 def _network(recipe: Recipe, data: Prepared, parent: Model | None) -> nn.Module:
@@ -132,6 +155,7 @@ def write_model(
         "process": process_config(recipe.stages[-1], data),
         "sampling": {} if recipe.stages[-1].process in STEPPED else vars(recipe.sampling),
         "length_counts": data.length_counts,
+        **({"conditions": data.conditions.to_config()} if data.conditions else {}),
         "recipe": recipe.model_dump(mode="json"),
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -89,12 +89,12 @@ class Conditions:
     @classmethod
     def of_config(cls, config: Sequence[Mapping[str, Any]]) -> Conditions:
         """What `to_config` wrote."""
-        return cls(
-            tuple(
-                Column(**{k: tuple(v) if isinstance(v, list) else v for k, v in c.items()})
-                for c in config
-            )
-        )
+        columns = []
+        for found in config:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v
+                                      for k, v in found.items()}
+            columns.append(Column(**fields))
+        return cls(tuple(columns))
 
     def to_config(self) -> list[dict[str, Any]]:
         """As a model's config holds them."""
@@ -121,9 +121,16 @@ class Conditions:
                 )
         missing = [name for name in self.names if name not in asked]
         if missing:
-            raise ValueError(f"condition must say {', '.join(self.names)}, {missing[0]} is missing")
+            names = ", ".join(self.names)
+            raise ValueError(f"condition must say {names}, {missing[0]} is missing")
         rows = [c.encode(_column(c.name, asked[c.name], n)) for c in self.columns]
         return np.concatenate(rows, 1)
+
+
+def varies(asked: Asked) -> bool:
+    """Whether any value is given row by row."""
+    return any(not isinstance(v, str) and isinstance(v, Sequence | np.ndarray)
+               for v in asked.values())
 
 
 def per_row(asked: Asked, n: int) -> dict[str, list[Any]]:

@@ -2,7 +2,8 @@
 
     python -m scidiff.training.bare RECIPE.toml STRINGS.txt[.gz] --out DIR
 
-The strings, one a line, are taken as they are. `scidiff train RECIPE --out DIR`, on a machine that
+The strings, one a line, are taken as they are; behind a tab each stands what `data.condition`
+names. `scidiff train RECIPE --out DIR`, on a machine that
 has the rest, then finds the stages finished and writes the model directory.
 """
 
@@ -70,16 +71,41 @@ def train(
 ) -> list[dict[str, float]]:
     """Run the stages of `recipe` on `strings`, resuming what `out` holds; returns their
     summaries."""
-    strings = strings[: recipe.data.limit]
+    strings, told = split_conditions(strings[: recipe.data.limit], recipe.data.condition)
     notation = recipe.network.notation or recipe.domain
     notation = notation if notation in NOTATIONS else "characters"
     vocabulary = Vocabulary.build(strings, notation)
     held = recipe.data.held_out(len(strings))
-    data = encode(strings, vocabulary, held, recipe.seed, recipe.network.max_length)
+    data = encode(strings, vocabulary, held, recipe.seed, recipe.network.max_length, told)
     return train_stages(recipe, build_network(recipe, data), data, out, accelerator, on_log)
 
 
 # ---------------------------------------------------------------- reading
+
+
+def split_conditions(
+    lines: Sequence[str], names: Sequence[str]
+) -> tuple[Sequence[str], dict[str, Sequence[Any]]]:
+    """Cut lines at tabs into strings and one column for each of `names`; a column of numbers alone
+    is one of numbers."""
+    if not names:
+        return lines, {}
+    rows = [line.split("\t") for line in lines]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(names) + 1:
+            raise ScidiffError(
+                f"line {number} must hold a string and {', '.join(names)} behind tabs, "
+                f"got {len(row)} fields"
+            )
+    strings, *columns = zip(*rows, strict=True)
+    return strings, {n: _numbers_or_text(c) for n, c in zip(names, columns, strict=True)}
+
+
+def _numbers_or_text(column: Sequence[str]) -> Sequence[Any]:
+    try:
+        return [float(cell) for cell in column]
+    except ValueError:
+        return column
 
 
 def read_recipe(path: Path) -> BareRecipe:
@@ -137,6 +163,8 @@ def _record(kind: type[T], table: Any, where: str, key: str) -> T:
 def _value(hint: Any, value: Any, where: str, key: str) -> Any:
     """Check `value` against the type of its field; a whole float is an int, an int a float."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
     if hint == NetworkSize and isinstance(value, dict):
         kind = value.get("kind", TokenTransformerSize.kind)
         if kind not in SIZES:

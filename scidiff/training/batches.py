@@ -48,6 +48,7 @@ class TokenBatches:
     batch_size: int
     seed: int = 0
     pool: int = 64
+    conditions: np.ndarray | None = None  # (N, C) float32
     _epoch: int = field(default=-1, repr=False)
     _order: np.ndarray = field(
         default_factory=lambda: np.zeros((0, 0), dtype=np.int64), repr=False
@@ -81,7 +82,10 @@ class TokenBatches:
     def rows(self, which: np.ndarray) -> TokenState:
         """Rows `which` (B,), cut behind the longest of them."""
         width = int(self.lengths[which].max())
-        return TokenState(torch.from_numpy(self.ids[which, :width].astype(np.int64)))
+        ids = torch.from_numpy(self.ids[which, :width].astype(np.int64))
+        if self.conditions is None:
+            return TokenState(ids)
+        return TokenState(ids, condition=torch.from_numpy(self.conditions[which]))
 
     def units(self, x0: TokenState) -> Tensor:
         """Tokens with EOS, ()."""

@@ -138,6 +138,13 @@ def read_weights(folder: Path, sha256: str) -> dict[str, Tensor]:
     return {k: v.float() if v.is_floating_point() else v for k, v in load_tensors(content).items()}
 
 
+def _frozen(value: Any) -> Any:
+    """What JSON made lists are tuples again."""
+    if isinstance(value, dict):
+        return {k: _frozen(v) for k, v in value.items()}
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
 def load_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
     """Build the network that `config` names and fill it; a wrong set of tensors is an error that
     names them."""
@@ -149,7 +156,7 @@ def load_network(folder: Path, config: Mapping[str, Any]) -> nn.Module:
     if not issubclass(network_class, nn.Module):
         raise CheckpointError(f"config names {spec['class']!r}, which is not a network")
     try:
-        network = network_class(config_class(**spec["config"]))
+        network = network_class(config_class(**_frozen(spec["config"])))
         network.load_state_dict(read_weights(folder, config["sha256"]))
     except (TypeError, ValueError, RuntimeError) as error:
         why = " ".join(str(error).split())

@@ -26,6 +26,9 @@ class DataSpec:
     validation: float = 0.05  # held out: a share below 1, or a number of rows
     limit: int | None = None
     standardise: dict[str, bool] = field(default_factory=dict)  # steps of chem.standardise
+    where: dict[str, Any] = field(default_factory=dict)  # only rows with these values
+    condition: list[str] = field(default_factory=list)  # columns, or rewards, that rows are told
+    condition_dropout: float = 0.1  # share of rows that are not, so that both laws are learnt
 
     __pydantic_config__ = _FORBID
 
@@ -34,6 +37,12 @@ class DataSpec:
             raise ValueError(f"data.validation must be at least 0, got {self.validation}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"data.limit must be at least 1, got {self.limit}")
+        if not 0 <= self.condition_dropout <= 1:
+            raise ValueError(
+                f"data.condition_dropout must be in [0, 1], got {self.condition_dropout}"
+            )
+        if len(set(self.condition)) < len(self.condition):
+            raise ValueError(f"data.condition names a column twice: {self.condition}")
 
     def held_out(self, rows: int) -> int:
         """How many of `rows` are kept for the validation loss."""
@@ -73,6 +82,9 @@ class Plan(Protocol):
 
     @property
     def seed(self) -> int: ...
+
+    @property
+    def data(self) -> DataSpec: ...
 
     @property
     def network(self) -> NetworkSize: ...

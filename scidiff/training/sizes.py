@@ -9,6 +9,7 @@ from torch import nn
 
 from scidiff.data.graph_tokens import bonded_ids, kinds, node_count, node_symbols, triangle
 from scidiff.data.tokens import Vocabulary
+from scidiff.networks.conditioning import Standard
 from scidiff.networks.gdss import GDSSNetwork, GDSSNetworkConfig
 from scidiff.networks.graph_score import GraphScoreNetwork, GraphScoreNetworkConfig
 from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
@@ -28,17 +29,21 @@ class TokenTransformerSize:
     depth: int = 4
     heads: int = 4
     expand: int = 4
+    time: bool = False  # read t: needed by a flow, of no use to masked diffusion
 
     notation: ClassVar[str | None] = None  # the domain's
-    processes: ClassVar[tuple[str, ...]] = ("masked", "block", "autoregressive")
+    processes: ClassVar[tuple[str, ...]] = ("masked", "block", "autoregressive", "flow")
+    takes_conditions: ClassVar[bool] = True
     __pydantic_config__ = _FORBID
 
-    def build(self, vocabulary: Vocabulary, longest: int) -> nn.Module:
+    def build(
+        self, vocabulary: Vocabulary, longest: int, conditions: Standard = ()
+    ) -> nn.Module:
         """A fresh network for rows of at most `longest` tokens, drawn from torch's generator."""
         return TokenTransformer(
             TokenTransformerConfig(
                 len(vocabulary), self.max_length or longest,
-                self.width, self.depth, self.heads, self.expand,
+                self.width, self.depth, self.heads, self.expand, self.time, conditions,
             )
         )  # fmt: skip
 
@@ -53,13 +58,16 @@ class GraphTransformerSize(GraphShape):
 
     notation: ClassVar[str | None] = "graph"
     processes: ClassVar[tuple[str, ...]] = ("masked", "flow")
+    takes_conditions: ClassVar[bool] = True
     __pydantic_config__ = _FORBID
 
     @property
     def max_length(self) -> int | None:
         return _positions(self.max_nodes)
 
-    def build(self, vocabulary: Vocabulary, longest: int) -> nn.Module:
+    def build(
+        self, vocabulary: Vocabulary, longest: int, conditions: Standard = ()
+    ) -> nn.Module:
         """A fresh network for rows of at most `longest` tokens, drawn from torch's generator."""
         return GraphTokenNetwork(
             GraphTokenNetworkConfig(
@@ -67,6 +75,7 @@ class GraphTransformerSize(GraphShape):
                 bonded_ids(vocabulary),
                 self.max_nodes or node_count(longest),
                 self.time,
+                conditions,
                 **self.shape(),
             )
         )
@@ -92,13 +101,16 @@ class GDSSSize:
 
     notation: ClassVar[str | None] = "graph"
     processes: ClassVar[tuple[str, ...]] = ("graph_sde",)
+    takes_conditions: ClassVar[bool] = False
     __pydantic_config__ = _FORBID
 
     @property
     def max_length(self) -> int | None:
         return _positions(self.max_nodes)
 
-    def build(self, vocabulary: Vocabulary, longest: int) -> nn.Module:
+    def build(
+        self, vocabulary: Vocabulary, longest: int, conditions: Standard = ()
+    ) -> nn.Module:
         """Fresh networks, drawn from torch's generator; they take graphs of any size."""
         return GDSSNetwork(
             GDSSNetworkConfig(
@@ -121,13 +133,16 @@ class GraphScoreSize(GraphShape):
 
     notation: ClassVar[str | None] = "graph"
     processes: ClassVar[tuple[str, ...]] = ("graph_sde",)
+    takes_conditions: ClassVar[bool] = False
     __pydantic_config__ = _FORBID
 
     @property
     def max_length(self) -> int | None:
         return _positions(self.max_nodes)
 
-    def build(self, vocabulary: Vocabulary, longest: int) -> nn.Module:
+    def build(
+        self, vocabulary: Vocabulary, longest: int, conditions: Standard = ()
+    ) -> nn.Module:
         """A fresh network, drawn from torch's generator; it takes graphs of any size."""
         features = self.features or len(node_symbols(vocabulary))
         config = GraphScoreNetworkConfig(features, self.spread_x, self.spread_a, **self.shape())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from scidiff.core import ScidiffError
+from scidiff.core import Process, ScidiffError
+from scidiff.data.conditions import Conditions
 from scidiff.data.tokens import EOS, PAD, Vocabulary, encode_rows
 from scidiff.networks.graph_tokens import GraphTokenNetwork
 from scidiff.networks.token_transformer import TokenTransformer
+from scidiff.processes.conditional import ConditionalProcess
 from scidiff.processes.discrete_flow import TokenNoise
 from scidiff.processes.tokens import token_process
 from scidiff.training.batches import TokenBatches
@@ -36,6 +38,9 @@ class Prepared:
     train: np.ndarray  # (N, L) uint8
     validation: np.ndarray  # (M, L) uint8
     strings: Sequence[str]  # the training strings, for the novelty filter
+    conditions: Conditions | None = None  # what rows are told besides
+    train_told: np.ndarray | None = None  # (N, C) float32
+    validation_told: np.ndarray | None = None  # (M, C) float32
 
     @property
     def length_counts(self) -> list[int]:
@@ -46,8 +51,8 @@ class Prepared:
     def digest(self) -> str:
         """SHA-256 of vocabulary and rows: what a run must find again to be the same run."""
         found = hashlib.sha256(repr((self.vocabulary, self.train.shape)).encode())
-        for rows in (self.train, self.validation):
-            found.update(rows.tobytes())
+        for rows in (self.train, self.validation, self.train_told, self.validation_told):
+            found.update(b"" if rows is None else rows.tobytes())
         return found.hexdigest()
 
 
@@ -57,8 +62,13 @@ def encode(
     validation: int,
     seed: int,
     length: int | None = None,
+    told: Mapping[str, Sequence[Any]] | None = None,
+    conditions: Conditions | None = None,
 ) -> Prepared:
-    """Encode, shuffle by `seed` and hold out `validation` rows."""
+    """Encode, shuffle by `seed` and hold out `validation` rows.
+
+    told: by name, what each row is told besides. conditions: how it is read; fitted if not given.
+    """
     if validation >= len(strings):
         raise ScidiffError(
             f"data.validation must be below the number of rows ({len(strings)}), got {validation}"
@@ -67,7 +77,12 @@ def encode(
     ids = ids.astype(np.uint8 if len(vocabulary) < 256 else np.int16)
     order = np.random.default_rng(seed).permutation(len(ids))
     held, kept = order[:validation], order[validation:]
-    return Prepared(vocabulary, ids[kept], ids[held], [strings[i] for i in kept])
+    texts = [strings[i] for i in kept]
+    if not told:
+        return Prepared(vocabulary, ids[kept], ids[held], texts)
+    conditions = conditions or Conditions.fit(told)
+    rows = conditions.encode(told, len(strings))
+    return Prepared(vocabulary, ids[kept], ids[held], texts, conditions, rows[kept], rows[held])
 
 
 def train_stages(
@@ -86,13 +101,13 @@ def train_stages(
         size, held = stage.training.batch_size, data.validation
         trainer = Trainer(
             network,
-            token_process(
-                stage.process, data.vocabulary, **stage.settings, law=noise_law(stage, data)
-            ),
-            TokenBatches(data.train, size, plan.seed + i),
+            _process(plan, stage, data),
+            TokenBatches(data.train, size, plan.seed + i, conditions=data.train_told),
             stage.training,
             Path(out) / name,
-            validation=TokenBatches(held, size) if len(held) else None,
+            validation=TokenBatches(held, size, conditions=data.validation_told)
+            if len(held)
+            else None,
             accelerator=accelerator,
         )
         trainer.resume()
@@ -100,6 +115,17 @@ def train_stages(
         trainer.use_averaged()
         summary.append({"steps": trainer.step, "seconds": trainer.seconds, "best": trainer.kept})
     return summary
+
+
+def _process(plan: Plan, stage: Stage, data: Prepared) -> Process[Any]:
+    """The process of a stage, told the conditions that the rows have."""
+    law = noise_law(stage, data)
+    process: Process[Any] = token_process(
+        stage.process, data.vocabulary, **stage.settings, law=law
+    )
+    if data.conditions is None:
+        return process
+    return ConditionalProcess(process, plan.data.condition_dropout)
 
 
 def noise_law(stage: Stage, data: Prepared) -> TokenNoise | None:
@@ -130,7 +156,15 @@ def build_network(plan: Plan, data: Prepared) -> nn.Module:
     """A fresh network of the recipe's kind and size, initialised by its seed."""
     check_network(plan.network, plan.stages)
     torch.manual_seed(plan.seed)  # the only place that needs the global generator: torch's init
-    return plan.network.build(data.vocabulary, data.train.shape[1])
+    if data.conditions is None:
+        return plan.network.build(data.vocabulary, data.train.shape[1])
+    if not plan.network.takes_conditions:
+        raise ScidiffError(
+            f"network.kind {plan.network.kind!r} takes no conditions, got data.condition = "
+            f"{', '.join(data.conditions.names)}"
+        )
+    asked = data.conditions.standard
+    return plan.network.build(data.vocabulary, data.train.shape[1], asked)
 
 
 def extend_network(network: nn.Module, old: Vocabulary, new: Vocabulary) -> nn.Module:

@@ -83,7 +83,7 @@ def test_a_flow_needs_a_network_that_reads_the_time_and_masks_one_that_does_not(
     masked = {"process": "masked", "steps": 1}
     with pytest.raises(ValueError, match="network.time must be False .* 'masked', got True"):
         build_network(parse(content(stages=[masked]), "toy.toml"), DATA)
-    with pytest.raises(ValueError, match="trained by masked, block, autoregressive, got .*'flow'"):
+    with pytest.raises(ValueError, match="network.time must be True .*, got False"):
         build_network(parse(content(network={}), "toy.toml"), DATA)
 
 
