@@ -44,6 +44,17 @@ PUBLISHED_GRAPHS: dict[str, tuple[int, str]] = {  # rows, digest
     "ENZYMES": (587, "d981a1c7bc178b0eea9680ad1018a84c9568be0e3073a80dad1c2fa9475588d0"),
     "grid": (100, "48e4902b27b31ccb37360d2af35cbf5246bb86ca5922258202c1e57b88216c41"),
 }
+TABLES: dict[str, tuple[str, int, str | None]] = {  # file, rows, digest where it is known
+    "promoters": ("dna_yeast_promoter_gpra.csv.gz", 9_071,
+                  "e32304f1136ec7795997ac26f4f93fbe7aa1153b3bfe0edaa8303d2d0bd8f37f"),
+    "utr-mrl": ("rna_5utr_mrl_m1psi_20k.csv.gz", 20_000, None),
+    "utr-human": ("rna_5utr_human_snv_3k.csv.gz", 3_002,
+                  "8483b32237190288eef2b0a296618800eb1a0d06fd58705bbf9f681b4c222acb"),
+    "tis": ("rna_tis_aug_65k.csv.gz", 65_536,
+            "5dbe30c8d2a4e03698c1ecc5ecb84fc53e2c772aec8e27f54fd0bb5499a662f0"),
+    "eterna": ("rna_eterna100.csv.gz", 100,
+               "f31ee284ea0930a8ea3b84d7d4f9ea5a8743e8c33f865d5b99831319dc7a67bd"),
+}
 QM9 = [f"qm9pack/data/qm9_part{i}.csv" for i in (1, 2, 3)]
 SPLITS = ["training", "validation", "test"]
 
@@ -127,11 +138,13 @@ def build_drawn() -> dict[str, Entry]:
 
 def brought() -> dict[str, Entry]:
     """Sets on no package index: the digest identifies a copy that the user brings."""
-    found = {"zinc250k": ("zinc250k.smi.gz", 249_455, ZINC250K)}
+    found: dict[str, tuple[str, int, str | None]]
+    found = {"zinc250k": ("zinc250k.smi.gz", 249_455, ZINC250K), **TABLES}
     found |= {name: (f"graphs_{name}.npz", rows, digest) for name, (rows, digest)
               in PUBLISHED_GRAPHS.items()}
     return {name: {"rows": rows, "files": {"all": {"file": file, "rows": rows}},
-                   "content_sha256": digest} for name, (file, rows, digest) in found.items()}
+                   **({"content_sha256": digest} if digest else {})}
+            for name, (file, rows, digest) in found.items()}
 
 
 BUILDERS = {"molsets==0.3.1": build_moses, "qm9pack==1.0.3": build_qm9,

@@ -15,7 +15,6 @@ import gzip
 import io
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,15 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from scidiff.data.packages import (
-    DatasetError,
-    fetch_url,
-    member,
-    sha256,
-    verify,
-    wheel,
-    write_atomically,
-)
+from scidiff.data.brought import bring, read_table
+from scidiff.data.packages import DatasetError, member, sha256, verify, wheel, write_atomically
 from scidiff.data.packing import pack_qm9, unpack_dna
 from scidiff.data.tables import Table, read
 
@@ -43,7 +35,7 @@ class DatasetInfo:
 
     name: str
     title: str
-    kind: str  # "smiles", "sequence" or "graph"
+    kind: str  # "smiles", "sequence", "structure" (of RNA, dots and brackets) or "graph"
     rows: int
     columns: dict[str, str]
     splits: tuple[str, ...]  # empty: none given, see `scidiff.data.splits`
@@ -83,7 +75,8 @@ def info(name: str) -> DatasetInfo:
     """Describe one set; raises DatasetError naming the nearest."""
     entry = _entry(name)
     splits = tuple(s for s in entry.get("files", {}) if s != "all")
-    own = "drawn by this package" if "file" in entry else "a file or URL of yours"
+    own = "drawn by this package" if "file" in entry else \
+        entry.get("url", "a file or URL of yours")
     source = f"PyPI package {entry['package']}" if "package" in entry else own
     return DatasetInfo(
         name, entry["title"], entry["kind"], entry["rows"], entry["columns"],
@@ -103,7 +96,8 @@ def path(name: str, split: str | None = None) -> Path:
     for place in _places():
         if (place / file["file"]).is_file():
             return place / file["file"]
-    command = f"scidiff data get {name}" + ("" if "package" in entry else " --source FILE")
+    command = f"scidiff data get {name}"
+    command += "" if {"package", "url"} & set(entry) else " --source FILE"
     raise DatasetError(f"{name} is not on this machine; fetch it with: {command}")
 
 
@@ -116,7 +110,10 @@ def load(name: str, split: str | None = None) -> Table:
     about = entry if whole else _file(name, entry["files"], split or "all")
     if expected := about.get("sha256"):
         verify(content, expected, file.name)
-    table = _TABLES.get(name, _KINDS.get(entry["kind"], _lines))(file, content)
+    if "column" in entry:
+        table = read_table(entry, file)
+    else:
+        table = _TABLES.get(name, _KINDS.get(entry["kind"], _lines))(file, content)
     if "content_sha256" in entry:
         verify("\n".join(table.objects()).encode(), entry["content_sha256"], file.name)
     table = replace(table, source=name if split is None else f"{name}:{split}")
@@ -127,10 +124,10 @@ def get(name: str, source: str | Path | None = None, out: str | Path | None = No
     """Fetch a set into the cache, or into the folder `out`; returns its files.
 
     moses and qm9_3d come out of their PyPI packages; `source` is then the wheel or a folder with
-    it, default: downloaded by pip. The others need `source`: a file or an http(s) address of the
-    published rows, in their order and in any readable format. Checksums are verified before
-    anything is written, and each file appears whole or not at all. A set that ships is returned
-    as it is.
+    it, default: downloaded by pip. The others need `source`, unless the set has a public
+    address: a file or an http(s) address of the published rows, in their order and in any readable
+    format. Checksums are verified before anything is written, and each file appears whole or not
+    at all. A set that ships is returned as it is.
     """
     entry, target = _entry(name), Path(out) if out else cache()
     if "file" in entry:
@@ -140,7 +137,7 @@ def get(name: str, source: str | Path | None = None, out: str | Path | None = No
            for p, f in files.items()):
         return list(files)
     if "package" not in entry:
-        return [write_atomically(next(iter(files)), _own(name, entry, source))]
+        return [write_atomically(next(iter(files)), bring(name, entry, source))]
     with wheel(entry["package"], source) as archive:
         contents = {p: _qm9(archive, f) if "members" in f else
                     member(archive, f["member"], f["sha256"]) for p, f in files.items()}
@@ -238,27 +235,4 @@ def _qm9(archive: Any, file: dict[str, Any]) -> bytes:
     content = io.BytesIO()
     parts = [member(archive, name, digest) for name, digest in file["members"].items()]
     np.savez_compressed(content, allow_pickle=False, **pack_qm9(parts))
-    return content.getvalue()
-
-
-def _own(name: str, entry: dict[str, Any], source: str | Path | None) -> bytes:
-    """A set that the user brings: its objects must be the known ones, in their order."""
-    if source is None:
-        raise DatasetError(f"{name} is on no package index; give a file or an address as source=")
-    with tempfile.TemporaryDirectory() as scratch:
-        remote = str(source).startswith(("http://", "https://"))
-        file = fetch_url(str(source), scratch) if remote else Path(source)
-        lines = "\n".join(read(file).objects())
-    verify(lines.encode(), entry["content_sha256"], f"{file.name} as {name}")
-    if entry["kind"] == "graph":
-        return _packed(lines.split("\n"))
-    return gzip.compress(f"{lines}\n".encode(), mtime=0)
-
-
-def _packed(graphs: Sequence[str]) -> bytes:
-    from scidiff.data.graph_files import pack
-    from scidiff.data.graph_text import parse
-
-    content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, **pack([parse(text) for text in graphs]))
     return content.getvalue()

@@ -20,6 +20,7 @@ from scidiff.data.synthetic_graphs import communities, grids
 from scidiff.data.tables import read
 
 SHIPPED = ["moses_100k", "qm9", "enhancers", "peptides", "community", "grids"]
+TABLES = ["promoters", "utr-mrl", "utr-human", "tis", "eterna"]
 PUBLISHED_GRAPHS = {"community_small": 100, "ego_small": 200, "ENZYMES": 587, "grid": 100}
 
 
@@ -55,7 +56,8 @@ def make_wheel(folder, content, name="data/train.csv.gz"):
 
 
 def test_names_and_cards():
-    assert datasets.names() == [*SHIPPED, "moses", "qm9_3d", "zinc250k", *PUBLISHED_GRAPHS]
+    larger = ["moses", "qm9_3d", "zinc250k", *PUBLISHED_GRAPHS, *TABLES]
+    assert datasets.names() == [*SHIPPED, *larger]
     for name in SHIPPED:
         about = datasets.info(name)
         card = (datasets.folder() / f"{name}.md").read_text()
