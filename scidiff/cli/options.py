@@ -60,12 +60,16 @@ Seconds = Annotated[
     float | None, typer.Option("--seconds", help="The best quality that N rows can be had for.")
 ]
 
-TOKENS, GRAPHS = "Token models", "Graph models"
+TOKENS, TOLD, GRAPHS = "Token models", "Conditional models", "Graph models"
 _TYPED: dict[str, tuple[Any, str, str, str]] = {
     "block_size": (int, "", TOKENS, "Positions written together, left to right."),
     "order": (str, "", TOKENS, "Inside a block: random (exact), confidence or sequential."),
     "tokens_per_step": (int, "", TOKENS, "More is faster and less exact."),
     "temperature": (float, "", TOKENS, "1 is the model's own law."),
+    "condition": (
+        list[str], "--condition", TOLD, "What rows are to be like, cell=K562; may be repeated.",
+    ),
+    "weight": (float, "", TOLD, "Of classifier-free guidance: 1 the conditional law, above more."),
     "nodes": (int, "", GRAPHS, "How many nodes every graph has."),
     "scaffold": (str, "", GRAPHS, "A part that stays as it is (SMILES); new nodes join at [*]."),
     "constraints": (
@@ -114,7 +118,18 @@ def load(name: str, device: str | None, dtype: str = "float32") -> Model:
 
 def given(**settings: Any) -> dict[str, Any]:
     """The settings that were typed; the model has its own defaults for the others."""
-    return {name: value for name, value in settings.items() if value not in (None, [])}
+    typed = {name: value for name, value in settings.items() if value not in (None, [])}
+    if "condition" in typed:
+        typed["condition"] = dict(_named(text) for text in typed["condition"])
+    return typed
+
+
+def _named(text: str) -> tuple[str, str]:
+    """cell=K562"""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise ValueError(f"a condition is written NAME=VALUE, got {text!r}")
+    return name, value
 
 
 def check_folder(path: Path) -> None:
