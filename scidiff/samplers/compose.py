@@ -6,6 +6,7 @@ can report `log_ratio` and `guided_sample` can weigh its draws towards the produ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import torch
@@ -17,6 +18,9 @@ from scidiff.processes.gaussian import Component, Continuous, ContinuousDenoiser
 from scidiff.samplers.masked import BentPredictor, TokenPredictor
 
 X = TypeVar("X", bound=Continuous)
+
+Weight = float | Callable[[TokenState, int | Tensor], Tensor]
+"""A guidance weight: a number, or weight(x, k) -> (B,) for one that rows or steps differ in."""
 
 
 class ConditionalDenoiser:
@@ -69,7 +73,7 @@ class ClassifierFree:
     """
 
     def __init__(
-        self, conditional: TokenPredictor, unconditional: TokenPredictor, weight: float
+        self, conditional: TokenPredictor, unconditional: TokenPredictor, weight: Weight
     ) -> None:
         for name in ("mask_id", "vocab_size", "block_size"):
             got = getattr(conditional, name), getattr(unconditional, name)
@@ -86,27 +90,41 @@ class ClassifierFree:
         return self.conditional.rows + self.unconditional.rows
 
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
-        """Both trunks side by side (B, L, D + D')."""
+        """Both trunks side by side and the weight (B, L, D + D' + 1)."""
         trunks = self.conditional(x, k), self.unconditional(x, k)
         self._width = trunks[0].shape[-1]
-        return torch.cat(trunks, -1)
+        return torch.cat([*trunks, weight_channel(self.weight, x, k)], -1)
+
+    def both(self, trunk: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Conditional and unconditional log weights (B, M, V) and the weight (B, M, 1)."""
+        told = read_weights(self.conditional, trunk[..., : self._width])
+        plain = read_weights(self.unconditional, trunk[..., self._width : -1])
+        return told, plain, trunk[..., -1:]
 
     def log_weights(self, trunk: Tensor) -> Tensor:
         """log p_u + w (log p_c - log p_u), (B, M, V); a bent part is read before it is
         normalised."""
-        told = _read(self.conditional, trunk[..., : self._width])
-        plain = _read(self.unconditional, trunk[..., self._width :])
-        if self.weight in (0, 1):
-            return told if self.weight else plain
-        excluded = (told == float("-inf")) | (plain == float("-inf"))
-        bent = plain + self.weight * (told - plain)
-        return torch.where(excluded, float("-inf"), bent)
+        return extrapolated(*self.both(trunk))
 
     def log_probs(self, trunk: Tensor) -> Tensor:
         return self.log_weights(trunk).log_softmax(-1)
 
 
-def _read(denoiser: TokenPredictor, trunk: Tensor) -> Tensor:
+def extrapolated(told: Tensor, plain: Tensor, weight: Tensor) -> Tensor:
+    """plain + w (told - plain) of log weights; one of the two exactly at w = 0 and 1."""
+    excluded = (told == float("-inf")) | (plain == float("-inf"))
+    bent = torch.where(excluded, float("-inf"), plain + weight * (told - plain))
+    return torch.where(weight == 1, told, torch.where(weight == 0, plain, bent))
+
+
+def weight_channel(weight: Weight, x: TokenState, k: int | Tensor) -> Tensor:
+    """The weight of every row as a channel of its trunk (B, L, 1) float32."""
+    row = weight(x, k) if callable(weight) else torch.tensor(weight).expand(len(x))
+    return row.to(x.ids.device, torch.float32)[:, None, None].expand(*x.ids.shape, 1)
+
+
+def read_weights(denoiser: TokenPredictor, trunk: Tensor) -> Tensor:
+    """What a denoiser means to draw from (B, M, V), before it is normalised if it is bent."""
     if isinstance(denoiser, BentPredictor):
         return denoiser.log_weights(trunk)
     return denoiser.log_probs(trunk)

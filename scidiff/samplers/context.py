@@ -1,0 +1,92 @@
+"""Guidance against a worse view of the same row: part of what is written is hidden again.
+
+The contrast of a prediction with one that saw less sharpens it without a condition or a
+classifier. It is `ClassifierFree` whose unconditional part is the same network on a degraded row,
+so its weights, its stacking and its `log_ratio` are those of classifier-free guidance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scidiff.core import Rng, uniform
+from scidiff.data.tokens import FIRST_SYMBOL, TokenState
+from scidiff.samplers.compose import ClassifierFree, Weight
+from scidiff.samplers.masked import TokenPredictor
+
+Fraction = float | Callable[[TokenState], Tensor]
+"""How much of a row's context is hidden: a number, or fraction(x) -> (B,)."""
+
+
+class Degraded:
+    """A denoiser that sees every row with a fraction of its written symbols hidden again.
+
+    Which ones is a function of the row itself: position l has the key sum_j table[j, x_j, l] mod
+    1, and the smallest ceil(fraction * number of written symbols) keys are hidden. Every row
+    therefore has its own context (a published sampler hides the positions of its first row in all
+    of them), the prediction is a law of the row alone, whatever its company, and weights stay
+    exact. `table` is drawn once from `rng`: over its draws the hidden set is uniform. EOS and PAD
+    are never hidden.
+    """
+
+    def __init__(
+        self, inner: TokenPredictor, length: int, rng: Rng, *, fraction: Fraction = 0.5
+    ) -> None:
+        if not callable(fraction) and not 0 <= fraction <= 1:
+            raise ValueError(f"fraction must be in [0, 1], got {fraction}")
+        self.inner, self.fraction, self.length = inner, fraction, length
+        self.mask_id, self.vocab_size = inner.mask_id, inner.vocab_size
+        self.block_size = inner.block_size
+        self.table = uniform((length * inner.vocab_size, length), rng)
+
+    @property
+    def rows(self) -> int:
+        """Network rows evaluated so far."""
+        return self.inner.rows
+
+    def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
+        """Trunk output (B, L, D) at the degraded rows; finished rows are left as they are."""
+        return self.inner(replace(x, ids=self.degrade(x)), k)
+
+    def log_probs(self, trunk: Tensor) -> Tensor:
+        return self.inner.log_probs(trunk)
+
+    def degrade(self, x: TokenState) -> Tensor:
+        """Ids (B, L) with part of the context hidden."""
+        open_row = (x.ids == self.mask_id).any(1, keepdim=True)
+        context = (x.ids >= FIRST_SYMBOL) & (x.ids != self.mask_id) & open_row
+        rank = self._keys(x.ids).masked_fill(~context, 2.0).argsort(1).argsort(1)
+        share = self.fraction(x) if callable(self.fraction) else self.fraction
+        wanted = torch.as_tensor(share, device=x.ids.device) * context.sum(1)
+        return x.ids.masked_fill(context & (rank < wanted[:, None]), self.mask_id)
+
+    def _keys(self, ids: Tensor) -> Tensor:
+        """Sums of uniforms mod 1 (B, L): uniform, and independent for rows that differ."""
+        if ids.shape[1] > self.length:
+            raise ValueError(f"rows must have at most {self.length} positions, got {ids.shape[1]}")
+        table = self.table.to(ids.device)
+        place = torch.arange(ids.shape[1], device=ids.device) * self.vocab_size + ids
+        return F.embedding_bag(place, table, mode="sum")[:, : ids.shape[1]] % 1
+
+
+def context_guided(
+    denoiser: TokenPredictor,
+    length: int,
+    rng: Rng,
+    *,
+    weight: Weight = 2.0,
+    fraction: Fraction = 0.5,
+) -> ClassifierFree:
+    """Molecular context guidance (GenMol, Lee et al. 2025, arXiv 2501.06158, section 4.3):
+
+        log p_w = w log p(x | context) + (1 - w) log p(x | context with a fraction hidden).
+
+    Weight 1 is the denoiser itself; `length` is the longest row. Both may be functions of the
+    state, so that rows and steps differ in them.
+    """
+    return ClassifierFree(denoiser, Degraded(denoiser, length, rng, fraction=fraction), weight)
