@@ -1,0 +1,173 @@
+"""Energies of whole rows: what a product of marginals does not know.
+
+A masked network predicts every hidden position by itself, p_diff(x0 | x_t) = prod_l p(x0_l | x_t).
+The residual model p_diff(x0 | x_t) exp(-E(x_t, x0)) / Z(x_t) puts the dependence back (EDLM, Xu et
+al. 2024, arXiv 2410.21357, eq. 6): a low energy is a row like the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scidiff.data.tokens import PAD, TokenState
+from scidiff.networks.layers import Block, rotary_table
+from scidiff.processes.masked import TokenNetwork, cross_entropy
+
+
+class Energy(Protocol):
+    """What a clean row costs, seen from a partly hidden one."""
+
+    def __call__(self, x: TokenState, clean: Tensor, log_drawn: Tensor) -> Tensor:
+        """Energies (B, K) of K clean rows (B, K, L) for each row of x (B).
+
+        `log_drawn` (B, K) is the log-probability of each under the law that it was drawn from,
+        the product over what x hides: an energy that names its law outright takes it back out.
+        """
+        ...
+
+
+# ---------------------------------------------------------------- from an autoregressive model
+
+
+class Autoregressive:
+    """E = -log p_AR(x0) + log p_diff(x0 | x_t): the residual model is p_AR given what x_t shows
+    (Xu et al. 2024, section 4.1).
+
+    `carry_over` counts only the tokens that x_t hides (coAR): prod over hidden l of p_AR(x0_l |
+    x0_<l), which needs no Z (it is 1), but does not look at what is shown behind a hidden token.
+    """
+
+    def __init__(
+        self, log_probs: Callable[[Tensor], Tensor], mask_id: int, *, carry_over: bool = False
+    ) -> None:
+        self.log_probs, self.mask_id, self.carry_over = log_probs, mask_id, carry_over
+
+    def __call__(self, x: TokenState, clean: Tensor, log_drawn: Tensor) -> Tensor:
+        log_p = self.log_probs(clean.flatten(0, 1)).view(clean.shape).double()
+        if self.carry_over:
+            log_p = torch.where((x.ids == self.mask_id)[:, None], log_p, 0.0)
+        return log_drawn - log_p.sum(-1)
+
+
+class LeftToRight:
+    """log p(x_l | x_<l) (M, L) of every token of rows (M, L) from one pass of a left-to-right
+    network, 0 at PAD.
+
+    `blocks` says that the network was trained on blocks and reads its clean copy. `translate` (V,)
+    are the network's ids of the rows' ids, where the two vocabularies differ; both have PAD = 0.
+    On the CPU equal rows are read once and each micro-batch of about 1,000 tokens is cut behind
+    its longest row.
+    """
+
+    def __init__(
+        self,
+        network: TokenNetwork,
+        mask_id: int,
+        *,
+        blocks: bool = False,
+        translate: Tensor | None = None,
+    ) -> None:
+        self.network, self.mask_id, self.blocks = network, mask_id, blocks
+        self.translate, self.rows = translate, 0
+
+    @torch.no_grad()
+    def __call__(self, ids: Tensor) -> Tensor:
+        ids = ids if self.translate is None else self.translate.to(ids.device)[ids]
+        if ids.device.type != "cpu":
+            return self._evaluate(ids)
+        distinct, back = ids.unique(dim=0, return_inverse=True)
+        out = torch.zeros(distinct.shape, dtype=torch.float32)
+        lengths = (distinct != PAD).sum(1)
+        rows = lengths.argsort(descending=True)
+        while len(rows):
+            widest = max(1, int(lengths[rows[0]]))
+            chunk, rows = rows.tensor_split([max(1, 1024 // widest)])
+            out[chunk, :widest] = self._evaluate(distinct[chunk, :widest])
+        return out[back]
+
+    def _evaluate(self, ids: Tensor) -> Tensor:
+        self.rows += len(ids)
+        if self.blocks:
+            trunk = self.network.two_copy(torch.full_like(ids, self.mask_id), ids, 1)
+        else:
+            trunk = self.network.causal(ids)
+        return torch.where(ids == PAD, 0.0, -cross_entropy(self.network, trunk, ids))
+
+
+# ---------------------------------------------------------------- learned by contrast
+
+
+@dataclass(frozen=True)
+class EnergyTransformerConfig:
+    vocab_size: int  # with PAD, EOS and MASK
+    max_length: int  # positions, EOS included
+    width: int = 128
+    depth: int = 4
+    heads: int = 4
+    expand: int = 4  # MLP width / width
+
+    def __post_init__(self) -> None:
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"width must be a multiple of 2 * heads = {2 * self.heads}, got {self.width}"
+            )
+
+
+class EnergyTransformer(nn.Module):
+    """E(x_t, x0) (B,): both rows embedded position by position, a transformer over their sum's
+    projection, the mean over what is not PAD, and a head of two layers (Xu et al. 2024, section
+    4.2).
+
+    An untrained one is 0 everywhere, so that the residual model starts as the masked one.
+    """
+
+    angles: Tensor
+
+    def __init__(self, config: EnergyTransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        W = config.width
+        self.noisy = nn.Embedding(config.vocab_size, W)
+        self.clean = nn.Embedding(config.vocab_size, W)
+        self.join = nn.Linear(2 * W, W)
+        self.blocks = nn.ModuleList(
+            Block(W, config.heads, config.expand) for _ in range(config.depth)
+        )
+        self.norm = nn.RMSNorm(W)
+        self.head = nn.Sequential(nn.Linear(W, W), nn.GELU(), nn.Linear(W, 1))
+        angles = rotary_table(config.max_length, W // config.heads)
+        self.register_buffer("angles", angles, persistent=False)
+        nn.init.zeros_(self.head[-1].weight)
+        nn.init.zeros_(self.head[-1].bias)
+
+    def energy(self, noisy: Tensor, clean: Tensor) -> Tensor:
+        """E (B,) of clean rows (B, L) seen from partly hidden rows (B, L); float32."""
+        real = clean != PAD
+        both = torch.cat([self.noisy(noisy), self.clean(clean)], -1)
+        h = F.rms_norm(self.join(both).float(), (self.config.width,))
+        angles, mask = self.angles[: clean.shape[1]], real[:, None, None, :]
+        for block in self.blocks:
+            h = block(h, angles, mask, False)
+        h = torch.where(real[..., None], self.norm(h), 0.0).sum(1) / real.sum(1, keepdim=True)
+        with torch.autocast(h.device.type, enabled=False):
+            return self.head(h.float()).squeeze(-1)
+
+
+class Contrastive:
+    """The energies of a network with `energy(noisy, clean)`, as samplers ask for them."""
+
+    def __init__(self, network: EnergyTransformer) -> None:
+        self.network, self.rows = network.eval(), 0
+
+    @torch.no_grad()
+    def __call__(self, x: TokenState, clean: Tensor, log_drawn: Tensor) -> Tensor:
+        B, K, L = clean.shape
+        self.rows += B * K
+        noisy = x.ids.repeat_interleave(K, 0)  # row b K + k: candidate k of row b
+        return self.network.energy(noisy, clean.reshape(B * K, L)).view(B, K)
