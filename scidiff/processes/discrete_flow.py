@@ -7,10 +7,7 @@ turn into node types and its pairs into edge types.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Protocol
 
 import torch
@@ -19,17 +16,27 @@ from torch import Tensor
 from scidiff.core import Rng, uniform
 from scidiff.data.graph_tokens import entries, node_count
 from scidiff.data.tokens import EOS, PAD, TokenState
+from scidiff.processes.hiding import hide_each, stratified
+from scidiff.processes.noise_levels import (
+    CosineSquared,
+    LogLinear,
+    MiddleSteps,
+    NearNoise,
+    NoiseLevel,
+    Power,
+    named,
+)
 
-DISTORTIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "identity": lambda u: u,
-    "polydec": lambda u: 2 * u - u**2,
-    "polyinc": lambda u: u**2,
-    "cos": lambda u: (1 - torch.cos(math.pi * u)) / 2,
-    "revcos": lambda u: 2 * u - (1 - torch.cos(math.pi * u)) / 2,
+DISTORTIONS: dict[str, NoiseLevel] = {
+    "identity": LogLinear(),
+    "polydec": Power(2.0),
+    "polyinc": NearNoise(),
+    "cos": CosineSquared(),
+    "revcos": MiddleSteps(),
 }
-"""How much is clean, 1 - t = f(u), after a share u of the way (Qin et al. 2024, arXiv 2410.04263,
-appendix B): polydec takes its small steps near the data, polyinc near the noise, cos at both
-ends."""
+"""How much is noise a share u before the end (Qin et al. 2024, arXiv 2410.04263, appendix B, where
+they are functions of 1 - u): polydec takes its small steps near the data, polyinc near the noise,
+cos at both ends."""
 
 
 class TimedTokenNetwork(Protocol):
@@ -45,14 +52,8 @@ class TimedTokenNetwork(Protocol):
 
 
 def distorted(name: str, u: Tensor) -> Tensor:
-    """Time t = 1 - f(u) in [0, 1] after a share u of the way from noise to data."""
-    if name not in DISTORTIONS:
-        near = get_close_matches(name, DISTORTIONS, 1)
-        raise ValueError(
-            f"distortion must be one of {', '.join(DISTORTIONS)}, got {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else "")
-        )
-    return 1 - DISTORTIONS[name](u)
+    """Time t in [0, 1] after a share u of the way from noise to data."""
+    return named(name, DISTORTIONS, "distortion").rate(1 - u)
 
 
 def graph_kinds(length: int) -> Tensor:
@@ -123,6 +124,11 @@ def eligible(ids: Tensor) -> Tensor:
     return (ids != PAD) & (ids != EOS)
 
 
+def replace_tokens(law: TokenNoise, ids: Tensor, t: Tensor, rng: Rng) -> Tensor:
+    """Rows (B, L) with each symbol replaced by noise independently with probability t (B,)."""
+    return torch.where(hide_each(eligible(ids), t, rng), law.draw(ids, rng), ids)
+
+
 @dataclass(frozen=True)
 class DiscreteFlowProcess:
     """Predict clean tokens from p_t(x | x0) = (1 - t) 1[x = x0] + t law(x) at every position
@@ -147,8 +153,7 @@ class DiscreteFlowProcess:
 
     def noise(self, x0: TokenState, t: Tensor, rng: Rng) -> TokenState:
         """Replace each symbol by noise independently with probability t (B,)."""
-        replaced = eligible(x0.ids) & (uniform(x0.ids.shape, rng).to(t.device) < t[:, None])
-        return TokenState(torch.where(replaced, self.law.draw(x0.ids, rng), x0.ids))
+        return TokenState(replace_tokens(self.law, x0.ids, t, rng))
 
     def loss(self, network: TimedTokenNetwork, x0: TokenState, rng: Rng) -> Tensor:
         t = self.times(len(x0), rng).to(x0.ids.device)
@@ -160,8 +165,7 @@ class DiscreteFlowProcess:
 
     def times(self, n: int, rng: Rng) -> Tensor:
         """Draw n training times in (0, 1], stratified over the batch to lower the variance."""
-        rank = uniform((n,), rng).argsort()
-        return distorted(self.distortion, (rank + uniform((n,), rng)) / n)
+        return distorted(self.distortion, stratified(n, rng)).float()
 
     def shares(self, ids: Tensor) -> Tensor:
         """The weight (B, L) of every position: its kind's, shared by the row's positions of that

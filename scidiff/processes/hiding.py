@@ -42,10 +42,11 @@ def hide_each(eligible: Tensor, rate: Tensor, rng: Rng) -> Tensor:
 
 
 def stratified(n: int, rng: Rng, device: torch.device | str = "cpu") -> Tensor:
-    """n uniform numbers in [0, 1), one in each n-th, in random order: what is averaged over a
-    batch then varies less, and each number alone is still uniform."""
+    """n uniform numbers (float64) in (0, 1), one in each n-th, in random order: what is averaged
+    over a batch then varies less, and each number alone is still uniform."""
     rank = uniform((n,), rng).to(device).argsort()
-    return (rank + uniform((n,), rng).to(device)) / n
+    # draws are multiples of 2^-24: half of that keeps both ends out
+    return (rank + uniform((n,), rng).to(device).double() + 2.0**-25) / n
 
 
 def stratified_counts(limit: Tensor, rng: Rng) -> Tensor:
@@ -78,8 +79,7 @@ class AtRate:
     schedule: NoiseLevel = LogLinear()
 
     def __call__(self, eligible: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
-        # in (0, 1]: at t = 0 nothing is hidden and the weight is infinite
-        t = 1 - stratified(len(eligible), rng, eligible.device).double()
+        t = stratified(len(eligible), rng, eligible.device)
         hidden = hide_each(eligible, self.schedule.rate(t), rng)
         return hidden, self.schedule.weight(t).float()
 

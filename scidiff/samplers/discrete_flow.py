@@ -10,14 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from scidiff.core import Rng, Shared, uniform
-from scidiff.data.tokens import FIRST_SYMBOL, TokenState
+from scidiff.data.tokens import TokenState
 from scidiff.processes.discrete_flow import TimedTokenNetwork, TokenNoise, distorted
+from scidiff.processes.flow_bounds import symbols_only
+from scidiff.processes.reverse_laws import (
+    evidence,
+    jump_rates,
+    one_hot,
+    posterior,
+    with_evidence,
+)
 from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.masked import TokenPredictor, everywhere, start
 from scidiff.samplers.orders import race
@@ -28,24 +36,47 @@ or (B, 1, 1). At s = 0 it is certain of x0."""
 
 
 class TimedDenoiser:
-    """A network that reads the time, as the sampler sees it."""
+    """A network that reads the time, as the sampler sees it. Conditions of the state are told to
+    the network unless `shown` is False.
+
+    completed_by: the law of noise, for a network that tells p(x0 at i | x_t everywhere but at i)
+    (see `processes.reverse_laws.with_evidence`); two more channels of the trunk then hold the
+    token that is there and what it says of itself.
+    """
 
     block_size: int | None = None
 
-    def __init__(self, network: TimedTokenNetwork, mask_id: int) -> None:
+    def __init__(
+        self,
+        network: TimedTokenNetwork,
+        mask_id: int,
+        completed_by: TokenNoise | None = None,
+        *,
+        shown: bool = True,
+    ) -> None:
         self.network, self.mask_id, self.vocab_size = network, mask_id, mask_id + 1
-        self.rows = 0
+        self.completed_by, self.shown, self.rows = completed_by, shown, 0
 
     @torch.no_grad()
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
         """Trunk output (B, L, D) at x, k being the time () or (B,)."""
         self.rows += len(x)
-        t = torch.as_tensor(k, dtype=torch.float32, device=x.ids.device)
-        return self.network.bidirectional(x.ids, t.expand(len(x)))
+        t = torch.as_tensor(k, dtype=torch.float32, device=x.ids.device).expand(len(x))
+        network: Any = self.network
+        if self.shown and x.condition is not None:
+            network = network.given(x.condition, torch.ones_like(t, dtype=torch.bool))
+        trunk = network.bidirectional(x.ids, t)
+        if self.completed_by is None:
+            return trunk
+        said = evidence(x.ids, t[:, None, None], self.completed_by.at(x.ids))
+        return torch.cat([trunk, torch.stack([x.ids.to(trunk), said.to(trunk)], -1)], -1)
 
     @torch.no_grad()
     def log_probs(self, trunk: Tensor) -> Tensor:
-        return self.network.log_probs(trunk)
+        if self.completed_by is None:
+            return self.network.log_probs(trunk)
+        told = symbols_only(self.network.log_probs(trunk[..., :-2].contiguous()))
+        return with_evidence(told, trunk[..., -2].long(), trunk[..., -1])
 
 
 @dataclass(frozen=True)
@@ -78,7 +109,7 @@ class FlowRate:
             )
 
     def __call__(self, x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor, law: Tensor) -> Tensor:
-        here, clean = _one_hot(x_t, law), _one_hot(x0, law)
+        here, clean = one_hot(x_t, law), one_hot(x0, law)
         law_x = (law * here).sum(-1, keepdim=True)
         at_x0 = (clean * here).sum(-1, keepdim=True)
         jump = self._jump(here, clean, law, law_x * (1 - at_x0), t, s)
@@ -113,13 +144,22 @@ class Posterior:
     """
 
     def __call__(self, x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor, law: Tensor) -> Tensor:
-        here, clean = _one_hot(x_t, law), _one_hot(x0, law)
-        r = torch.where(s < 1, (1 - t) / torch.where(s < 1, 1 - s, 1.0), 0.0)
-        forward = r * here + (1 - r) * (here * law).sum(-1, keepdim=True)
-        joint = forward * ((1 - s) * clean + s * law)
-        total = joint.sum(-1, keepdim=True)
-        # an x_t that x0 could not have become stays (absorbing noise: what is written is kept)
-        moved = torch.where(total > 0, joint / torch.where(total > 0, total, 1.0), here)
+        return posterior(x_t, one_hot(x0, law), t, s, law)
+
+
+@dataclass(frozen=True)
+class EulerJumps:
+    """One Euler step of the reversed noise's jump rates (tau-leaping; Campbell et al. 2022,
+    arXiv 2205.14987; Lou et al. 2024, arXiv 2310.16834, eq. 18): a token leaves with probability
+    (t - s) x its total rate, which is cut at 1. For comparison: `Posterior` costs the same, has no
+    such error and never needs the cut. With absorbing noise they agree."""
+
+    def __call__(self, x_t: Tensor, x0: Tensor, t: Tensor, s: Tensor, law: Tensor) -> Tensor:
+        here, clean = one_hot(x_t, law), one_hot(x0, law)
+        rates = jump_rates(x_t, clean, t.clamp(max=1 - 1e-6), law)  # infinite at t = 1
+        total = rates.sum(-1, keepdim=True)
+        leave = ((t - s) * total).clamp(max=1.0)
+        moved = leave * rates / torch.where(total > 0, total, 1.0) + (1 - leave) * here
         return torch.where(s > 0, moved, clean)
 
 
@@ -192,8 +232,7 @@ class DiscreteFlowSampler:
     def _clean(self, x: TokenState, rng: Rng) -> Tensor:
         """Clean tokens (B, L); the end of a row is given, so it is not drawn."""
         told = everywhere(self.denoiser, x)
-        ends = torch.arange(told.shape[-1], device=told.device) < FIRST_SYMBOL
-        return race(told.masked_fill(ends, float("-inf")), rng)
+        return race(symbols_only(told), rng)
 
     def _time(self, k: int | Tensor, ids: Tensor) -> Tensor:
         """The time of step k, (1, 1, 1) or (B, 1, 1)."""
@@ -205,7 +244,3 @@ class DiscreteFlowSampler:
             return replace(x, trunk=None)
         t = self.times.to(x.ids.device, torch.float32)[k]
         return replace(x, trunk=Shared(self.denoiser(replace(x, trunk=None), t)))
-
-
-def _one_hot(ids: Tensor, law: Tensor) -> Tensor:
-    return F.one_hot(ids, law.shape[-1]).to(law.dtype)

@@ -10,7 +10,7 @@ from scidiff.core import seeded
 from scidiff.data.tokens import TokenState
 from scidiff.guidance.particles import sample
 from scidiff.processes.discrete_flow import DISTORTIONS, DiscreteFlowProcess, TokenNoise
-from scidiff.samplers.discrete_flow import DiscreteFlowSampler, FlowRate, Posterior
+from scidiff.samplers.discrete_flow import DiscreteFlowSampler, EulerJumps, FlowRate, Posterior
 from scidiff.samplers.masked import AncestralSampler, FixedCanvas
 from scidiff.testing import Table
 
@@ -39,7 +39,7 @@ def gap(**options) -> float:
     return float((final_law(sampler(**options)) - TABLE.p).abs().sum() / 2)
 
 
-KERNELS = [FlowRate(), FlowRate(eta=3.0), Posterior()]
+KERNELS = [FlowRate(), FlowRate(eta=3.0), Posterior(), EulerJumps()]
 
 
 @pytest.mark.parametrize("noise", NOISE)
@@ -88,11 +88,12 @@ def test_given_the_end_a_step_carries_the_marginal_exactly(kernel, noise):
 
 
 def test_absorbing_flow_follows_its_rate_exactly():
-    rate, posterior = (
+    rate, posterior, euler = (
         final_law(sampler("absorbing", kernel=kernel, steps=7))
-        for kernel in (FlowRate(), Posterior())
+        for kernel in (FlowRate(), Posterior(), EulerJumps())
     )
     assert torch.allclose(rate, posterior, rtol=1e-10)
+    assert torch.allclose(euler, posterior, rtol=1e-5)
 
 
 def test_absorbing_ancestral_flow_is_ancestral_masked_diffusion():
