@@ -8,7 +8,9 @@ from typing import Any
 from scidiff.api.model import Model, model_folder
 from scidiff.api.recipes import Recipe, parse, read
 from scidiff.core import ScidiffError
-from scidiff.data.formats import GRAPHS
+from scidiff.data.alphabets import DNA, RNA
+from scidiff.data.formats import FASTA, GRAPHS
+from scidiff.data.tables import stream
 from scidiff.domains.domain import find_domain
 from scidiff.processes.tokens import OWNERS
 
@@ -24,8 +26,9 @@ def choose_recipe(
     """Read a recipe, or make the default one for a data file.
 
     Strings from scratch: autoregression, then blocks of four. Graphs (a graph file, or a domain of
-    graphs): masked diffusion over nodes and pairs. From `init`: its own process at a tenth of the
-    learning rate, stopping after five validations without a better loss.
+    graphs): masked diffusion over nodes and pairs. Sequences (FASTA, or a domain of sequences):
+    masked diffusion; of FASTA the letters say which domain. From `init`: its own process at a
+    tenth of the learning rate, stopping after five validations without a better loss.
     """
     if source.suffix == ".toml":
         given = {"init": init, "domain": domain, "column": column, "steps": steps, "seed": seed}
@@ -41,8 +44,7 @@ def choose_recipe(
         "data": {"source": str(source), "column": column},
     }
     if init is None:
-        usual = "graph" if set(source.suffixes) & set(GRAPHS) else "smiles"
-        content |= _fresh(domain or usual, 2000 if steps is None else steps)
+        content |= _fresh(domain or _usual(source), 2000 if steps is None else steps)
     else:
         config = Model(model_folder(init), device="cpu").config
         if domain not in (None, config["domain"]):
@@ -52,6 +54,21 @@ def choose_recipe(
     return parse(content, str(source))
 
 
+def _usual(source: Path) -> str:
+    """The domain that a file is probably of."""
+    suffixes = set(source.suffixes)
+    if suffixes & set(GRAPHS):
+        return "graph"
+    if not suffixes & set(FASTA):
+        return "smiles"
+    first = next(stream(source)).objects()
+    letters = set().union(*(text.upper() for text in first)) - {"N"}
+    for name, alphabet in (("dna", DNA), ("rna", RNA)):
+        if letters <= set(alphabet.letters):
+            return name
+    return "peptide"
+
+
 def _fresh(domain: str, steps: int) -> dict[str, Any]:
     """Domain, network, stages and sampling of a model from scratch."""
     short = {"warmup": max(0, min(200, steps // 10)), "batch_size": 128}
@@ -59,6 +76,9 @@ def _fresh(domain: str, steps: int) -> dict[str, Any]:
         network = {"kind": "graph_transformer"}
         stage = {"process": "masked", "steps": steps, "ema": 0.999, **short}
         return {"domain": domain, "network": network, "stages": [stage]}
+    if find_domain(domain).kind == "sequence":
+        stage = {"process": "masked", "steps": steps, **short}
+        return {"domain": domain, "network": {"width": 128}, "stages": [stage]}
     first = {"process": "autoregressive", "steps": steps, **short}
     half = max(1, steps // 2)
     second = {"process": "block", "block_size": 4, "lr": 2e-3, "steps": half, **short}

@@ -232,9 +232,10 @@ def _graphml(path: Path, packing: str) -> Rows:
 
 
 GRAPHS = (".g6", ".s6", ".npz", ".graphml")  # files that hold nothing else
+FASTA = (".fasta", ".fa", ".fna", ".faa")
 READERS: dict[str, Callable[[Path, str], Rows]] = {
     ".csv": _csv, ".tsv": _csv, ".smi": _smi, ".smiles": _smi, ".txt": _txt,
-    ".fasta": _fasta, ".fa": _fasta, ".fna": _fasta, ".faa": _fasta,
+    **dict.fromkeys(FASTA, _fasta),
     ".sdf": _sdf, ".parquet": _parquet,
     ".g6": _graph6, ".s6": _graph6, ".npz": _arrays, ".graphml": _graphml,
 }
