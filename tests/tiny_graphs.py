@@ -13,7 +13,7 @@ from scidiff.data.graph_tokens import triangle
 from scidiff.data.tokens import encode_rows
 from scidiff.domains.molecule_graph import MoleculeGraphDomain
 from scidiff.networks.gdss import GDSSNetwork, GDSSNetworkConfig
-from scidiff.processes.tokens import GraphFlow
+from scidiff.processes.tokens import TokenFlow
 from scidiff.training.checkpoint import save_model
 from scidiff.training.sizes import GraphTransformerSize
 
@@ -49,7 +49,7 @@ def write_graph_flow(folder: Path, noise: str = "marginal", **changes: Any) -> P
     network = size.build(VOCABULARY, triangle(NODES) + 1)
     for p in network.parameters():
         torch.nn.init.normal_(p, std=0.2)
-    flow = GraphFlow(noise, edge_weight=2.0)  # type: ignore[arg-type]
+    flow = TokenFlow(noise, edge_weight=2.0)  # type: ignore[arg-type]
     rows = encode_rows(VOCABULARY, ["CC-O.-", "CN=", "CF-", "CC#"], triangle(NODES) + 1)
     law = flow.law(VOCABULARY, rows).laws.tolist()
     config = {

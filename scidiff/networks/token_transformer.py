@@ -195,15 +195,17 @@ class TokenTransformer(nn.Module):
         seen = two_copy_mask(L, block_size, noisy.device)
         return self.trunk(both, previous, angles, seen, condition=condition)[:, :L]
 
-    def log_probs(self, trunk: Tensor) -> Tensor:
-        """Token log-probabilities (..., V) in float32; MASK has none (SUBS, Sahoo et al. 2024,
-        section 3.2)."""
+    def log_scores(self, trunk: Tensor) -> Tensor:
+        """The head's output (..., V) in float32; MASK has none (SUBS, Sahoo et al. 2024, section
+        3.2)."""
         with torch.autocast(trunk.device.type, enabled=False):
             logits = F.linear(trunk.float(), self.head.weight.float())
-            logits = logits.index_fill(
-                -1, torch.tensor(self.mask_id, device=trunk.device), float("-inf")
-            )
-            return logits.log_softmax(-1)
+            hidden = torch.tensor(self.mask_id, device=trunk.device)
+            return logits.index_fill(-1, hidden, float("-inf"))
+
+    def log_probs(self, trunk: Tensor) -> Tensor:
+        """Token log-probabilities (..., V) in float32."""
+        return self.log_scores(trunk).log_softmax(-1)
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,10 @@ class GivenTokens:
     def two_copy(self, noisy: Tensor, clean: Tensor, block_size: int) -> Tensor:
         """See TokenTransformer.two_copy."""
         return self.network.two_copy(noisy, clean, block_size, self.condition)
+
+    def log_scores(self, trunk: Tensor) -> Tensor:
+        """See TokenTransformer.log_scores."""
+        return self.network.log_scores(trunk)
 
     def log_probs(self, trunk: Tensor) -> Tensor:
         """See TokenTransformer.log_probs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,72 +10,172 @@ import torch
 from torch import Tensor
 
 from scidiff.data.graph_tokens import kinds
-from scidiff.data.tokens import Vocabulary
+from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
 from scidiff.processes.block import AutoregressiveProcess, BlockProcess
 from scidiff.processes.discrete_flow import (
+    DISTORTIONS,
     DiscreteFlowProcess,
     TokenNoise,
     distorted,
     graph_kinds,
 )
+from scidiff.processes.flow_bounds import JumpBound, StepBound
 from scidiff.processes.graph_sde import GraphSDE, GraphSDEProcess
+from scidiff.processes.hiding import AtRate, ExactCount, Hiding, OnGrid
 from scidiff.processes.masked import MaskedProcess
+from scidiff.processes.noise_levels import SCHEDULES, named
+from scidiff.processes.score_entropy import ScoreEntropyProcess
 
 _FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
 NOISES = ("marginal", "uniform", "absorbing")
+FLOW_LOSSES = ("cross_entropy", "nelbo", "steps")
+MASKED_LOSSES = ("count", "rate", "steps")
 
+FlowProcess = DiscreteFlowProcess | JumpBound | StepBound
 TokenProcess = (
-    MaskedProcess | BlockProcess | AutoregressiveProcess | GraphSDEProcess | DiscreteFlowProcess
+    MaskedProcess
+    | ScoreEntropyProcess
+    | BlockProcess
+    | AutoregressiveProcess
+    | GraphSDEProcess
+    | FlowProcess
 )
 PROCESSES = ("masked", "block", "autoregressive", "graph_sde", "flow")
-OWNERS = {"block_size": "block", "sde": "graph_sde", "flow": "flow"}
-"""Which process each setting belongs to; it is required there."""
+OWNERS = {"block_size": "block", "sde": "graph_sde", "flow": "flow", "masked": "masked"}
+"""Which process each setting belongs to."""
+OPTIONAL = ("masked",)
+"""Settings that their process can do without."""
 
 
 @dataclass(frozen=True)
-class GraphFlow:
-    """The discrete flow of a recipe or a model's config, on graphs as token rows.
+class MaskedLoss:
+    """How the bound of masked diffusion is estimated in training, see `processes.hiding`.
 
-    noise: nodes and pairs turn into symbols as frequent as in the training set (marginal), into
-    any of theirs (uniform), or into MASK (absorbing). distortion: where training times lie, see
-    `DISTORTIONS`. edge_weight: of the mean error of pairs, that of nodes being 1.
+    loss: with an exact count of hidden tokens (count, the least variable), each at the rate of a
+    time (rate) or of a grid of `steps` times (steps, D3PM). schedule: the rate at a time, see
+    `SCHEDULES`. score_entropy: learn ratios that need not sum to one (SEDD).
+    """
+
+    loss: Literal["count", "rate", "steps"] = "count"
+    schedule: str = "log-linear"
+    steps: int | None = None
+    score_entropy: bool = False
+
+    __pydantic_config__ = _FORBID
+
+    def __post_init__(self) -> None:
+        _one_of("loss", self.loss, MASKED_LOSSES)
+        named(self.schedule, SCHEDULES, "schedule")
+        _check_steps(self.loss, self.steps)
+        if self.loss == "count" and self.schedule != "log-linear":
+            raise ValueError(
+                f"loss = 'count' has no schedule, got {self.schedule!r}; 'rate' and 'steps' have"
+            )
+
+    def process(self, mask_id: int) -> MaskedProcess | ScoreEntropyProcess:
+        """The training side."""
+        inner = MaskedProcess(mask_id, self._hiding())
+        return ScoreEntropyProcess(inner) if self.score_entropy else inner
+
+    def _hiding(self) -> Hiding:
+        schedule = named(self.schedule, SCHEDULES, "schedule")
+        if self.steps is not None:
+            return OnGrid(self.steps, schedule)
+        return ExactCount() if self.loss == "count" else AtRate(schedule)
+
+
+@dataclass(frozen=True)
+class TokenFlow:
+    """The discrete flow of a recipe or a model's config, on strings or on graphs as token rows.
+
+    noise: tokens turn into symbols as frequent as in the training set (marginal), into any symbol
+    (uniform), or into MASK (absorbing); of graphs, nodes into those of nodes and pairs into those
+    of pairs. loss: of the clean tokens (cross_entropy), or a bound on -log p in continuous time
+    (nelbo; uniform noise is then UDLM) or of a chain of `steps` steps (steps, D3PM). distortion:
+    where training times lie, see `DISTORTIONS`. edge_weight: in the cross-entropy of graphs, of
+    the mean error of pairs, that of nodes being 1.
     """
 
     noise: Literal["marginal", "uniform", "absorbing"] = "marginal"
     distortion: str = "polydec"
     edge_weight: float = 5.0
+    loss: Literal["cross_entropy", "nelbo", "steps"] = "cross_entropy"
+    steps: int | None = None
 
     __pydantic_config__ = _FORBID
 
     def __post_init__(self) -> None:
-        if self.noise not in NOISES:
-            raise ValueError(f"noise must be one of {', '.join(NOISES)}, got {self.noise!r}")
+        _one_of("noise", self.noise, NOISES)
+        _one_of("loss", self.loss, FLOW_LOSSES)
+        _check_steps(self.loss, self.steps)
         if not self.edge_weight > 0:
             raise ValueError(f"edge_weight must be positive, got {self.edge_weight}")
         distorted(self.distortion, torch.zeros(()))  # an unknown name is an error here
 
+    @property
+    def leave_one_out(self) -> bool:
+        """Whether the network tells what a token is from the other positions alone, see
+        `processes.reverse_laws.with_evidence`."""
+        return self.loss == "nelbo"
+
     def law(self, vocabulary: Vocabulary, ids: Tensor) -> TokenNoise:
-        """The noise of nodes and of pairs, counted from training rows (B, L) where it is
-        marginal."""
-        at = graph_kinds(ids.shape[1])
+        """The noise at every position, counted from training rows (B, L) where it is marginal."""
+        at = position_kinds(vocabulary, ids.shape[1])
         if self.noise == "marginal":
             return TokenNoise.marginal(ids, at, len(vocabulary))
-        kind = torch.tensor(kinds(vocabulary))
-        wanted = (3, 3) if self.noise == "absorbing" else (1, 2)
+        kind = torch.tensor(kinds(vocabulary)) if _is_graph(vocabulary) else _string(vocabulary)
+        symbols = (1, 2) if _is_graph(vocabulary) else (1,)
+        wanted = [3] * len(symbols) if self.noise == "absorbing" else symbols
         return TokenNoise.uniform(torch.stack([kind == k for k in wanted]), at)
 
-    def process(self, law: TokenNoise) -> DiscreteFlowProcess:
+    def process(self, law: TokenNoise) -> FlowProcess:
         """The training side, for this law."""
-        return DiscreteFlowProcess(law, (1.0, self.edge_weight), self.distortion)
+        weights = (1.0, self.edge_weight)[: len(law.laws)]
+        make: dict[str, Callable[[], FlowProcess]] = {
+            "cross_entropy": lambda: DiscreteFlowProcess(law, weights, self.distortion),
+            "nelbo": lambda: JumpBound(law, DISTORTIONS[self.distortion]),
+            "steps": lambda: StepBound(law, self.steps or 1, DISTORTIONS[self.distortion]),
+        }
+        return make[self.loss]()
+
+
+def position_kinds(vocabulary: Vocabulary, length: int) -> Tensor:
+    """The kind of every position of a row (L,): nodes and pairs of a graph, one of a string."""
+    if _is_graph(vocabulary):
+        return graph_kinds(length)
+    return torch.zeros(length, dtype=torch.int64)
+
+
+def _is_graph(vocabulary: Vocabulary) -> bool:
+    return vocabulary.notation == "graph"
+
+
+def _string(vocabulary: Vocabulary) -> Tensor:
+    """What every token of a string is, as `kinds` says it of graphs: 1 a symbol, 3 MASK."""
+    ids = torch.arange(len(vocabulary))
+    return torch.where(ids == vocabulary.mask_id, 3, (ids >= FIRST_SYMBOL).long())
+
+
+def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}, got {name!r}")
+
+
+def _check_steps(loss: str, steps: int | None) -> None:
+    if (loss == "steps") != (steps is not None):
+        raise ValueError(f"steps belongs to loss = 'steps' and is required there, got {steps}")
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
 
 
 def check_process(kind: str, **settings: Any) -> None:
     """Refuse an unknown process, and settings that it has not or lacks."""
-    if kind not in PROCESSES:
-        raise ValueError(f"process must be one of {', '.join(PROCESSES)}, got {kind!r}")
+    _one_of("process", kind, PROCESSES)
     for name, owner in OWNERS.items():
-        if (kind == owner) != (settings.get(name) is not None):
-            raise ValueError(f"{name} belongs to process = {owner!r} and is required there")
+        given = settings.get(name) is not None
+        if given and kind != owner or not given and kind == owner and name not in OPTIONAL:
+            required = "" if name in OPTIONAL else " and is required there"
+            raise ValueError(f"{name} belongs to process = {owner!r}{required}")
     if kind == "block" and settings["block_size"] < 1:
         raise ValueError(f"block_size must be at least 1, got {settings['block_size']}")
 
@@ -84,12 +185,13 @@ def token_process(
     vocabulary: Vocabulary,
     block_size: int | None = None,
     sde: GraphSDE | None = None,
-    flow: GraphFlow | None = None,
+    flow: TokenFlow | None = None,
+    masked: MaskedLoss | None = None,
     law: TokenNoise | None = None,
 ) -> TokenProcess:
     """Make the process `kind` for rows over `vocabulary`; settings that are not its own are
     refused. A flow needs the `law` of its noise too."""
-    check_process(kind, block_size=block_size, sde=sde, flow=flow)
+    check_process(kind, block_size=block_size, sde=sde, flow=flow, masked=masked)
     if (flow is None) != (law is None):
         raise ValueError(f"a flow and the law of its noise go together, got {flow} and {law}")
     if block_size is not None:
@@ -98,5 +200,6 @@ def token_process(
         return GraphSDEProcess(vocabulary, sde)
     if flow is not None and law is not None:
         return flow.process(law)
-    one = MaskedProcess if kind == "masked" else AutoregressiveProcess
-    return one(vocabulary.mask_id)
+    if kind == "autoregressive":
+        return AutoregressiveProcess(vocabulary.mask_id)
+    return (masked or MaskedLoss()).process(vocabulary.mask_id)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from scidiff.processes.graph_sde import GraphSDE
-from scidiff.processes.tokens import OWNERS, GraphFlow, check_process
+from scidiff.processes.tokens import OWNERS, MaskedLoss, TokenFlow, check_process
 from scidiff.training.config import TrainConfig
 from scidiff.training.sizes import NetworkSize
 
@@ -57,7 +57,8 @@ class Stage:
     training: TrainConfig
     block_size: int | None = None
     sde: GraphSDE | None = None
-    flow: GraphFlow | None = None
+    flow: TokenFlow | None = None
+    masked: MaskedLoss | None = None
 
     __pydantic_config__ = _FORBID
 
@@ -72,7 +73,7 @@ class Stage:
     @property
     def spec(self) -> dict[str, Any]:
         """The process as a model's config names it, without what is counted from its rows."""
-        records = {"sde": self.sde, "flow": self.flow}
+        records = {"sde": self.sde, "flow": self.flow, "masked": self.masked}
         own = {name: asdict(record) for name, record in records.items() if record is not None}
         return {"kind": self.process, "block_size": self.block_size, **own}
 

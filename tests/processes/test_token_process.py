@@ -7,7 +7,7 @@ from scidiff.data.tokens import Vocabulary, encode_rows
 from scidiff.processes.block import AutoregressiveProcess, BlockProcess
 from scidiff.processes.graph_sde import GraphSDE, GraphSDEProcess
 from scidiff.processes.masked import MaskedProcess
-from scidiff.processes.tokens import GraphFlow, token_process
+from scidiff.processes.tokens import TokenFlow, token_process
 
 V = Vocabulary(("C", "O"))
 GRAPHS = Vocabulary(("-", ".", "C", "N", "O"), "graph")
@@ -31,8 +31,8 @@ def test_names():
         ("graph_sde", {}, "sde belongs to process = 'graph_sde'"),
         ("masked", {"sde": GraphSDE()}, "sde belongs to process = 'graph_sde'"),
         ("flow", {}, "flow belongs to process = 'flow'"),
-        ("masked", {"flow": GraphFlow()}, "flow belongs to process = 'flow'"),
-        ("flow", {"flow": GraphFlow()}, "the law of its noise go together"),
+        ("masked", {"flow": TokenFlow()}, "flow belongs to process = 'flow'"),
+        ("flow", {"flow": TokenFlow()}, "the law of its noise go together"),
     ],
 )
 def test_what_does_not_exist_is_refused(kind, settings, message):
@@ -49,14 +49,14 @@ def test_what_does_not_exist_is_refused(kind, settings, message):
     ],
 )
 def test_the_noise_of_nodes_and_of_pairs(noise, nodes, pairs):
-    law = GraphFlow(noise).law(GRAPHS, ROWS)
+    law = TokenFlow(noise).law(GRAPHS, ROWS)
     expected = torch.tensor([[0, 0, *nodes], [0, 0, *pairs]], dtype=torch.float32)
     assert torch.allclose(law.laws, expected)
     assert law.kinds.tolist() == [0, 0, 1, 0, 1, 1, 0]
 
 
 def test_a_flow_is_made_of_its_law_and_its_settings():
-    flow = GraphFlow("uniform", "cos", 3.0)
+    flow = TokenFlow("uniform", "cos", 3.0)
     process = token_process("flow", GRAPHS, flow=flow, law=flow.law(GRAPHS, ROWS))
     assert process.weights == (1.0, 3.0) and process.distortion == "cos"
     assert torch.equal(process.law.laws, flow.law(GRAPHS, ROWS).laws)
@@ -72,4 +72,4 @@ def test_a_flow_is_made_of_its_law_and_its_settings():
 )
 def test_impossible_flows(settings, message):
     with pytest.raises(ValueError, match=message):
-        GraphFlow(**settings)
+        TokenFlow(**settings)

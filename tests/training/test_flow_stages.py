@@ -7,7 +7,7 @@ import torch
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import Vocabulary
-from scidiff.processes.tokens import GraphFlow
+from scidiff.processes.tokens import TokenFlow
 from scidiff.training.bare import parse
 from scidiff.training.stages import build_network, encode, process_config, train_stages
 
@@ -29,14 +29,15 @@ def test_both_readers_agree():
 
     a, b = parse(content(), "toy.toml"), full(content(), "toy.toml")
     assert a.stages == b.stages and a.network == b.network
-    assert a.stages[0].flow == GraphFlow("uniform", "polydec", 2.0)
+    assert a.stages[0].flow == TokenFlow("uniform", "polydec", 2.0)
     assert full(json.loads(b.model_dump_json()), "copy") == b
 
 
 def test_the_config_of_a_model_holds_its_noise():
     stage = parse(content(stages=[{**STAGE, "flow": {}}]), "toy.toml").stages[0]
     config = process_config(stage, DATA)
-    flow = {"noise": "marginal", "distortion": "polydec", "edge_weight": 5.0}
+    flow = {"noise": "marginal", "distortion": "polydec", "edge_weight": 5.0,
+            "loss": "cross_entropy", "steps": None}  # fmt: skip
     assert (config["kind"], config["flow"]) == ("flow", flow)
     assert torch.tensor(config["law"]).sum(1).tolist() == pytest.approx([1, 1])
     assert json.loads(json.dumps(config)) == config
