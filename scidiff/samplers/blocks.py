@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from scidiff.data.tokens import EOS, PAD
 from scidiff.samplers.canvas import Canvas
+from scidiff.samplers.paces import Pace
 
 
-def in_current_block(hidden: Tensor, block_size: int) -> Tensor:
-    """Keep of `hidden` (B, L) what lies in the row's first block that hides anything."""
+def in_current_block(hidden: Tensor, block_size: int, among: Tensor | None = None) -> Tensor:
+    """Keep of `among` (B, L), by default of `hidden` itself, what lies in the row's first block
+    that hides anything."""
     block = torch.arange(hidden.shape[1], device=hidden.device) // block_size
-    return hidden & (block == block[hidden.int().argmax(1)][:, None])
+    here = block == block[hidden.int().argmax(1)][:, None]
+    return (hidden if among is None else among) & here
 
 
 def in_blocks(rows: Tensor, block_size: int, fill: float) -> Tensor:
@@ -35,17 +36,21 @@ def end_rows(ids: Tensor, block_size: int, mask_id: int) -> Tensor:
     return ids.masked_fill(ended & (ids == mask_id), PAD)
 
 
-def left_per_block(free: Tensor, k: int | Tensor, tokens_per_step: int) -> Tensor:
-    """How many of the `free` (B, blocks) positions of each block step k, int or (B, 1), still
-    hides."""
-    steps = (free + tokens_per_step - 1) // tokens_per_step
+def left_per_block(free: Tensor, k: int | Tensor, pace: Pace) -> Tensor:
+    """How many of the `free` (B, blocks) positions of each block the slowest row still hides at
+    step k, int or (B, 1)."""
+    steps = pace.longest(free)
     spent = k - (steps.cumsum(1) - steps)  # steps behind us in each block
-    return (free - spent.clamp(min=0) * tokens_per_step).clamp(min=0)
+    return pace.left(free, spent.clamp(min=0))
 
 
-def step_bound(canvas: Canvas, block_size: int, tokens_per_step: int) -> int:
-    """Bound the steps of any row by ceil(b / m) a block and by where `max_masked` can lie."""
+def step_bound(canvas: Canvas, block_size: int, pace: Pace) -> int:
+    """The most steps a row can take: the worst packing of at most `max_masked` positions into the
+    blocks."""
     whole, rest = divmod(canvas.length, block_size)
-    by_length = whole * math.ceil(block_size / tokens_per_step) + math.ceil(rest / tokens_per_step)
-    touched = min(whole + (rest > 0), canvas.max_masked)
-    return min(by_length, (canvas.max_masked + touched * (tokens_per_step - 1)) // tokens_per_step)
+    most = torch.zeros(canvas.max_masked + 1, dtype=torch.int64)  # by positions packed so far
+    for size in (*[block_size] * whole, rest):
+        steps = pace.longest(torch.arange(size + 1))
+        before = F.pad(most, (size, 0), value=-canvas.length).unfold(0, size + 1, 1)
+        most = (before + steps.flip(0)).amax(1)
+    return int(most.max())

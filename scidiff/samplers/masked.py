@@ -1,22 +1,22 @@
 """Reverse chains of masked (absorbing) diffusion over token rows.
 
 The networks are time-agnostic, so no time grid is needed: only the order in which positions are
-written. A sampler is Order (`orders.py`: where next) x race (which token) x commit (here). Nothing
-in a step waits for the device.
+written. A sampler is Order (`orders.py`: where next) x Pace (`paces.py`: how many) x Draw
+(`orders.py`: which token) x commit (here). Nothing in a step waits for the device.
 """
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from scidiff.core import Rng, Shared, uniform
+from scidiff.core import Rng, uniform
 from scidiff.data.tokens import PAD, TokenState
+from scidiff.samplers.ancestral import AncestralSampler
 from scidiff.samplers.blocks import (
     end_rows,
     in_blocks,
@@ -26,7 +26,28 @@ from scidiff.samplers.blocks import (
 )
 from scidiff.samplers.canvas import Canvas, FixedCanvas, LengthLaw
 from scidiff.samplers.constraints import Constraint, draw_within
-from scidiff.samplers.orders import NEVER, Confidence, Order, Random, Sequential, race
+from scidiff.samplers.orders import (
+    NEVER,
+    Confidence,
+    Draw,
+    Order,
+    Place,
+    Random,
+    Sequential,
+    race,
+)
+from scidiff.samplers.paces import Fixed, Pace
+from scidiff.samplers.predictions import (
+    BentPredictor,
+    TokenPredictor,
+    check_block,
+    column,
+    evaluate,
+    everywhere,
+    remembering,
+    start,
+    stored,
+)
 
 __all__ = [
     "AncestralSampler",
@@ -40,44 +61,22 @@ __all__ = [
     "Random",
     "Sequential",
     "TokenPredictor",
+    "everywhere",
     "race",
+    "start",
+    "told_rows",
 ]
-
-
-class TokenPredictor(Protocol):
-    """What the samplers here ask of a network."""
-
-    mask_id: int
-    vocab_size: int
-    block_size: int | None  # None: every position sees all; b: the blocks of b up to its own
-    rows: int  # network rows evaluated so far
-
-    def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
-        """Trunk output (B, L, D) at x."""
-        ...
-
-    def log_probs(self, trunk: Tensor) -> Tensor:
-        """(B, M, D) -> (B, M, V) normalised log-probabilities, MASK = -inf."""
-        ...
-
-
-@runtime_checkable
-class BentPredictor(Protocol):
-    """A TokenPredictor made of others: what it means to draw from is not normalised."""
-
-    def log_weights(self, trunk: Tensor) -> Tensor:
-        """(B, M, D) -> (B, M, V); `log_probs` is its softmax."""
-        ...
 
 
 class MaskedSampler:
     """Write hidden positions in random order: first hitting (Zheng et al. 2024, arXiv 2409.02908).
 
-    The next `tokens_per_step` positions are chosen first, then their tokens are drawn from the
-    stored prediction, and the network runs once at the new place. With one token a step and
-    `Random` order this draws exactly from the joint law of the network's conditionals, in as many
-    network calls as there are hidden positions; more tokens a step ignore their dependence (an
-    O(tokens_per_step) error), `Confidence` order and `temperature` != 1 change the law on purpose.
+    The next positions are chosen first, then their tokens are drawn from the stored prediction,
+    and the network runs once at the new place. With one token a step and `Random` order this draws
+    exactly from the joint law of the network's conditionals, in as many network calls as there are
+    hidden positions. More tokens a step (`tokens_per_step` k, or any `Pace`) ignore their
+    dependence, an error first-order in k; orders that read the prediction, `temperature` != 1 and
+    `top_p` < 1 change the law on purpose.
 
     `block_size` b writes blocks of b positions from left to right, each row inside its own first
     block that still hides something: None (one block) is masked diffusion, 1 is autoregression.
@@ -99,58 +98,73 @@ class MaskedSampler:
         denoiser: TokenPredictor,
         canvas: Canvas,
         *,
-        tokens_per_step: int = 1,
+        tokens_per_step: int | Pace = 1,
         order: Order | None = None,
         block_size: int | None = None,
         temperature: float = 1.0,
+        top_p: float = 1.0,
         constraints: Sequence[Constraint] = (),
         condition: Tensor | None = None,
     ) -> None:
-        _check(denoiser, tokens_per_step, block_size, temperature)
+        pace = Fixed(tokens_per_step) if isinstance(tokens_per_step, int) else tokens_per_step
+        check_block(denoiser, block_size)
         self.denoiser, self.canvas, self.order = denoiser, canvas, order or Random()
         self.constraints, self.condition = tuple(constraints), condition
         self._bent = isinstance(denoiser, BentPredictor)
         self.block_size = min(block_size or canvas.length, canvas.length)
-        self.tokens_per_step = min(tokens_per_step, self.block_size)
-        self.temperature = temperature
-        self.num_steps = step_bound(canvas, self.block_size, self.tokens_per_step)
-        self.stochastic = temperature > 0 or (
-            self.order.stochastic and self.tokens_per_step < self.block_size
-        )
+        self.pace, self.draw = pace, Draw(temperature, top_p)
+        self.num_steps = step_bound(canvas, self.block_size, pace)
+        at_once = int(pace.longest(torch.tensor(self.block_size))) == 1
+        self.stochastic = temperature > 0 or (self.order.stochastic and not at_once)
+
+    @property
+    def temperature(self) -> float:
+        return self.draw.temperature
 
     def init(self, n: int, rng: Rng) -> TokenState:
         """Draw n rows of the canvas and evaluate the network there."""
         x = start(self.canvas, self.condition, n, rng)
-        return _evaluate(self, replace(x, ids=self._ended(x.ids)), -1)
+        ids = self._ended(x.ids)
+        return self._arrive(remembering(replace(x, ids=ids), ids == self.denoiser.mask_id), 0)
 
     def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        """Write the next `tokens_per_step` positions of every row, then evaluate the network.
+        """Write the next positions of every row, then evaluate the network.
 
         The last step evaluates nothing: nobody would read it.
         """
-        positions, live = self.choose(x, rng)
-        law, log_ratio = self.token_law(x, positions), None
+        positions, live, law = self._next(x, rng)
+        law, log_ratio = self.draw.law(law), None
+        temperature = 1.0 if self.draw.temperature else 0.0
         if self.constraints or self._bent:
             tokens, live, log_ratio = draw_within(
-                self._possible, law, x.ids, positions, live, rng, self.temperature, self._bent
+                self._possible, law, x.ids, positions, live, rng, temperature, self._bent
             )
         else:
-            tokens = race(law, rng, self.temperature)
+            tokens = race(law, rng, temperature)
         ids = self.commit(x.ids, positions, live, tokens)
-        return _evaluate(self, replace(x, ids=ids, log_ratio=log_ratio), k)
+        return self._arrive(replace(x, ids=ids, log_ratio=log_ratio), k + 1)
 
     def choose(self, x: TokenState, rng: Rng) -> tuple[Tensor, Tensor]:
-        """Choose positions (B, M) and say which are `live` (B, M): a row may have fewer to
-        write."""
-        open_here = in_current_block(x.ids == self.denoiser.mask_id, self.block_size)
-        keys = self.order(x.ids.shape, lambda: everywhere(self.denoiser, x), rng)
-        best = keys.masked_fill(~open_here, NEVER).topk(self.tokens_per_step, dim=1)
-        return best.indices, best.values > NEVER
+        """Choose positions (B, M), and say which of them are `live` (B, M), that is, written:
+        rows differ in how many."""
+        return self._next(x, rng)[:2]
+
+    def _next(self, x: TokenState, rng: Rng) -> tuple[Tensor, Tensor, Tensor]:
+        """Positions (B, M) by rank, which of them are written (B, M), and their law (B, M, V)."""
+        hidden = x.ids == self.denoiser.mask_id
+        here = in_current_block(hidden, self.block_size)
+        place = Place(x, hidden, lambda: everywhere(self.denoiser, x))
+        keys = self.order(place, rng).masked_fill(~here, NEVER)
+        positions = keys.topk(self.pace.widest(self.block_size), dim=1).indices
+        law, total = self.token_law(x, positions), None
+        if x.memory is not None:
+            total = in_current_block(hidden, self.block_size, x.memory[0]).sum(1)
+        return positions, self.pace.take(law, here.sum(1), total), law
 
     def token_law(self, x: TokenState, positions: Tensor) -> Tensor:
         """Log-probabilities (B, M, V) at `positions` (B, M), not normalised where bent: the head
         runs there only."""
-        there = _trunk(x).gather(positions)
+        there = stored(x).gather(positions)
         if isinstance(self.denoiser, BentPredictor):
             return self.denoiser.log_weights(there)
         return self.denoiser.log_probs(there)
@@ -183,122 +197,30 @@ class MaskedSampler:
         if isinstance(k, int) and k >= self.num_steps:
             return x
         hidden = x.ids == self.denoiser.mask_id
-        drawn = race(everywhere(self.denoiser, x), rng, self.temperature)
+        drawn = self.draw(everywhere(self.denoiser, x), rng)
         guess = torch.where(in_current_block(hidden, self.block_size), drawn, x.ids)
         return replace(x, ids=torch.where(guess == self.denoiser.mask_id, PAD, guess), trunk=None)
 
     def renoise(self, clean: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        """Hide a random subset again, exactly as many as a canvas row hides at step k;
-        evaluate."""
+        """Hide a random subset again, exactly as many as a canvas row hides at step k (the slowest
+        one, where rows differ in pace); evaluate."""
         free = self.canvas.free(clean.ids)
         keys = in_blocks(uniform(free.shape, rng).masked_fill(~free, -1.0), self.block_size, -1.0)
-        left = left_per_block((keys >= 0).sum(-1), _column(k), self.tokens_per_step)
+        left = left_per_block((keys >= 0).sum(-1), column(k), self.pace)
         rank = keys.argsort(-1, descending=True).argsort(-1)
         hide = (rank < left[..., None]).flatten(1)[:, : free.shape[1]]
         ids = self._ended(clean.ids.masked_fill(hide, self.denoiser.mask_id))
-        return _evaluate(self, replace(clean, ids=ids, log_ratio=None), k - 1)
+        return self._arrive(remembering(replace(clean, ids=ids, log_ratio=None), free), k)
 
-
-class AncestralSampler:
-    """Ancestral sampler of masked diffusion (Sahoo et al. 2024), log-linear, for comparison.
-
-    Step i of N writes each hidden position independently with probability 1 / (N - i). Two-stage
-    form: where first, then which token, so MASK never competes in the race. Its law is O(1/N) away
-    from the one `MaskedSampler` draws exactly.
-    """
-
-    stochastic = True
-
-    def __init__(
-        self, denoiser: TokenPredictor, canvas: Canvas, *, steps: int, temperature: float = 1.0
-    ) -> None:
-        _check(denoiser, steps, None, temperature)
-        self.denoiser, self.canvas = denoiser, canvas
-        self.temperature, self.num_steps = temperature, steps
-
-    def init(self, n: int, rng: Rng) -> TokenState:
-        """Draw n rows of the canvas and evaluate the network there."""
-        return _evaluate(self, TokenState(self.canvas(n, rng)), -1)
-
-    def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        """Write each hidden position with probability 1 / (N - k), then evaluate the network."""
-        chosen = self.choose(x, k, rng)
-        drawn = race(everywhere(self.denoiser, x), rng, self.temperature)
-        return _evaluate(self, replace(x, ids=torch.where(chosen, drawn, x.ids)), k)
-
-    def choose(self, x: TokenState, k: int | Tensor, rng: Rng) -> Tensor:
-        """Which positions (B, L) are written in step k."""
-        left = self.num_steps - _column(k)
-        return (uniform(x.ids.shape, rng) * left < 1) & (x.ids == self.denoiser.mask_id)
-
-    def predict_clean(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        """Draw every hidden position independently from the stored prediction."""
+    def _arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
+        """Evaluate the network at x before step k; after the last nobody would read it."""
         if isinstance(k, int) and k >= self.num_steps:
-            return x
-        drawn = race(everywhere(self.denoiser, x), rng, self.temperature)
-        guess = torch.where(x.ids == self.denoiser.mask_id, drawn, x.ids)
-        return replace(x, ids=guess, trunk=None)
-
-    def renoise(self, clean: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        """Hide each generated position with probability 1 - k / N, the marginal of step k."""
-        hide = uniform(clean.ids.shape, rng) * self.num_steps < self.num_steps - _column(k)
-        ids = clean.ids.masked_fill(hide & self.canvas.free(clean.ids), self.denoiser.mask_id)
-        return _evaluate(self, replace(clean, ids=ids), k - 1)
+            return replace(x, trunk=None)
+        return evaluate(self.denoiser, x, k)
 
 
-def start(canvas: Canvas, condition: Tensor | None, n: int, rng: Rng) -> TokenState:
-    """Draw n rows of the canvas and hand the rows of `condition` (R, C) out to n / R each."""
-    if condition is None:
-        return TokenState(canvas(n, rng))
-    if condition.ndim != 2 or n % len(condition):
-        raise ValueError(
-            f"condition must be (R, C) with R a divisor of the {n} rows, "
-            f"got {tuple(condition.shape)}"
-        )
-    given = condition.to(rng.device).repeat_interleave(n // len(condition), 0)
-    return TokenState(canvas(n, rng), condition=given)
-
-
-def _column(k: int | Tensor) -> int | Tensor:
-    return k[:, None] if isinstance(k, Tensor) else k
-
-
-def _trunk(x: TokenState) -> Shared:
-    if x.trunk is None:
-        raise ValueError(
-            "the state stores no prediction; make it with init, step or renoise of this sampler"
-        )
-    return x.trunk
-
-
-def everywhere(denoiser: TokenPredictor, x: TokenState) -> Tensor:
-    """Log-probabilities everywhere (B, L, V); the head runs once on what particles share."""
-    trunk = _trunk(x)
-    if len(trunk.values) < len(trunk):
-        return denoiser.log_probs(trunk.values)[trunk.rows]
-    return denoiser.log_probs(trunk.dense())
-
-
-def _evaluate(
-    sampler: MaskedSampler | AncestralSampler, x: TokenState, k: int | Tensor
-) -> TokenState:
-    """Store the network's output at x, reached by step k; after the last nobody would read it."""
-    if isinstance(k, int) and k + 1 >= sampler.num_steps:
-        return replace(x, trunk=None)
-    return replace(x, trunk=Shared(sampler.denoiser(replace(x, trunk=None), k + 1)))
-
-
-def _check(
-    denoiser: TokenPredictor, positive: int, block_size: int | None, temperature: float
-) -> None:
-    if positive < 1:
-        raise ValueError(f"tokens_per_step and steps must be at least 1, got {positive}")
-    if block_size is not None and block_size < 1:
-        raise ValueError(f"block_size must be at least 1 or None, got {block_size}")
-    if not (temperature >= 0 and math.isfinite(temperature)):
-        raise ValueError(f"temperature must be finite and not negative, got {temperature}")
-    seen = denoiser.block_size
-    if seen is not None and (block_size is None or seen % block_size):
-        raise ValueError(
-            f"block_size must divide the network's block_size {seen}, got {block_size}"
-        )
+def told_rows(sampler: MaskedSampler, condition: Tensor) -> MaskedSampler:
+    """The same sampler over the same denoiser, whose rows are told `condition` (R, C)."""
+    other = copy.copy(sampler)
+    other.condition = condition
+    return other

@@ -58,7 +58,7 @@ def transition(sampler: MaskedSampler, table: Table) -> torch.Tensor:
 
     Every order of the keys and every word of tokens is listed: the draws become their laws.
     """
-    S, L, M = len(table.states), table.length, sampler.tokens_per_step
+    S, L, M = len(table.states), table.length, sampler.pace.widest(sampler.block_size)
     keys = torch.tensor(list(permutations(range(L)))).float() / L
     words = torch.cartesian_prod(*[table.seqs.unique()] * M).view(-1, M)
     kernel = torch.zeros(S, S, dtype=torch.float64)

@@ -1,0 +1,111 @@
+"""What token samplers ask of a network, and how its output is kept in the state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from scidiff.core import Rng, Shared
+from scidiff.data.tokens import TokenState
+from scidiff.samplers.canvas import Canvas
+
+
+class TokenPredictor(Protocol):
+    """What the samplers of token rows ask of a network."""
+
+    mask_id: int
+    vocab_size: int
+    block_size: int | None  # None: every position sees all; b: the blocks of b up to its own
+
+    @property
+    def rows(self) -> int:
+        """Network rows evaluated so far."""
+        ...
+
+    def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
+        """Trunk output (B, L, D) at x."""
+        ...
+
+    def log_probs(self, trunk: Tensor) -> Tensor:
+        """(B, M, D) -> (B, M, V) normalised log-probabilities, MASK = -inf."""
+        ...
+
+
+@runtime_checkable
+class BentPredictor(Protocol):
+    """A TokenPredictor made of others: what it means to draw from is not normalised."""
+
+    def log_weights(self, trunk: Tensor) -> Tensor:
+        """(B, M, D) -> (B, M, V); `log_probs` is its softmax."""
+        ...
+
+
+def start(canvas: Canvas, condition: Tensor | None, n: int, rng: Rng) -> TokenState:
+    """Draw n rows of the canvas and hand the rows of `condition` (R, C) out to n / R each."""
+    if condition is None:
+        return TokenState(canvas(n, rng))
+    if condition.ndim != 2 or n % len(condition):
+        raise ValueError(
+            f"condition must be (R, C) with R a divisor of the {n} rows, "
+            f"got {tuple(condition.shape)}"
+        )
+    given = condition.to(rng.device).repeat_interleave(n // len(condition), 0)
+    return TokenState(canvas(n, rng), condition=given)
+
+
+def evaluate(
+    denoiser: TokenPredictor, x: TokenState, k: int | Tensor, among: Tensor | None = None
+) -> TokenState:
+    """Store the network's output at x, reached before step k.
+
+    Only the rows `among` (B,) are given to the network, the others keep what is stored: it is
+    still right for rows in which nothing changed. Which those are the host has to know, so None
+    (everyone) is the only choice inside a compiled step.
+    """
+    if among is None or x.trunk is None:
+        return replace(x, trunk=Shared(denoiser(replace(x, trunk=None), k)))
+    rows = among.nonzero()[:, 0]
+    if not len(rows):
+        return x
+    told = denoiser(replace(x, trunk=None)[rows], k[rows] if isinstance(k, Tensor) else k)
+    return replace(x, trunk=Shared(x.trunk.dense().index_copy(0, rows, told)))
+
+
+def stored(x: TokenState) -> Shared:
+    """The network's output at x; raise ValueError where the state has none."""
+    if x.trunk is None:
+        raise ValueError(
+            "the state stores no prediction; make it with init, step or renoise of this sampler"
+        )
+    return x.trunk
+
+
+def everywhere(denoiser: TokenPredictor, x: TokenState) -> Tensor:
+    """Log-probabilities everywhere (B, L, V); the head runs once on what particles share."""
+    trunk = stored(x)
+    if len(trunk.values) < len(trunk):
+        return denoiser.log_probs(trunk.values)[trunk.rows]
+    return denoiser.log_probs(trunk.dense())
+
+
+def column(k: int | Tensor) -> int | Tensor:
+    """A step, or one a row (B,), as it stands beside (B, L)."""
+    return k[:, None] if isinstance(k, Tensor) else k
+
+
+def remembering(x: TokenState, generated: Tensor, *more: Tensor) -> TokenState:
+    """Keep which positions (B, L) each row generates, and what else its sampler needs."""
+    return replace(x, memory=(generated, *more))
+
+
+def check_block(denoiser: TokenPredictor, block_size: int | None) -> None:
+    """Refuse a block that a network has not been trained for; raises ValueError."""
+    if block_size is not None and block_size < 1:
+        raise ValueError(f"block_size must be at least 1 or None, got {block_size}")
+    seen = denoiser.block_size
+    if seen is not None and (block_size is None or seen % block_size):
+        raise ValueError(
+            f"block_size must divide the network's block_size {seen}, got {block_size}"
+        )
