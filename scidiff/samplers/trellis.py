@@ -17,6 +17,7 @@ from scidiff.core import Rng, uniform
 from scidiff.samplers.automata import Automaton
 from scidiff.samplers.orders import NEVER, clocks
 
+FAR = 600.0  # nats
 ELEMENTS = 2**21  # states x classes x rows that are worked on at once
 
 
@@ -65,8 +66,8 @@ class Trellis:
         heard, none = self.of_classes(law, best), law.new_full((1, len(law)), NEVER)
         ahead = [torch.cat([law.new_zeros(self._ends, len(law)), none])]
         for at in reversed(range(self.length)):
-            onward = ahead[-1][self.tables[at][:-1].to(law.device)] + heard[at]
-            message = onward.amax(1) if best else onward.logsumexp(1)
+            table = self.tables[at][:-1].to(law.device)
+            message = (_largest if best else _summed)(ahead[-1], table, heard[at])
             if later is not None:
                 message = torch.where(later[:, at] & (message > NEVER), 0.0, message)
             ahead.append(torch.cat([message, none]))
@@ -108,6 +109,29 @@ class Trellis:
     @property
     def _ends(self) -> int:
         return int(self.tables[-1].max()) if self.possible else 0
+
+
+def _largest(ahead: Tensor, table: Tensor, heard: Tensor) -> Tensor:
+    return (ahead[table] + heard).amax(1)
+
+
+def _summed(ahead: Tensor, table: Tensor, heard: Tensor) -> Tensor:
+    """log sum_c exp(ahead[table[s, c]] + heard[c]), (S, B) from (S' + 1, B), (S, K) and (K, B).
+
+    A product of exponentials costs S' + K of them a row in place of S K, and is as good where
+    none underflows: a float64 holds a spread of 700 nats. Whether it is enough the host must know,
+    so other devices, which do not mind exponentials, never ask.
+    """
+    tops = [part.amax(0).clamp(min=torch.finfo(part.dtype).min) for part in (ahead, heard)]
+    least = [
+        part.where(part > NEVER, top).amin(0)
+        for part, top in zip((ahead, heard), tops, strict=True)
+    ]
+    spread = tops[0] + tops[1] - least[0] - least[1]
+    if ahead.device.type != "cpu" or bool((spread > FAR).any()):
+        return (ahead[table] + heard).logsumexp(1)
+    onward, share = (ahead - tops[0]).exp(), (heard - tops[1]).exp()
+    return torch.einsum("skb,kb->sb", onward[table], share).log() + tops[0] + tops[1]
 
 
 def draw(trellis: Trellis, messages: Messages, u: Tensor) -> Tensor:
