@@ -19,7 +19,7 @@ from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain, spelled
 from scidiff.rewards.registry import find
 from scidiff.training.checkpoint import write_atomically
-from scidiff.training.plan import DataSpec
+from scidiff.training.plan import DataSpec, sampled
 
 _log = logging.getLogger("scidiff")
 
@@ -46,7 +46,7 @@ def load_strings(recipe: Recipe, out: Path, longest: int | None = None) -> Sourc
     _fits(spec)
     domain = find_domain(recipe.domain)
     if _is_dataset(spec):
-        table = _chosen(datasets.load(spec.source, spec.split), spec)
+        table = _chosen(datasets.load(spec.source, spec.split), spec, recipe.seed)
         strings = spelled(domain, table.objects())
         return Source(strings, 0, "taken as published", _told(table, spec, domain.kind))
     intake = Intake(_standard(recipe), domain, longest)
@@ -56,14 +56,14 @@ def load_strings(recipe: Recipe, out: Path, longest: int | None = None) -> Sourc
         _log.warning("%s; see %s", found.summary(), out / "rejects.csv")
     if not len(found):
         raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'}")
-    table = _chosen(found, spec)
+    table = _chosen(found, spec, recipe.seed)
     strings = [intake.taken[text] for text in table.objects()]
     done = "taken as written" if intake.standard is None else intake.standard.describe()
     return Source(strings, len(found.rejects), done, _told(table, spec, domain.kind))
 
 
-def _chosen(table: tables.Table, spec: DataSpec) -> tables.Table:
-    """The rows of `where`, at most `limit` of them."""
+def _chosen(table: tables.Table, spec: DataSpec, seed: int) -> tables.Table:
+    """The rows of `where`, in order; a random `limit` of them where there are more."""
     keep = np.ones(len(table), np.bool_)
     for name, wanted in spec.where.items():
         values = table.values(name)
@@ -74,7 +74,7 @@ def _chosen(table: tables.Table, spec: DataSpec) -> tables.Table:
                 f"{spec.source}: no row is left with data.where.{name} = {wanted!r}; the column "
                 f"holds {found}"
             )
-    return table.take(np.flatnonzero(keep)[: spec.limit])
+    return table.take(sampled(np.flatnonzero(keep), spec.limit, seed))
 
 
 def _told(table: tables.Table, spec: DataSpec, kind: str) -> dict[str, Sequence[Any]]:

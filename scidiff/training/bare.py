@@ -21,11 +21,12 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import NOTATIONS, Vocabulary
-from scidiff.training.plan import DataSpec, Stage, check_sampling, nested_stage
+from scidiff.training.plan import DataSpec, Stage, check_sampling, nested_stage, sampled
 from scidiff.training.sizes import SIZES, NetworkSize, TokenTransformerSize
 from scidiff.training.stages import OnLog, build_network, encode, train_stages
 
@@ -71,7 +72,8 @@ def train(
 ) -> list[dict[str, float]]:
     """Run the stages of `recipe` on `strings`, resuming what `out` holds; returns their
     summaries."""
-    strings, told = split_conditions(strings[: recipe.data.limit], recipe.data.condition)
+    rows = sampled(np.arange(len(strings)), recipe.data.limit, recipe.seed)
+    strings, told = split_conditions([strings[i] for i in rows], recipe.data.condition)
     notation = recipe.network.notation or recipe.domain
     notation = notation if notation in NOTATIONS else "characters"
     vocabulary = Vocabulary.build(strings, notation)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scidiff.processes.graph_sde import GraphSDE
 from scidiff.processes.tokens import OWNERS, MaskedLoss, TokenFlow, check_process
 from scidiff.training.config import TrainConfig
@@ -24,7 +27,7 @@ class DataSpec:
     split: str | None = None
     column: str | None = None
     validation: float = 0.05  # held out: a share below 1, or a number of rows
-    limit: int | None = None
+    limit: int | None = None  # rows taken at random where there are more
     standardise: dict[str, bool] = field(default_factory=dict)  # steps of chem.standardise
     where: dict[str, Any] = field(default_factory=dict)  # only rows with these values
     condition: list[str] = field(default_factory=list)  # columns, or rewards, that rows are told
@@ -76,6 +79,13 @@ class Stage:
         records = {"sde": self.sde, "flow": self.flow, "masked": self.masked}
         own = {name: asdict(record) for name, record in records.items() if record is not None}
         return {"kind": self.process, "block_size": self.block_size, **own}
+
+
+def sampled(rows: NDArray[np.int64], limit: int | None, seed: int) -> NDArray[np.int64]:
+    """A random `limit` of `rows`, in order: data sets are rarely shuffled."""
+    if limit is None or limit >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
 
 
 class Plan(Protocol):
