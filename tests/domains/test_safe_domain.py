@@ -7,7 +7,7 @@ from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.domains.safe import DOMAIN, fragment_record
 
-MOLECULES = ["O=C(Nc1ccccc1)C1CC1", "CC(N1CCOCC1)c1ccc(-c2ccncc2)cc1", "CCO"]
+MOLECULES = ["O=C(Nc1ccccc1)C1CC1", "CC(c1ccc(-c2ccncc2)cc1)N1CCOCC1", "CCO"]
 
 
 @pytest.fixture
