@@ -3,8 +3,7 @@ in discrete time, and both for any other law of noise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from scidiff.core import Rng, Stacked
 from scidiff.data.tokens import FIRST_SYMBOL, TokenState
 from scidiff.processes.discrete_flow import TimedTokenNetwork, TokenNoise, eligible, replace_tokens
 from scidiff.processes.hiding import stratified
-from scidiff.processes.noise_levels import LogLinear, NoiseLevel
+from scidiff.processes.noise_levels import LogLinear, NoiseLevel, Power
 from scidiff.processes.reverse_laws import (
     evidence,
     jump_rates,
@@ -33,13 +32,9 @@ class Noisy(Stacked):
     s: Tensor  # (B,) the time of the next step, t itself in continuous time
     weight: Tensor  # (B,) of the row's cost
 
-
-class FlowBound(Protocol):
-    """A process on tokens whose loss bounds -log p(x0 | length)."""
-
-    def corrupt(self, x0: TokenState, rng: Rng) -> Noisy: ...
-
-    def cost(self, network: TimedTokenNetwork, x: Noisy) -> Tensor: ...
+    def cut(self, width: int) -> Noisy:
+        """The first `width` positions: what is behind the end of every row says nothing."""
+        return replace(self, clean=self.clean[:, :width], noisy=self.noisy[:, :width])
 
 
 @dataclass(frozen=True)
@@ -54,11 +49,13 @@ class JumpBound:
     weighted cross-entropy of masked diffusion.
 
     The network tells p(x0 at i | x_t elsewhere), which is completed by `with_evidence`: a law that
-    were not sure of a clean token at t = 0 would cost infinitely much.
+    were not sure of a clean token at t = 0 would cost infinitely much. A noisy token costs about
+    1 / t, so times that are uniform (log-linear) have an infinite variance, times near the data
+    (the default) a finite one.
     """
 
     law: TokenNoise
-    schedule: NoiseLevel = LogLinear()  # where training times lie; the mean is the same for all
+    schedule: NoiseLevel = Power(2.0)  # where training times lie; the mean is the same for all
 
     def noise(self, x0: TokenState, t: Tensor, rng: Rng) -> TokenState:
         """Replace each symbol by noise independently with probability t (B,)."""

@@ -73,7 +73,8 @@ class AtRate:
     With the log-linear schedule the rate itself is uniform and the weight is 1 / rate (the
     lambda-denoising cross-entropy of Ou et al. 2024); any other is the continuous-time bound of
     Sahoo et al. 2024 (arXiv 2406.07524, eq. 10). Schedules that cover all rates have the same
-    mean.
+    mean; the variance of the log-linear one is infinite, if only by a logarithm (a token hidden at
+    rate r counts 1 / r), that of t^2, which looks more often at small rates, is finite.
     """
 
     schedule: NoiseLevel = LogLinear()

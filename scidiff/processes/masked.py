@@ -49,6 +49,10 @@ class Hidden(Stacked):
     noisy: Tensor  # (B, L) int64
     weight: Tensor  # (B, L), 0 where nothing is to be predicted
 
+    def cut(self, width: int) -> Hidden:
+        """The first `width` positions: what is behind the end of every row says nothing."""
+        return Hidden(self.clean[:, :width], self.noisy[:, :width], self.weight[:, :width])
+
     def weighted(self, errors: Tensor) -> Tensor:
         """The sum (B,) of errors (B, L), which may be infinite where they do not count."""
         return (torch.where(self.weight > 0, errors, 0.0) * self.weight).sum(1)
