@@ -55,7 +55,7 @@ def evaluate(
     from scidiff.evaluation.rows import Faults
 
     chosen, faults = check_suite(suite, fcd), Faults()
-    rows = faults.watch(_numbered(objects, column, chosen.kind))
+    rows = faults.watch(_numbered(objects, column, chosen))
     report = chosen.measure(
         rows, train=_train(objects, train, chosen), fcd=fcd, device=device,
         reference=None if reference is None else chosen.against(reference))
@@ -80,10 +80,11 @@ def check_suite(suite: str, fcd: bool) -> Suite:
     return found
 
 
-def _numbered(objects: Any, column: str | None, kind: str) -> Iterator[tuple[int, Record]]:
+def _numbered(objects: Any, column: str | None, suite: Suite) -> Iterator[tuple[int, Record]]:
     """Records of objects of any origin; raises ScidiffError for those of another kind."""
     from scidiff.evaluation import rows
 
+    kind, check = suite.kind, suite.check
     found = getattr(objects, "kind", kind)
     if found != kind:
         raise ScidiffError(f"this suite measures rows of the kind {kind}, got a result of the "
@@ -92,9 +93,9 @@ def _numbered(objects: Any, column: str | None, kind: str) -> Iterator[tuple[int
         from scidiff.api import shards
 
         if not shards.is_run(objects):
-            return rows.from_file(objects, column, kind)
+            return rows.from_file(objects, column, kind, check)
         objects = shards.molecules(objects)
-    return rows.listed(objects, kind)
+    return rows.listed(objects, kind, check)
 
 
 def _train(objects: Any, train: Any, suite: Suite) -> Known | None:

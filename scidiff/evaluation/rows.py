@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,20 @@ FIRST = 10
 BLOCK = 4_096  # molecules of a file that are in memory at once
 
 
-def as_record(row: Any, kind: str = "molecule") -> Record:
+Check = Callable[[str], str]  # why a text is no object of its kind, or ""
+
+
+def as_record(row: Any, kind: str = "molecule", check: Check | None = None) -> Record:
     """Make a record of a SMILES, a molecule, a record, or of None for a row that is lost.
 
-    Rows of other kinds than molecules are passed on as the object of a valid record. Raises
-    ValueError for a molecule of an unknown type.
+    Rows of other kinds than molecules are passed on as the object of a valid record, texts of
+    these where `check` has nothing against them. Raises ValueError for a molecule of an unknown
+    type.
     """
+    if check is not None and (isinstance(row, str) or (isinstance(row, Record) and row.valid)):
+        text = row if isinstance(row, str) else row.text
+        reason = check(text)
+        return Record(text, None if reason else text, not reason, reason)
     if isinstance(row, Record):
         return row
     if row is None:
@@ -42,21 +50,24 @@ def as_record(row: Any, kind: str = "molecule") -> Record:
     return Record(text, mol if report.valid else None, report.valid, report.message)
 
 
-def listed(rows: Iterable[Any], kind: str = "molecule") -> Numbered:
+def listed(
+    rows: Iterable[Any], kind: str = "molecule", check: Check | None = None
+) -> Numbered:
     """Records of rows in memory, numbered from 1."""
-    return ((i, as_record(row, kind)) for i, row in enumerate(rows, 1))
+    return ((i, as_record(row, kind, check)) for i, row in enumerate(rows, 1))
 
 
 def from_file(
-    path: str | Path, column: str | None = None, kind: str = "molecule"
+    path: str | Path, column: str | None = None, kind: str = "molecule",
+    check: Check | None = None,
 ) -> Numbered:
-    """Records of a file of molecules or graphs in bounded memory; a row that cannot be read is
-    invalid. The object of a graph is its text (`data.graph_text`).
+    """Records of a file of molecules, graphs or sequences in bounded memory; a row that cannot be
+    read is invalid. The object of a graph or a sequence is its text (`data.graph_text`).
 
     Valid rows come in order and carry the number 0, which nothing asks for.
     """
-    if kind == "graph":
-        yield from _graphs(path, column)
+    if kind != "molecule":
+        yield from _texts(path, column, _graph_reason if kind == "graph" else check)
         return
     reader = _Reader()
     for table in tables.stream(path, column, check=reader, rows=BLOCK):
@@ -67,8 +78,8 @@ def from_file(
             yield problem.row, Record(problem.text, None, False, problem.reason)
 
 
-def _graphs(path: str | Path, column: str | None) -> Numbered:
-    for table in tables.stream(path, column, check=_graph_reason, rows=BLOCK):
+def _texts(path: str | Path, column: str | None, check: Check | None) -> Numbered:
+    for table in tables.stream(path, column, check=check, rows=BLOCK):
         yield from ((0, Record(text, text, True)) for text in table.objects())
         yield from ((p.row, Record(p.text, None, False, p.reason)) for p in table.rejects)
 

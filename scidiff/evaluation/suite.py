@@ -50,6 +50,7 @@ class Suite:
     measure: Callable[..., Report]
     kind: str = "molecule"  # of the rows: "molecule", "graph" or "sequence"
     fcd: bool = False  # whether fcd=True needs ChemNet, which is asked for before any work
+    check: Callable[[str], str] | None = None  # of sequences: why a text is invalid, or ""
     known: Callable[[Any], Any] = objects_of  # what `measure` is given for a `train=` of the user
     against: Callable[[Any], Any] = objects_of  # and for a `reference=`
     at_hand: Callable[[], Known | None] = lambda: None  # a training set that may have been fetched
