@@ -1,13 +1,20 @@
-"""Constraints as a person writes them: names, some with a bound behind a colon."""
+"""Constraints as a person writes them, made into what samplers hold: names of graphs, some with a
+bound behind a colon, and what is asked of strings (`string_constraints`) as one automaton."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
+import torch
+from torch import Tensor
+
+from scidiff.api.string_constraints import Grammar, StringConstraint, read
 from scidiff.chem.valence import largest_valence
 from scidiff.data.graph_tokens import node_symbols
-from scidiff.data.tokens import Vocabulary
+from scidiff.data.tokens import EOS, PAD, Vocabulary
 from scidiff.rewards.registry import nearest
+from scidiff.samplers.automata import Automaton, all_of, ended, everything, symbols_only
 from scidiff.samplers.constraints import Constraint
 from scidiff.samplers.graph_constraints import (
     Capacity,
@@ -17,6 +24,7 @@ from scidiff.samplers.graph_constraints import (
     max_degree,
     valence,
 )
+from scidiff.samplers.trellis import Trellis
 
 EXAMPLES = ("valence", "degree:4", "edges:8-12", "nodes:N=1,O=0-2", "connected")
 """valence: as much as RDKit permits an atom; degree: at most so many neighbours; edges: so many in
@@ -97,3 +105,77 @@ def _number(text: str, name: str) -> int:
     if not text.isdigit():
         raise ValueError(f"constraint {name!r} needs a whole number, got {text!r}")
     return int(text)
+
+
+# ---------------------------------------------------------------- strings
+
+
+def string_automaton(
+    asked: Sequence[str], vocabulary: Vocabulary, lengths: Sequence[int]
+) -> Automaton:
+    """All constraints together, on rows with their EOS and PAD.
+
+    Raises ValueError where no string of one of these `lengths` satisfies them, naming the first
+    that no string satisfies by itself.
+    """
+    made = [read(text) for text in asked]
+    for constraint in made:
+        if not _possible(_strings((str(constraint),), vocabulary), lengths):
+            raise ValueError(
+                f"constraint {str(constraint)!r} holds for no string of "
+                f"{_span(lengths)} tokens, which this model writes{_hint(constraint)}"
+            )
+    whole = _strings(tuple(asked), vocabulary)
+    if not _possible(whole, lengths):
+        raise ValueError(
+            f"constraints {', '.join(asked)} contradict each other: no string of "
+            f"{_span(lengths)} tokens satisfies them all"
+        )
+    return ended(whole)
+
+
+def string_rows(
+    asked: Sequence[str], vocabulary: Vocabulary, weights: Sequence[float], length: int
+) -> tuple[Tensor, list[float]]:
+    """Rows (R, L), one for each length that is possible, with what must stand there given and the
+    rest hidden; and the weight of each.
+
+    What the grammar alone makes certain stays hidden: it is too large an automaton to ask.
+    """
+    fits = _strings(tuple(asked), vocabulary).lengths(len(weights) - 1).tolist()
+    small = _strings(tuple(t for t in asked if not isinstance(read(t), Grammar)), vocabulary)
+    rows, kept = [], []
+    for n, weight in enumerate(weights):
+        if weight > 0 and fits[n] and n:
+            certain = Trellis(small, n).certain()
+            rows.append(_row(certain, vocabulary.mask_id, length))
+            kept.append(float(weight))
+    return torch.stack(rows), kept
+
+
+def _row(certain: Tensor, mask_id: int, length: int) -> Tensor:
+    row = torch.full((length,), PAD)
+    row[: len(certain)] = torch.where(certain < 0, mask_id, certain)
+    row[len(certain)] = EOS
+    return row
+
+
+@lru_cache(maxsize=32)
+def _strings(asked: tuple[str, ...], vocabulary: Vocabulary) -> Automaton:
+    """The strings that satisfy all of these, without their end."""
+    parts = [symbols_only(everything(len(vocabulary)))]
+    return all_of([*parts, *(symbols_only(read(t).automaton(vocabulary)) for t in asked)])
+
+
+def _possible(automaton: Automaton, lengths: Sequence[int]) -> bool:
+    return bool(automaton.lengths(max(lengths))[list(lengths)].any())
+
+
+def _span(lengths: Sequence[int]) -> str:
+    low, high = min(lengths), max(lengths)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _hint(constraint: StringConstraint) -> str:
+    whole = constraint.kind == "pattern" and "*" not in str(constraint)
+    return "; a pattern is of the whole string, write * for any number of tokens" if whole else ""

@@ -55,6 +55,18 @@ class Automaton:
             state = table[state, at]
         return torch.cat([self.accepting, torch.zeros(1, dtype=torch.bool)]).to(ids.device)[state]
 
+    def lengths(self, longest: int) -> Tensor:
+        """Whether a row of each length 0 .. `longest` is accepted, (longest + 1,) bool."""
+        reached = torch.zeros(len(self) + 1, dtype=torch.bool)
+        reached[self.start] = bool(len(self))
+        found = []
+        for _ in range(longest + 1):
+            found.append((reached[:-1] & self.accepting).any())
+            after = torch.zeros_like(reached)
+            after[self.step[reached[:-1]].flatten()] = True
+            reached, reached[-1] = after, False
+        return torch.stack(found)
+
     def __and__(self, other: Automaton) -> Automaton:
         """Rows that are in both sets: the product automaton."""
         if self.vocab_size != other.vocab_size:
@@ -164,13 +176,13 @@ def all_of(parts: Sequence[Automaton]) -> Automaton:
     return reduce(lambda a, b: a & b, sorted(parts, key=len))
 
 
-Place = frozenset[int] | None
-"""What may stand at one place of a motif: some tokens, or None for any."""
+Place = frozenset[int] | str | None
+"""What may stand at one place of a motif: some tokens, or None for any; "*", of patterns only, is
+any number of any tokens."""
 
 
-def spelling(places: Sequence[Place | str], vocab_size: int) -> Automaton:
-    """Rows that hold exactly these places, one token each; the place "*" is any number of any
-    tokens.
+def spelling(places: Sequence[Place], vocab_size: int) -> Automaton:
+    """Rows that hold exactly these places.
 
     Subset construction: the state is the set of places at which a row may stand.
     """
@@ -187,7 +199,7 @@ def spelling(places: Sequence[Place | str], vocab_size: int) -> Automaton:
         after |= {i + 1 for i in at if i < len(motif) and _stands(motif[i], token)}
         return closed(after) if after else None
 
-    labels = _labels([p for p in motif if isinstance(p, frozenset)], vocab_size)
+    labels = _labels(motif, vocab_size)
     return explored(closed({0}), advance, lambda at: len(motif) in at, labels)
 
 
@@ -204,8 +216,8 @@ def avoiding(motifs: Sequence[Sequence[Place]], vocab_size: int) -> Automaton:
 def _search(motifs: Sequence[Sequence[Place]], vocab_size: int, found: bool) -> Automaton:
     """The state is the set of (motif, places matched), or "found"."""
     words = [tuple(m) for m in motifs]
-    if not all(words):
-        raise ValueError("a motif must hold at least one token, got an empty one")
+    if not all(words) or any("*" in word for word in words):
+        raise ValueError(f"a motif is one place or more, none of them '*', got {motifs}")
 
     def advance(at: Any, token: Hashable) -> Hashable | None:
         if at == "found":
@@ -216,37 +228,48 @@ def _search(motifs: Sequence[Sequence[Place]], vocab_size: int, found: bool) -> 
             return "found" if found else None
         return frozenset(after)
 
-    labels = _labels([p for word in words for p in word if p is not None], vocab_size)
+    labels = _labels([p for word in words for p in word], vocab_size)
     start: Hashable = frozenset()
     return explored(start, advance, lambda at: (at == "found") == found, labels)
 
 
-def _stands(place: Place | str, token: Hashable) -> bool:
+def _stands(place: Place, token: Hashable) -> bool:
     return place is None or (isinstance(place, frozenset) and token in place)
 
 
-def _labels(places: Sequence[frozenset[int]], vocab_size: int) -> list[Hashable]:
+def _labels(motif: Sequence[Place], vocab_size: int) -> list[Hashable]:
     """Tokens that some place names are themselves, all others are alike."""
-    named = frozenset[int]().union(*places)
+    named = {token for place in motif if isinstance(place, frozenset) for token in place}
     return [v if v in named else "other" for v in range(vocab_size)]
 
 
+def symbols_only(inner: Automaton) -> Automaton:
+    """Rows of the set that hold neither PAD nor EOS nor MASK, the last token."""
+    table, S = inner.step.tolist(), len(inner)
+    fine, labels = inner.accepting.tolist(), list[Hashable](inner.classes.tolist())
+    labels[PAD] = labels[EOS] = labels[-1] = None
+
+    def advance(state: int, label: int) -> int | None:
+        after = table[state][label]
+        return None if after == S else int(after)
+
+    start = inner.start if S else None
+    return explored(start, advance, lambda state: fine[state], labels)
+
+
 def ended(inner: Automaton) -> Automaton:
-    """Rows that are accepted up to their end: the end of the row, or EOS and PAD behind it.
+    """Rows that are in the set up to their end: the end of the row, or EOS and PAD behind it.
+    Neither PAD nor EOS nor MASK, the last token, may stand before."""
+    table, S = inner.step.tolist(), len(inner)
+    fine, labels = inner.accepting.tolist(), list[Hashable](inner.classes.tolist())
+    labels[PAD], labels[EOS], labels[-1] = "pad", "end", None
 
-    MASK, the last token, is nowhere accepted; EOS and PAD inside are not tokens of `inner`.
-    """
-    table, classes = inner.step.tolist(), inner.classes.tolist()
-    fine, mask_id = inner.accepting.tolist(), inner.vocab_size - 1
-
-    def advance(state: int, label: Hashable) -> int | None:
+    def advance(state: int, label: Any) -> int | None:
         if state < 0 or label in ("pad", "end"):
             over = label == "pad" if state < 0 else label == "end" and fine[state]
             return -1 if over else None
         after = table[state][label]
-        return None if after == len(table) else after
+        return None if after == S else int(after)
 
-    labels: list[Hashable] = list(classes)
-    labels[PAD], labels[EOS], labels[mask_id] = "pad", "end", None
-    start = inner.start if len(inner) else None
+    start = inner.start if S else None
     return explored(start, advance, lambda state: state < 0 or fine[state], labels)

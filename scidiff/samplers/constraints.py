@@ -7,13 +7,16 @@ to hold by construction, to be exact as a target, and to check finished rows.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from scidiff.core import Rng, uniform
+from scidiff.samplers.automata import Automaton
 from scidiff.samplers.orders import NEVER, clocks
+from scidiff.samplers.trellis import Trellis, log_accepted
 
 
 class Constraint(Protocol):
@@ -137,3 +140,21 @@ def draw_within(
         fine.append(write)
     told = ratio if temperature > 0 else None
     return torch.stack(tokens, 1), torch.stack(fine, 1), told
+
+
+class Accepted:
+    """Rows of a regular set, as a predicate: whether some completion is accepted.
+
+    `samplers.grammar` draws from such a set directly and needs no question a token.
+    """
+
+    def __init__(self, automaton: Automaton) -> None:
+        self.automaton = automaton
+        self._trellis = lru_cache(maxsize=4)(lambda length: Trellis(automaton, length))
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        V = self.automaton.vocab_size
+        token = torch.arange(V, device=ids.device)
+        fits = (ids == V - 1)[..., None] | (ids[..., None] == token)
+        law = torch.where(fits, 0.0, NEVER)
+        return log_accepted(self._trellis(ids.shape[1]), law) > NEVER

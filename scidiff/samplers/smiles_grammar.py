@@ -13,7 +13,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
-from scidiff.samplers.automata import Automaton, ended, explored
+from scidiff.samplers.automata import Automaton, explored
 
 BONDS = {"-": 1, "=": 2, "#": 3, "$": 4, ":": 1, "/": 1, "\\": 1}
 ROOM = {"B": 3, "C": 4, "N": 3, "O": 2, "F": 1, "Cl": 1, "Br": 1, "H": 1}
@@ -152,7 +152,8 @@ def smiles(
     memory: int = 0,
     lowest: bool = True,
 ) -> Automaton:
-    """Rows that are SMILES up to their end, over the tokens of a vocabulary of notation "smiles".
+    """The SMILES over the tokens of a vocabulary of notation "smiles", without EOS and PAD (see
+    `automata.ended`).
 
     At most `depth` branches are open at a time and at most `rings` ring labels; a label is opened
     only if all smaller ones are open (`lowest`), as canonical SMILES are written. Every atom token
@@ -170,7 +171,7 @@ def smiles(
     names = sorted((s for s in vocabulary.symbols if _RING.fullmatch(s)), key=_number)
     smaller = {name: names[:i] for i, name in enumerate(names)}
     rule = SmilesRule(depth, rings, memory, lowest, smaller)
-    return ended(explored(Place(), rule, rule.ends, labels))
+    return explored(Place(), rule, rule.ends, labels)
 
 
 def label_of(symbol: str) -> tuple[str, Hashable] | None:

@@ -49,6 +49,12 @@ class Trellis:
         """Whether any row of this length is accepted."""
         return len(self.tables[0]) > 1
 
+    def certain(self) -> Tensor:
+        """The only token that can stand at each position (L,), -1 where there are several."""
+        open_ = [(t[:-1] < t[-1, 0]).any(0)[self.classes] for t in self.tables]
+        allowed = torch.stack(open_)
+        return torch.where(allowed.sum(1) == 1, allowed.int().argmax(1), -1)
+
     @property
     def rows_at_once(self) -> int:
         """How many rows a pass should be given, that it fits into the memory caches."""
