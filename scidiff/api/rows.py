@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from scidiff.api.constraining import graph_constraints
+from scidiff.api.constraining import graph_constraints, string_automaton, string_rows
 from scidiff.api.scaffold import (
     RowLaw,
     Scaffold,
@@ -19,10 +19,11 @@ from scidiff.api.scaffold import (
     node_weights,
     scaffold_rows,
 )
-from scidiff.api.settings import GraphRequest
+from scidiff.api.settings import GraphRequest, StringRequest
 from scidiff.data.graph_tokens import triangle
 from scidiff.data.tokens import EOS, PAD, Vocabulary
 from scidiff.domains.domain import find_domain
+from scidiff.samplers.automata import Automaton
 from scidiff.samplers.canvas import Canvas, FixedCanvas, LengthLaw
 from scidiff.samplers.constraints import Constraint
 
@@ -53,6 +54,10 @@ class Rows(Protocol):
         """What no step may break, as asked."""
         ...
 
+    def automaton(self, request: Any) -> Automaton | None:
+        """The rows that are asked for, where they are a regular set."""
+        ...
+
     def gaps(self, pattern: str, sizes: Sequence[int]) -> tuple[Tensor, int]:
         """Rows (G, L) that hold `pattern` and hide something of each of `sizes`, and where what is
         hidden begins."""
@@ -66,14 +71,29 @@ class StringRows:
     vocabulary: Vocabulary
     config: Mapping[str, Any]
     length: int
-    requests: tuple[type, ...] = ()
+    requests: tuple[type, ...] = (StringRequest,)
     writes_end: bool = True
 
-    def canvas(self, request: Any) -> Canvas:
-        return LengthLaw(self.config["length_counts"], self.vocabulary.mask_id, self.length)
+    def canvas(self, request: StringRequest | None) -> Canvas:
+        """Rows of the training set's lengths; with constraints of those that they allow, what
+        must stand there being given."""
+        counts, mask_id = self.config["length_counts"], self.vocabulary.mask_id
+        if request is None or not request.constraints:
+            return LengthLaw(counts, mask_id, self.length)
+        self.automaton(request)
+        return RowLaw(
+            *string_rows(request.constraints, self.vocabulary, counts, self.length), mask_id
+        )
 
-    def constraints(self, request: Any) -> list[Constraint]:
+    def constraints(self, request: StringRequest) -> list[Constraint]:
         return []
+
+    def automaton(self, request: StringRequest) -> Automaton | None:
+        """None where nothing is asked. Raises ValueError where nothing satisfies it."""
+        if not request.constraints:
+            return None
+        sizes = [n for n, count in enumerate(self.config["length_counts"]) if count > 0]
+        return string_automaton(request.constraints, self.vocabulary, sizes)
 
     def gaps(self, pattern: str, sizes: Sequence[int]) -> tuple[Tensor, int]:
         """Rows prefix + g MASK + suffix + EOS."""
@@ -116,6 +136,9 @@ class GraphRows:
 
     def constraints(self, request: GraphRequest) -> list[Constraint]:
         return graph_constraints(request.constraints, self.vocabulary, self.length)
+
+    def automaton(self, request: GraphRequest) -> None:
+        return None
 
     def gaps(self, pattern: str, sizes: Sequence[int]) -> tuple[Tensor, int]:
         """Rows of the pattern's graph and g new nodes, which are joined to it beside a [*], or

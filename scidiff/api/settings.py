@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from scidiff.api.string_constraints import read
 from scidiff.rewards.registry import nearest
 from scidiff.samplers.discrete_flow import FlowRate, Kernel, Posterior
 from scidiff.samplers.orders import Confidence, Order, Random, Sequential
@@ -109,6 +110,21 @@ class GraphRequest:
             raise ValueError(
                 f"constraints must be a list of names, got the text {self.constraints!r}"
             )
+
+
+@dataclass(frozen=True)
+class StringRequest:
+    """What is asked of every string that is drawn, kept in its written form."""
+
+    constraints: tuple[str, ...] = ()  # see `string_constraints`; also as objects
+
+    def __post_init__(self) -> None:
+        if isinstance(self.constraints, str):
+            raise ValueError(
+                f"constraints must be a list, got the text {self.constraints!r}"
+            )
+        written = tuple(str(read(asked)) for asked in self.constraints)
+        object.__setattr__(self, "constraints", written)
 
 
 @dataclass(frozen=True)

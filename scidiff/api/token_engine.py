@@ -23,6 +23,7 @@ from scidiff.processes.block import BlockProcess
 from scidiff.processes.masked import MaskedProcess, cross_entropy
 from scidiff.samplers.canvas import Canvas, FixedCanvas
 from scidiff.samplers.compose import ClassifierFree
+from scidiff.samplers.grammar import GrammarSampler
 from scidiff.samplers.masked import MaskedSampler, TokenPredictor
 
 
@@ -97,17 +98,21 @@ class TokenEngine:
         records = (TokenSettings, ConditionRequest, *self.rows.requests)
         return choose(records, {**self.config.get("sampling", {}), **overrides})
 
-    def sampler(self, canvas: Canvas | None = None, **overrides: Any) -> MaskedSampler:
+    def sampler(
+        self, canvas: Canvas | None = None, **overrides: Any
+    ) -> MaskedSampler | GrammarSampler:
         """Build the sampler of the config's settings, with any of them overridden.
 
-        A masked model is told by its canvas where a row ends, so it writes symbols only.
+        A masked model is told by its canvas where a row ends, so it writes symbols only. What is
+        asked of strings is an automaton, within which the sampler looks ahead.
         """
         s, asked, *request = self._chosen(overrides)
         self._check_block(s)
         if asked.condition is not None and not self.config.get("conditions"):
             raise ValueError(f"this model takes no condition, got {dict(asked.condition)}")
         condition = self._asked(asked)
-        return MaskedSampler(
+        automaton = self.rows.automaton(*request) if request else None
+        sampler = MaskedSampler(
             self._denoiser(s.block_size, condition, asked.weight),
             canvas or self.canvas(*request),
             order=ORDERS[s.order](),
@@ -117,6 +122,7 @@ class TokenEngine:
             constraints=self.rows.constraints(*request) if request else (),
             condition=condition,
         )
+        return sampler if automaton is None else GrammarSampler(sampler, automaton)
 
     def _asked(self, asked: ConditionRequest) -> Tensor | None:
         """What all rows are asked to be like as the network reads it, (1, C)."""
@@ -158,7 +164,7 @@ class TokenEngine:
             return blank(self.rows, self.network.mask_id)
         return self.rows.canvas(request)
 
-    def typical_steps(self, sampler: MaskedSampler) -> int:
+    def typical_steps(self, sampler: MaskedSampler | GrammarSampler) -> int:
         """Steps after which 95 % of the rows are finished, judged by the training lengths."""
         if not self.block_causal:
             return sampler.num_steps
