@@ -80,7 +80,13 @@ class Engine(Protocol):
         ...
 
     def infill(
-        self, pattern: str, n: int, gaps: Sequence[int], candidates: int, rng: torch.Generator
+        self,
+        pattern: str,
+        n: int,
+        gaps: Any,
+        candidates: int,
+        rng: torch.Generator,
+        **overrides: Any,
     ) -> Any:
         """Draw n states that hold `pattern`, with gaps of these sizes written."""
         ...

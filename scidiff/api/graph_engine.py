@@ -152,7 +152,13 @@ class GraphEngine:
     # ---- infilling
 
     def infill(
-        self, pattern: str, n: int, gaps: Sequence[int], candidates: int, rng: torch.Generator
+        self,
+        pattern: str,
+        n: int,
+        gaps: Sequence[int],
+        candidates: int,
+        rng: torch.Generator,
+        **overrides: Any,
     ) -> GraphState:
         """Draw n graphs that hold `pattern` and new nodes, whose number is uniform over `gaps`.
 
@@ -164,4 +170,4 @@ class GraphEngine:
         if largest > most:
             raise ValueError(f"the model takes graphs of at most {most} nodes, got {largest}")
         law = [float(size - len(scaffold) in gaps) for size in range(largest + 1)]
-        return sample(self._around(scaffold, law, self._chosen({})[0]), n, rng)
+        return sample(self._around(scaffold, law, self._chosen(overrides)[0]), n, rng)

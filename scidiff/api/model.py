@@ -14,7 +14,7 @@ from scidiff.api.engine import Engine, open_engine
 from scidiff.api.sources import SHIPPED as SHIPPED
 from scidiff.api.sources import choose_device as choose_device
 from scidiff.api.sources import model_folder as model_folder
-from scidiff.core import ScidiffError, seeded
+from scidiff.core import ScidiffError
 from scidiff.data.conditions import Asked, Conditions, per_row, varies
 from scidiff.data.records import Record
 from scidiff.domains.domain import Domain, find_domain, spelled
@@ -189,24 +189,32 @@ class Model:
         n: int = 16,
         seed: int = 0,
         *,
-        gap: tuple[int, int] = (1, 12),
+        gap: tuple[int, int] | Sequence[tuple[int, int]] | None = (1, 12),
         candidates: int = 64,
+        **overrides: Any,
     ) -> SampleResult:
-        """Write the [*] of `pattern` n times; all around it is kept as it is.
+        """Write what `pattern` leaves open ([*] a gap, ? one token) n times; all around it is kept
+        as it is (`infilling.infill`)."""
+        from scidiff.api.infilling import infill
 
-        `gap` bounds the number of tokens written, of a graph the number of new nodes: they are
-        joined to the nodes beside a [*], or to any where there is none. A left-to-right model
-        draws n * candidates fillings and keeps n by how well the rest of the string follows (see
-        TokenEngine.infill).
-        """
-        if n <= 0 or candidates <= 0:
-            raise ValueError(f"n and candidates must be at least 1, got {n} and {candidates}")
-        low, high = gap
-        if not 0 < low <= high:
-            raise ValueError(f"gap must be (low, high) with 0 < low <= high, got {gap}")
-        rng = seeded(seed, 0, self.engine.device)
-        x = self.engine.infill(pattern, n, range(low, high + 1), candidates, rng)
-        return self.result(self.domain.decode(x), seed, n=n, pattern=pattern, gap=list(gap))
+        return infill(self, pattern, n, seed, gap=gap, candidates=candidates, **overrides)
+
+    def edit(
+        self, texts: str | Sequence[str], n: int = 1, seed: int = 0, **how: Any
+    ) -> SampleResult:
+        """Hide a part of each object and let the model write it again, n times
+        (`editing.edit`)."""
+        from scidiff.api.editing import edit
+
+        return edit(self, texts, n, seed, **how)
+
+    def interpolate(
+        self, a: str, b: str, steps: int = 7, n: int = 1, seed: int = 0, **how: Any
+    ) -> SampleResult:
+        """Objects on the way from a to b (`editing.interpolate`)."""
+        from scidiff.api.editing import interpolate
+
+        return interpolate(self, a, b, steps, n, seed, **how)
 
     def unreadable(self, text: str) -> str:
         """Why the model cannot hold an object, in one line, or ""."""

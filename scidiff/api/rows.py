@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from scidiff.api.constraining import graph_constraints, string_automaton, string_rows
+from scidiff.api.gaps import Gapped, Sizes, alphabet_of, gap_law, one_range
 from scidiff.api.scaffold import (
     RowLaw,
     Scaffold,
@@ -20,8 +21,9 @@ from scidiff.api.scaffold import (
     scaffold_rows,
 )
 from scidiff.api.settings import GraphRequest, StringRequest
+from scidiff.core import Rng, uniform
 from scidiff.data.graph_tokens import triangle
-from scidiff.data.tokens import EOS, PAD, Vocabulary
+from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.samplers.automata import Automaton
 from scidiff.samplers.canvas import Canvas, FixedCanvas, LengthLaw
@@ -58,9 +60,9 @@ class Rows(Protocol):
         """The rows that are asked for, where they are a regular set."""
         ...
 
-    def gaps(self, pattern: str, sizes: Sequence[int]) -> tuple[Tensor, int]:
-        """Rows (G, L) that hold `pattern` and hide something of each of `sizes`, and where what is
-        hidden begins."""
+    def given(self, pattern: str, sizes: Sizes, n: int, rng: Rng) -> Tensor:
+        """Rows (n, L) that hold `pattern` and hide what it leaves open, of sizes drawn from
+        `sizes`."""
         ...
 
 
@@ -95,19 +97,11 @@ class StringRows:
         sizes = [n for n, count in enumerate(self.config["length_counts"]) if count > 0]
         return string_automaton(request.constraints, self.vocabulary, sizes)
 
-    def gaps(self, pattern: str, sizes: Sequence[int]) -> tuple[Tensor, int]:
-        """Rows prefix + g MASK + suffix + EOS."""
-        prefix, suffix = (self.vocabulary.encode(part) for part in split_pattern(pattern))
-        longest = len(prefix) + max(sizes) + len(suffix) + 1
-        if longest > self.length:
-            raise ValueError(
-                f"the pattern with a gap of {max(sizes)} tokens has {longest} tokens with its "
-                f"end, the model takes at most {self.length}"
-            )
-        hide = [self.vocabulary.mask_id]
-        rows = [[*prefix, *(hide * g), *suffix, EOS] for g in sizes]
-        ids = torch.tensor([row + [PAD] * (self.length - len(row)) for row in rows])
-        return ids, len(prefix)
+    def given(self, pattern: str, sizes: Sizes, n: int, rng: Rng) -> Tensor:
+        """Rows of the pattern with its gaps hidden, EOS and PAD."""
+        read = Gapped.read(pattern, self.vocabulary, alphabet_of(self.config))
+        law = gap_law(read, sizes, self.config["length_counts"], self.length)
+        return read.rows(law.draw(n, rng), self.length)
 
 
 @dataclass(frozen=True)
@@ -148,6 +142,11 @@ class GraphRows:
         ids = scaffold_rows(scaffold, wanted, self.vocabulary, self.length)
         return ids, triangle(len(scaffold))
 
+    def given(self, pattern: str, sizes: Sizes, n: int, rng: Rng) -> Tensor:
+        """Rows of `gaps`, all sizes equally likely."""
+        rows, _ = self.gaps(pattern, one_range(sizes))
+        return rows[(uniform((n,), rng).cpu() * len(rows)).long()]
+
     def _scaffold(self, text: str) -> Scaffold:
         return Scaffold.of(text, find_domain(self.config["domain"]).spell)
 
@@ -159,14 +158,3 @@ def blank(rows: Rows, mask_id: int) -> Canvas:
 
 ROWS: Mapping[str, type[StringRows] | type[GraphRows]] = {"graph": GraphRows}
 """By notation; every other one is of strings."""
-
-
-def split_pattern(pattern: str) -> tuple[str, str]:
-    """Cut a pattern at its one [*]."""
-    parts = pattern.split("[*]")
-    if len(parts) != 2:
-        raise ValueError(
-            "an infill pattern has exactly one [*] where tokens are to be written, "
-            f"got {len(parts) - 1} in {pattern!r}"
-        )
-    return parts[0], parts[1]

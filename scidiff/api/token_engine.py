@@ -12,16 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scidiff.api.gaps import Sizes
+from scidiff.api.infilling import infill_rows
 from scidiff.api.rows import ROWS, Rows, StringRows, blank
 from scidiff.api.settings import ORDERS, ConditionRequest, TokenSettings, choose
-from scidiff.core import ScidiffError, seeded, uniform
+from scidiff.core import ScidiffError, seeded
 from scidiff.data.conditions import Conditions
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
-from scidiff.guidance.particles import sample
 from scidiff.networks.token_transformer import TokenDenoiser, TokenTransformer
 from scidiff.processes.block import BlockProcess
-from scidiff.processes.masked import MaskedProcess, cross_entropy
-from scidiff.samplers.canvas import Canvas, FixedCanvas
+from scidiff.processes.masked import MaskedProcess
+from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.grammar import GrammarSampler
 from scidiff.samplers.masked import MaskedSampler, TokenPredictor
@@ -230,61 +231,14 @@ class TokenEngine:
     # ---- infilling
 
     def infill(
-        self, pattern: str, n: int, gaps: Sequence[int], candidates: int, rng: torch.Generator
+        self,
+        pattern: str,
+        n: int,
+        gaps: Sizes,
+        candidates: int,
+        rng: torch.Generator,
+        **overrides: Any,
     ) -> TokenState:
-        """Draw n rows that hold `pattern` and write what it leaves open, whose size is uniform
-        over `gaps`.
-
-        A masked network writes the gap seeing all around it, by its config's settings. A
-        left-to-right one writes it seeing the prefix, one token at a time and at temperature 1,
-        and n * candidates such rows are resampled by p(suffix | prefix, gap): self-normalised
-        importance sampling, exact as `candidates` grows.
-        """
-        rows, start = self.rows.gaps(pattern, gaps)
-        rows = rows.to(self.device)
-        total = n if not self.block_causal else n * candidates
-        choice = (uniform((total,), rng) * len(gaps)).long()
-        canvas = FixedCanvas(rows[choice], self.network.mask_id)
-        # the weights below are those of drafts from the network's own law
-        draft = {"block_size": 1, "temperature": 1.0} if self.block_causal else {}
-        x = sample(self.sampler(canvas, **draft), total, rng)
-        if not self.block_causal:
-            return x
-        ends = start + torch.tensor(gaps, device=x.ids.device)[choice]
-        log_w = self._suffix_log_prob(x.ids, ends).masked_fill(
-            _ended_before(x.ids, ends), float("-inf")
-        )
-        fit = int((log_w > float("-inf")).sum())
-        if fit < n:
-            raise ScidiffError(
-                f"only {fit} of {total} drafts went on to the end of the gap, {n} are needed: "
-                "ask for more candidates or a shorter gap"
-            )
-        return x[gumbel_top(log_w, n, rng)]
-
-    @torch.no_grad()
-    def _suffix_log_prob(self, ids: Tensor, start: Tensor) -> Tensor:
-        """log p(ids[start:end] | ids[:start]) of left-to-right writing (B,), float64."""
-        hidden = torch.full_like(ids, self.network.mask_id)
-        nll = torch.cat(
-            [
-                cross_entropy(self.network, self.network.two_copy(h, i, 1), i)
-                for h, i in zip(hidden.split(256), ids.split(256), strict=True)
-            ]
-        )
-        position = torch.arange(ids.shape[1], device=ids.device)
-        return -(nll.double() * ((position >= start[:, None]) & (ids != PAD))).sum(1)
-
-
-def _ended_before(ids: Tensor, ends: Tensor) -> Tensor:
-    """Rows (B,) whose text ends before position `ends` (B,): no suffix can follow."""
-    position = torch.arange(ids.shape[1], device=ids.device)
-    return (((ids == EOS) | (ids == PAD)) & (position < ends[:, None])).any(1)
-
-
-def gumbel_top(log_w: Tensor, n: int, rng: torch.Generator) -> Tensor:
-    """Draw n different rows with probabilities proportional to exp(log_w) (Gumbel top-n; Kool et
-    al. 2019)."""
-    clock = torch.log(-torch.log1p(-uniform(log_w.shape, rng).double()))
-    # a row without weight never wins, even where u = 0 makes its clock ring at once
-    return torch.where(log_w == float("-inf"), log_w, log_w - clock).topk(n).indices
+        """Draw n rows that hold `pattern` and write what it leaves open, see
+        `infilling.infill_rows`."""
+        return infill_rows(self, pattern, n, gaps, candidates, rng, overrides)

@@ -202,43 +202,43 @@ class DiscreteFlowSampler:
         """Draw noise where the canvas is hidden and evaluate the network there."""
         x = start(self.canvas, self.condition, n, rng)
         hidden = x.ids == self.denoiser.mask_id
-        return self._arrive(
+        return self.arrive(
             replace(x, ids=torch.where(hidden, self.law.draw(x.ids, rng), x.ids)), 0
         )
 
     def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Draw x0 from the stored prediction and x_s from the kernel, then evaluate the
         network."""
-        t, s = self._time(k, x.ids), self._time(k + 1, x.ids)
+        t, s = self.time(k, x.ids), self.time(k + 1, x.ids)
         law = self.kernel(x.ids, self._clean(x, rng), t, s, self.law.at(x.ids))
         drawn = race(law.log(), rng)
         free = self.canvas.free(x.ids) & (t > 0)[..., 0]
-        return self._arrive(replace(x, ids=torch.where(free, drawn, x.ids)), k + 1)
+        return self.arrive(replace(x, ids=torch.where(free, drawn, x.ids)), k + 1)
 
     def predict_clean(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Draw every generated position independently from the stored prediction."""
         if isinstance(k, int) and k >= self.num_steps:
             return x
-        free = self.canvas.free(x.ids) & (self._time(k, x.ids) > 0)[..., 0]
+        free = self.canvas.free(x.ids) & (self.time(k, x.ids) > 0)[..., 0]
         return replace(x, ids=torch.where(free, self._clean(x, rng), x.ids), trunk=None)
 
     def renoise(self, clean: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Draw x_k given clean rows and evaluate the network there."""
-        t = self._time(k, clean.ids)[..., 0]
+        t = self.time(k, clean.ids)[..., 0]
         noisy = self.canvas.free(clean.ids) & (uniform(clean.ids.shape, rng) < t)
         ids = torch.where(noisy, self.law.draw(clean.ids, rng), clean.ids)
-        return self._arrive(replace(clean, ids=ids), k)
+        return self.arrive(replace(clean, ids=ids), k)
 
     def _clean(self, x: TokenState, rng: Rng) -> Tensor:
         """Clean tokens (B, L); the end of a row is given, so it is not drawn."""
         told = everywhere(self.denoiser, x)
         return race(symbols_only(told), rng)
 
-    def _time(self, k: int | Tensor, ids: Tensor) -> Tensor:
+    def time(self, k: int | Tensor, ids: Tensor) -> Tensor:
         """The time of step k, (1, 1, 1) or (B, 1, 1)."""
         return self.times.to(ids.device, self.law.laws.dtype)[k].reshape(-1, 1, 1)
 
-    def _arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
+    def arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
         """Store the network's output at x, at step k; at the end nobody would read it."""
         if isinstance(k, int) and k >= self.num_steps:
             return replace(x, trunk=None)

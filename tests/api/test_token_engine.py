@@ -1,50 +1,14 @@
-"""The string engine: likelihoods and infillings against laws computed position by position."""
+"""The string engine: likelihoods against laws computed position by position, and settings."""
 
 from itertools import permutations, product
 
 import pytest
 import torch
+from token_engines import VOCABULARY, L, engine, left_to_right
 
-from scidiff.api.rows import split_pattern
-from scidiff.api.token_engine import TokenEngine, gumbel_top
 from scidiff.core import ScidiffError, seeded
-from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
+from scidiff.data.tokens import EOS, PAD, encode_rows
 from scidiff.guidance.particles import sample
-from scidiff.networks.token_transformer import (
-    TokenDenoiser,
-    TokenTransformer,
-    TokenTransformerConfig,
-)
-
-L = 8
-VOCABULARY = Vocabulary(("C", "N"))
-
-
-def engine(kind="autoregressive", **sampling):
-    net = TokenTransformer(TokenTransformerConfig(len(VOCABULARY), L, width=16, depth=1, heads=2))
-    rng = seeded(5)
-    with torch.no_grad():
-        for p in net.parameters():
-            if p.ndim == 2:
-                p.copy_(torch.randn(p.shape, generator=rng) / p.shape[1] ** 0.5)
-        net.own.weight[VOCABULARY.mask_id] = 0
-    block = {"masked": None, "autoregressive": 1, "block": 4}[kind]
-    config = {
-        "process": {"kind": kind, "block_size": block},
-        "sampling": {"block_size": block, **sampling},
-        "length_counts": [0, 1, 1, 2],
-    }
-    return TokenEngine(net.eval(), VOCABULARY, config)
-
-
-def left_to_right(e, ids):
-    """log p (L,) of each token given those before it, as the sampler of blocks of one sees it."""
-    denoiser, out = TokenDenoiser(e.network, 1), []
-    for i in range(L):
-        x = TokenState(torch.where(torch.arange(L) < i, ids, e.network.mask_id)[None])
-        out.append(denoiser.log_probs(denoiser(x, i))[0, i, ids[i]])
-    return torch.stack(out).double()
-
 
 # ---------------------------------------------------------------- likelihood
 
@@ -112,61 +76,7 @@ def test_likelihood_errors():
         engine().log_likelihood(["C" * 9], 4, None, 0)
 
 
-# ---------------------------------------------------------------- infilling
-
-
-@pytest.mark.parametrize("kind", ["masked", "autoregressive", "block"])
-def test_the_text_around_the_gap_is_kept(kind):
-    x = engine(kind).infill("CN[*]NNC", 40, range(1, 3), 20, seeded(0))
-    assert x.ids.shape == (40, L)
-    lengths = set()
-    for row in x.ids.tolist():
-        n = row.index(EOS, 6)  # behind the shortest gap and the text on both sides
-        gap = n - 5
-        lengths.add(gap)
-        assert row[:2] == [2, 3] and row[n - 3 : n + 1] == [3, 3, 2, EOS]
-        assert not any(row[n + 1 :]) and VOCABULARY.mask_id not in row
-        text = VOCABULARY.decode(row)
-        assert text.startswith("CN") and text.endswith("NNC") and len(text) == n
-    assert lengths == {1, 2}
-
-
-def test_a_left_to_right_infilling_follows_its_posterior():
-    e, n = engine(), 400
-    x = e.infill("C[*]NC", n, [2], 60, seeded(0))
-    fillings = ["".join(s) for s in product("CN", repeat=2)]
-    rows = encode_rows(VOCABULARY, [f"C{s}NC" for s in fillings], L)
-    log_p = torch.stack([left_to_right(e, row)[1:6].sum() for row in rows])
-    p = log_p.softmax(0)
-    texts = [VOCABULARY.decode(row)[1:3] for row in x.ids]
-    found = torch.tensor([texts.count(s) / n for s in fillings])
-    assert found.sum() == pytest.approx(1)
-    z = (found - p) / (p * (1 - p) / n).sqrt()
-    assert z.abs().max() < 4
-    blind = torch.stack([left_to_right(e, row)[1:3].sum() for row in rows]).softmax(0)
-    assert (blind - p).abs().max() > 0.1  # the suffix matters here, so the test could fail
-
-
-@torch.no_grad()
-def test_a_masked_infilling_follows_its_conditionals():
-    e, n = engine("masked"), 3000
-    x = e.infill("C[*]NC", n, [1], 1, seeded(0))
-    canvas = torch.tensor([[2, VOCABULARY.mask_id, 3, 2, EOS, PAD, PAD, PAD]])
-    p = e.network.log_probs(e.network.bidirectional(canvas))[0, 1].exp()
-    assert p[:2].sum() > 0.1  # of EOS and PAD, which would cut off what is given behind the gap
-    p[:2] = 0
-    p /= p.sum()
-    found = x.ids[:, 1].bincount(minlength=len(p)) / n
-    assert found[:2].sum() == 0
-    z = ((found - p) / (p * (1 - p) / n).sqrt())[2:-1]
-    assert z.abs().max() < 4
-
-
-def test_drafts_are_drawn_at_the_temperature_of_their_weights():
-    a, b = (
-        engine(temperature=t).infill("C[*]NC", 20, [2], 10, seeded(0)).ids for t in (1.0, 0.2)
-    )
-    assert torch.equal(a, b)
+# ---------------------------------------------------------------- samplers
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
@@ -181,36 +91,6 @@ def test_a_masked_model_writes_as_many_symbols_as_its_length_law_says(temperatur
     guess = sampler.predict_clean(first, 0, seeded(2)).ids  # what guidance looks at
     assert ((guess == EOS).sum(1) == 1).all()
     assert sampler.denoiser.rows == sampler.denoiser.inner.rows > 0
-
-
-def test_infill_errors():
-    e = engine()
-    with pytest.raises(ValueError, match=r"exactly one \[\*\] .* got 0 in 'CC'"):
-        e.infill("CC", 1, [1], 1, seeded(0))
-    with pytest.raises(ValueError, match="gap of 6 tokens has 9 tokens .* at most 8"):
-        e.infill("C[*]N", 1, range(1, 7), 1, seeded(0))
-    with pytest.raises(ValueError, match="unknown token 'O'"):
-        e.infill("O[*]", 1, [1], 1, seeded(0))
-    with torch.no_grad():  # a network that always ends at once
-        e.network.norm.weight.zero_()
-        e.network.head.weight.zero_()
-    with pytest.raises(ScidiffError, match="drafts went on to the end of the gap, 30 are needed"):
-        e.infill("C[*]N", 30, [5], 1, seeded(0))
-
-
-def test_patterns_are_cut_at_the_gap():
-    assert split_pattern("CC[*]N") == ("CC", "N") and split_pattern("[*]") == ("", "")
-    with pytest.raises(ValueError, match="got 2"):
-        split_pattern("[*]C[*]")
-
-
-def test_rows_without_weight_are_never_drawn():
-    log_w = torch.tensor([0.0, -1.0, float("-inf"), float("-inf")], dtype=torch.float64)
-    for j in range(200):
-        assert sorted(gumbel_top(log_w, 2, seeded(j)).tolist()) == [0, 1]
-    first = torch.stack([gumbel_top(log_w, 1, seeded(j)) for j in range(2000)]).double().mean()
-    p = 1 / (1 + torch.e)
-    assert abs(float(first) - p) < 4 * (p * (1 - p) / 2000) ** 0.5
 
 
 # ---------------------------------------------------------------- settings
