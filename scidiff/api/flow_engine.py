@@ -1,4 +1,5 @@
-"""Models of discrete flow on graphs as token rows: how a config becomes a sampler."""
+"""Models of discrete flow on token rows, strings or graphs: how a config becomes a sampler and a
+likelihood."""
 
 from __future__ import annotations
 
@@ -9,24 +10,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scidiff.api.rows import GraphRows
-from scidiff.api.scaffold import RowLaw
-from scidiff.api.settings import FlowSettings, GraphRequest, choose
+from scidiff.api.rows import ROWS, Rows, StringRows
+from scidiff.api.settings import ConditionRequest, FlowSettings, choose
+from scidiff.api.token_bounds import flow_bound, length_log_prob
 from scidiff.core import ScidiffError
+from scidiff.data.conditions import Conditions
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
 from scidiff.guidance.particles import sample
 from scidiff.networks.graph_tokens import GraphTokenNetwork
-from scidiff.processes.discrete_flow import TokenNoise, graph_kinds
-from scidiff.samplers.canvas import Canvas
+from scidiff.networks.token_transformer import TokenTransformer
+from scidiff.processes.discrete_flow import DISTORTIONS, TokenNoise, eligible
+from scidiff.processes.flow_bounds import JumpBound, StepBound
+from scidiff.processes.tokens import TokenFlow, position_kinds
+from scidiff.samplers.canvas import Canvas, FixedCanvas
+from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.discrete_flow import DiscreteFlowSampler, TimedDenoiser
+from scidiff.samplers.masked import TokenPredictor
 from scidiff.training.checkpoint import CheckpointError
 
 
 @dataclass(frozen=True)
 class FlowEngine:
-    """A network that reads the time with its vocabulary and config: makes samplers."""
+    """A network that reads the time with its vocabulary and config: makes samplers and
+    likelihoods."""
 
-    network: GraphTokenNetwork
+    network: GraphTokenNetwork | TokenTransformer
     vocabulary: Vocabulary
     config: Mapping[str, Any]
     dtype: torch.dtype = torch.float32
@@ -41,55 +49,86 @@ class FlowEngine:
         missing = [name for name in ("law", "flow") if name not in process]
         if missing:
             raise CheckpointError(f"config.json of a discrete flow lacks process.{missing[0]}")
-        if self.law.laws.shape != (2, V):
-            got = tuple(self.law.laws.shape)
-            raise CheckpointError(f"process.law must be (2, {V}), nodes and pairs, got {got}")
+        kinds = int(position_kinds(self.vocabulary, self.network.max_length).max()) + 1
+        if self.law.laws.shape != (kinds, V):
+            got, of = tuple(self.law.laws.shape), ("symbols", "nodes and pairs")[kinds - 1]
+            raise CheckpointError(f"process.law must be ({kinds}, {V}), {of}, got {got}")
 
     @property
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
     @property
-    def rows(self) -> GraphRows:
+    def rows(self) -> Rows:
         """What the rows hold."""
-        return GraphRows(self.vocabulary, self.config, self.network.max_length)
+        kind = ROWS.get(self.vocabulary.notation, StringRows)
+        return kind(self.vocabulary, self.config, self.network.max_length)
+
+    @property
+    def flow(self) -> TokenFlow:
+        """How the network was trained."""
+        return TokenFlow(**self.config["process"]["flow"])
 
     @property
     def law(self) -> TokenNoise:
         """The noise of training, for rows of the model's length."""
         laws = torch.tensor(self.config["process"]["law"])
-        return TokenNoise(laws, graph_kinds(self.network.max_length))
+        return TokenNoise(laws, position_kinds(self.vocabulary, self.network.max_length))
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """All settings: the config's with the user's on top."""
-        s, request = self._chosen(overrides)
-        return {**vars(s), "distortion": self._distortion(s), **vars(request)}
+        s, asked, *request = self._chosen(overrides)
+        told = [asked] if self.config.get("conditions") else []
+        others = {k: v for record in (*told, *request) for k, v in vars(record).items()}
+        return {**vars(s), "distortion": self._distortion(s), **others}
 
-    def _chosen(self, overrides: Mapping[str, Any]) -> tuple[FlowSettings, GraphRequest]:
-        given = {**self.config.get("sampling", {}), **overrides}
-        s, request = choose((FlowSettings, GraphRequest), given)
-        return s, request
+    def _chosen(self, overrides: Mapping[str, Any]) -> list[Any]:
+        records = (FlowSettings, ConditionRequest, *self.rows.requests)
+        return choose(records, {**self.config.get("sampling", {}), **overrides})
 
     def _distortion(self, s: FlowSettings) -> str:
-        return s.distortion or self.config["process"]["flow"]["distortion"]
+        return s.distortion or self.flow.distortion
 
     def sampler(self, canvas: Canvas | None = None, **overrides: Any) -> DiscreteFlowSampler:
         """Build the sampler of the config's settings, with any of them overridden."""
-        s, request = self._chosen(overrides)
-        if request.constraints:
+        s, asked, *request = self._chosen(overrides)
+        constraints = [c for record in request for c in record.constraints]
+        if constraints:
             raise ScidiffError(
                 "constraints hold token by token: a discrete flow changes all of them at once and "
-                f"has none, got {', '.join(request.constraints)}; expected a model of masked "
-                "diffusion on graphs"
+                f"has none, got {', '.join(map(str, constraints))}; expected a model of masked "
+                "diffusion"
             )
+        condition = self._asked(asked)
         return DiscreteFlowSampler(
-            TimedDenoiser(self.network, self.vocabulary.mask_id),
-            canvas or self.rows.canvas(request),
+            self._denoiser(condition, asked.weight),
+            canvas or self.rows.canvas(*request),
             self.law,
             steps=s.steps,
             kernel=s.of_kernel(),
             distortion=self._distortion(s),
+            condition=condition,
         )
+
+    def _asked(self, asked: ConditionRequest) -> Tensor | None:
+        """What all rows are asked to be like as the network reads it, (1, C)."""
+        if asked.condition is None:
+            return None
+        if not self.config.get("conditions"):
+            raise ValueError(f"this model takes no condition, got {dict(asked.condition)}")
+        rows = Conditions.of_config(self.config["conditions"]).encode(asked.condition, 1)
+        return torch.from_numpy(rows).to(self.device)
+
+    def _denoiser(self, condition: Tensor | None, weight: float) -> TokenPredictor:
+        """The network as it is asked; with a weight, guided by what it says unasked."""
+        told = self._told(shown=condition is not None)
+        if condition is None or weight == 1:
+            return told
+        return ClassifierFree(told, self._told(shown=False), weight)
+
+    def _told(self, *, shown: bool) -> TimedDenoiser:
+        law = self.law if self.flow.leave_one_out else None
+        return TimedDenoiser(self.network.eval(), self.vocabulary.mask_id, law, shown=shown)
 
     def typical_steps(self, sampler: DiscreteFlowSampler) -> int:
         """Steps of every row."""
@@ -105,22 +144,56 @@ class FlowEngine:
         return [len(self.vocabulary.split(text)) + 1 for text in texts]
 
     def log_likelihood(
-        self, texts: Sequence[str], draws: int, block_size: int | None, seed: int
+        self,
+        texts: Sequence[str],
+        draws: int,
+        block_size: int | None,
+        seed: int,
+        method: str | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Raises ScidiffError."""
-        raise ScidiffError(
-            "a discrete flow model has no bound on log p here: sample, design and infill are what "
-            "it can; expected a model of masked diffusion or of graph SDEs for log_likelihood"
-        )
+        """Lower bound on log p(text | its length) in nats and its standard error, each (B,).
+
+        A model that was trained by its bound in continuous time (loss = "nelbo") is read by it;
+        any other by the bound of a chain of as many steps as it was trained for, or is sampled
+        with, of kernel = "posterior".
+        """
+        if block_size is not None:
+            raise ValueError(f"a discrete flow has no blocks: block_size must be None, "
+                             f"got {block_size}")  # fmt: skip
+        return flow_bound(self.network, self.encode(texts), self._bound(), method, draws, seed)
+
+    def _bound(self) -> JumpBound | StepBound:
+        if self.flow.leave_one_out:
+            return JumpBound(self.law)
+        s = self._chosen({})[0]
+        schedule = DISTORTIONS[self._distortion(s)]
+        return StepBound(self.law, self.flow.steps or s.steps, schedule)
+
+    def length_log_prob(self, texts: Sequence[str]) -> Tensor:
+        """log p of the length of each text (B,), which is drawn before the text."""
+        x0 = self.encode(texts)
+        return length_log_prob(self.config["length_counts"], x0, eligible(x0.ids))
 
     def infill(
-        self, pattern: str, n: int, gaps: Sequence[int], candidates: int, rng: torch.Generator
+        self,
+        pattern: str,
+        n: int,
+        gaps: Any,
+        candidates: int,
+        rng: torch.Generator,
+        **overrides: Any,
     ) -> TokenState:
-        """Draw n graphs that hold `pattern` and new nodes, whose number is uniform over `gaps`.
+        """Draw n rows that hold `pattern` and write what it leaves open, of sizes drawn from
+        `gaps`.
 
         What is given never turns into noise, so the network sees it clean among noisy symbols,
         which it has not seen in training: close to the conditional law, not exact.
         """
-        rows, _ = self.rows.gaps(pattern, gaps)
-        canvas = RowLaw(rows, [1.0] * len(rows), self.vocabulary.mask_id)
-        return sample(self.sampler(canvas), n, rng)
+        rows = self.rows.given(pattern, gaps, n, rng).to(self.device)
+        hidden, which = (rows == self.vocabulary.mask_id).unique(dim=0, return_inverse=True)
+        alike = [(which == i).nonzero()[:, 0] for i in range(len(hidden))]
+        parts = []
+        for group in alike:  # a canvas knows one pattern of open positions
+            canvas = FixedCanvas(rows[group], self.vocabulary.mask_id)
+            parts.append(sample(self.sampler(canvas, **overrides), len(group), rng))
+        return TokenState.cat(parts)[torch.cat(alike).argsort()]

@@ -36,6 +36,17 @@ class Noisy(Stacked):
         """The first `width` positions: what is behind the end of every row says nothing."""
         return replace(self, clean=self.clean[:, :width], noisy=self.noisy[:, :width])
 
+    def relative(self, true: Tensor, told: Tensor) -> Tensor:
+        """sum of true log(true / told) over tokens, (B, L) of (B, L, V); 0 at the end of a row,
+        of which the network says nothing."""
+        asked = (true > 0) & eligible(self.clean)[..., None]
+        ratio = torch.where(asked, true, 1.0) / torch.where(asked, told, 1.0)
+        return (true * ratio.log()).sum(-1)
+
+    def total(self, errors: Tensor) -> Tensor:
+        """The weighted sum (B,) of errors (B, L) of symbols."""
+        return torch.where(eligible(self.clean), errors, 0.0).sum(1) * self.weight
+
 
 @dataclass(frozen=True)
 class JumpBound:
@@ -74,9 +85,7 @@ class JumpBound:
         guess = clean_law(network, x, self.law).exp()
         expected = jump_rates(x.noisy, guess, t, law)
         true = jump_rates(x.noisy, one_hot(x.clean, law), t, law)
-        ratio = torch.where(true > 0, true, 1.0) / torch.where(true > 0, expected, 1.0)
-        errors = (expected - true + true * ratio.log()).sum(-1)
-        return (errors * eligible(x.clean)).sum(1) * x.weight
+        return x.total((expected - true).sum(-1) + x.relative(true, expected))
 
     def loss(self, network: TimedTokenNetwork, x0: TokenState, rng: Rng) -> Tensor:
         return self.cost(network, self.corrupt(x0, rng)).float()
@@ -119,8 +128,7 @@ class StepBound:
         guess = clean_law(network, x, self.law if self.leave_one_out else None).exp()
         true = posterior(x.noisy, one_hot(x.clean, law), t, s, law)
         told = posterior(x.noisy, guess, t, s, law)
-        ratio = torch.where(true > 0, true, 1.0) / torch.where(true > 0, told, 1.0)
-        return ((true * ratio.log()).sum(-1) * eligible(x.clean)).sum(1) * x.weight
+        return x.total(x.relative(true, told))
 
     def loss(self, network: TimedTokenNetwork, x0: TokenState, rng: Rng) -> Tensor:
         return self.cost(network, self.corrupt(x0, rng)).float()

@@ -116,9 +116,14 @@ def test_a_design_leans_towards_its_reward(model):
     assert ok["score"].mean() > sum(oxygen(plain)) / len(plain) + 0.15
 
 
+def test_its_chain_of_steps_bounds_log_p(model):
+    value, error = model.engine.log_likelihood(["CO-", "CC.O--"], 64, None, 0)
+    assert (value < 0).all() and value.isfinite().all() and (error > 0).all()
+    alone, _ = model.engine.log_likelihood(["CC.O--"], 64, None, 0)
+    assert torch.allclose(alone, value[1:], atol=1e-5)
+
+
 def test_what_it_cannot_do_is_said(model):
-    with pytest.raises(ScidiffError, match="no bound on log p.*masked diffusion"):
-        model.log_likelihood(["CO"])
     with pytest.raises(ScidiffError, match="has none, got valence"):
         model.sample(1, constraints=["valence"])
     with pytest.raises(ValueError, match="run in float32"):
@@ -131,7 +136,7 @@ def test_what_it_cannot_do_is_said(model):
         ({"tokens_per_step": 2}, "unknown sampling setting 'tokens_per_step'; .*kernel"),
         ({"omegas": 2}, "did you mean 'omega'"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"kernel": "posteriori"}, "one of flow, posterior; did you mean 'posterior'"),
+        ({"kernel": "posteriori"}, "one of flow, posterior, euler; did you mean 'posterior'"),
         ({"kernel": "posterior", "eta": 1.0}, "belong to kernel = 'flow'"),
         ({"eta": -1.0}, "eta and omega must be finite"),
         ({"distortion": "polydek"}, "did you mean 'polydec'"),

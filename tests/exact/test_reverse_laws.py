@@ -265,10 +265,29 @@ def test_draws_estimate_the_bounds(noise: str, schedule: NoiseLevel):
 def test_the_end_is_given_and_costs_nothing():
     ids = torch.tensor([[2, EOS, PAD], [EOS, PAD, PAD]])
     flat = torch.zeros(2, L, V, dtype=torch.float64)
-    for process in (JumpBound(NOISE["uniform"]), StepBound(NOISE["uniform"], 4)):
+    for process in (JumpBound(NOISE["uniform"]), StepBound(NOISE["uniform"], 1)):
         x = process.corrupt(TokenState(ids), seeded(0))
         assert torch.equal(x.noisy[:, 1:], ids[:, 1:]) and int(x.noisy[1, 0]) == EOS
-        assert float(process.cost(Told(flat), x)[1]) == 0.0
+        cost = process.cost(Told(flat), x)
+        assert float(cost[1]) == 0.0 < float(cost[0]) < 2
+
+
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize("process", [JumpBound, lambda law: StepBound(law, 1)])
+def test_gradients_are_finite_whatever_is_noisy(noise, process):
+    told = torch.zeros(2, L, V, dtype=torch.float64, requires_grad=True)
+    ids = TokenState(torch.tensor([[2, EOS, PAD], [3, 4, 2]]))
+    for j in range(20):
+        loss = process(NOISE[noise]).loss(Head(told), ids, seeded(0, j)).sum()
+        (slope,) = torch.autograd.grad(loss, told)
+        assert slope.isfinite().all()
+
+
+class Head(Told):
+    """Logits without MASK."""
+
+    def log_probs(self, trunk):
+        return trunk.index_fill(-1, torch.tensor(MASK), -torch.inf).log_softmax(-1)
 
 
 # ---------------------------------------------------------------- what samplers read
