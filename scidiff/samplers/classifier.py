@@ -54,12 +54,16 @@ class ExactChange:
     """Ask the classifier for every single change (D-CBG, Schiff et al. 2024, arXiv 2412.10193):
     a row a token that may be written at a position that is read, not one a token a position.
 
-    `micro_batch` bounds the rows of one question. On a GPU every token is tried, so that nothing
-    waits for the device; on the CPU only those that can be written.
+    `micro_batch` bounds the rows of one question. `compact` (the default on the CPU) tries only
+    tokens that can be written; without it every token is tried, so that nothing waits for the
+    device.
     """
 
-    def __init__(self, classifier: Classifier, *, micro_batch: int = 4096) -> None:
+    def __init__(
+        self, classifier: Classifier, *, micro_batch: int = 4096, compact: bool | None = None
+    ) -> None:
         self.classifier, self.micro_batch, self.asked = classifier, micro_batch, 0
+        self.compact = compact
         self._mask_id = self._length = -1
 
     def features(self, ids: Tensor, mask_id: int) -> Tensor:
@@ -81,10 +85,11 @@ class ExactChange:
 
     def _tried(self, ids: Tensor, position: Tensor, tried: Tensor) -> Tensor:
         """log p(y | row with v at its position) (N, V) of rows (N, L); 0 where not tried."""
-        if ids.device.type == "cpu":
+        if ids.device.type == "cpu" if self.compact is None else self.compact:
             row, token = tried.nonzero(as_tuple=True)
         else:
-            row, token = torch.ones_like(tried).nonzero_static(size=tried.numel()).unbind(1)
+            place, V = torch.arange(tried.numel(), device=ids.device), tried.shape[1]
+            row, token = place // V, place % V
         out = torch.zeros(tried.shape, dtype=torch.float64, device=ids.device)
         for r, v in zip(
             row.split(self.micro_batch), token.split(self.micro_batch), strict=True

@@ -19,7 +19,7 @@ from scidiff.samplers.classifier import (
 )
 from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.masked import FixedCanvas, MaskedSampler
-from scidiff.testing import Table, check_sampler
+from scidiff.testing import Table, check_full_graph, check_sampler
 
 L, V = 3, 3
 rng = np.random.default_rng(3)
@@ -196,12 +196,17 @@ def test_only_positions_that_are_read_are_asked_for():
     assert denoiser.rows == 2 * n
 
 
-def test_a_small_micro_batch_changes_nothing():
-    small = guided(1.0)
-    small.change.micro_batch = 7
+@pytest.mark.parametrize("options", [{"micro_batch": 7}, {"compact": False}])
+def test_how_the_classifier_is_asked_changes_nothing(options):
+    other = ClassifierGuided(PLAIN.denoiser(), ExactChange(Posterior(), **options), 1.0)
     x = TokenState(PLAIN.states)
-    a, b = (d.log_weights(d(x, 0)) for d in (small, guided(1.0)))
+    a, b = (d.log_weights(d(x, 0)) for d in (other, guided(1.0)))
     assert torch.equal(a, b)
+
+
+def test_without_compacting_a_step_waits_for_no_device():
+    change = ExactChange(Posterior(), compact=False)
+    check_full_graph(masked(ClassifierGuided(PLAIN.denoiser(), change, 1.5)))
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.7, -1.0])

@@ -11,7 +11,7 @@ from scidiff.guidance.particles import guided_sample
 from scidiff.guidance.selection import smc
 from scidiff.samplers.context import Degraded, context_guided
 from scidiff.samplers.masked import FixedCanvas, MaskedSampler
-from scidiff.testing import Table, check_sampler
+from scidiff.testing import Table, check_full_graph, check_sampler
 
 L, V = 4, 3
 P = np.random.default_rng(4).dirichlet(np.full(V**L, 0.5)).reshape([V] * L)
@@ -99,6 +99,7 @@ def test_it_sharpens():
 def test_the_contract_and_refusals():
     denoiser = context_guided(TABLE.denoiser(), L, seeded(0), weight=2.0)
     check_sampler(masked(denoiser, tokens_per_step=2))
+    check_full_graph(masked(denoiser))
     assert denoiser.rows > 0
     with pytest.raises(ValueError, match=r"fraction must be in \[0, 1\], got 1.5"):
         degraded(1.5)
