@@ -45,7 +45,7 @@ class SequenceOracle(nn.Module):
         self.layers = nn.ModuleList(
             nn.Conv1d(c.width, c.width, 5, padding=2 * 2**i, dilation=2**i)
             for i in range(c.depth))
-        self.norms = nn.ModuleList(nn.GroupNorm(1, c.width) for _ in range(c.depth))
+        self.gains = nn.ParameterList(torch.ones(c.width, 1) for _ in range(c.depth))
         self.hidden = nn.Linear(2 * c.width * c.frames, c.width)
         self.out = nn.Linear(c.width, c.outputs)
         self.drop = nn.Dropout(c.dropout)
@@ -58,23 +58,29 @@ class SequenceOracle(nn.Module):
         if self.config.pool > 1:
             h = F.max_pool1d(h, self.config.pool, ceil_mode=True)
             there = F.max_pool1d(there.float(), self.config.pool, ceil_mode=True) > 0
-        for norm, layer in zip(self.norms, self.layers, strict=True):
-            h = (h + F.relu(layer(norm(h)))) * there
+        for gain, layer in zip(self.gains, self.layers, strict=True):
+            # over channels alone: over positions, padding would weigh
+            size = (h.square().mean(1, keepdim=True) + 1e-6).rsqrt()
+            h = (h + F.relu(layer(h * size * gain))) * there
         return F.relu(self.hidden(self.drop(self._pooled(h, there))))
 
     def _pooled(self, h: Tensor, there: Tensor) -> Tensor:
         """Mean and maximum over the positions of every frame: (B, 2 frames width)."""
         B, _, L = h.shape
-        behind = there.flip(2).cumsum(2).flip(2)[:, 0] - 1  # positions that follow, (B, L)
-        parts = []
+        frames, parts = reading_frames(there[:, 0], self.config.frames), []
         for frame in range(self.config.frames):
-            here = there & (behind % self.config.frames == frame)[:, None]
+            here = there & (frames == frame)[:, None]
             total = here.sum(2).clamp_min(1)
-            parts += [(h * here).sum(2) / total, (h * here).amax(2)]  # h + relu may be below 0
+            parts += [(h * here).sum(2) / total, (h * here).amax(2)]  # h is at least 0
         return torch.cat(parts, 1)
 
     def forward(self, letters: Tensor) -> Tensor:
         return self.out(self.drop(self.features(letters)))
+
+
+def reading_frames(there: Tensor, frames: int) -> Tensor:
+    """Which frame each position (B, L) is in: how many positions follow, modulo `frames`."""
+    return (there.flip(1).cumsum(1).flip(1) - 1).remainder(frames)
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class KmerOracleConfig:
     letters: int
     outputs: int
     k: int = 5  # counts of all k-mers from 1 to k
+    frames: int = 1  # counted apart by the reading frame of their first letter
 
 
 class KmerOracle(nn.Module):
@@ -90,7 +97,7 @@ class KmerOracle(nn.Module):
     def __init__(self, config: KmerOracleConfig) -> None:
         super().__init__()
         self.config = config
-        width = sum(config.letters**k for k in range(1, config.k + 1))
+        width = config.frames * sum(config.letters**k for k in range(1, config.k + 1))
         self.out = nn.Linear(width, config.outputs)
         self.mean: Tensor
         self.scale: Tensor
@@ -99,14 +106,16 @@ class KmerOracle(nn.Module):
 
     def counts(self, letters: Tensor) -> Tensor:
         """Square roots of k-mer counts (B, width): the root keeps repeats from ruling."""
-        V, parts = self.config.letters, []
+        V, turns, parts = self.config.letters, self.config.frames, []
+        frames = reading_frames(letters >= 0, turns)
         for k in range(1, self.config.k + 1):
             windows = letters.unfold(1, k, 1) if letters.shape[1] >= k else letters[:, :0, None]
             powers = V ** torch.arange(k - 1, -1, -1, device=letters.device)
             whole = (windows >= 0).all(2)
-            codes = (windows * powers[:windows.shape[2]]).sum(2).clamp_min(0)
-            table = torch.zeros(len(letters), V**k, device=letters.device)
-            parts.append(table.scatter_add_(1, codes, whole.float()))
+            words = (windows * powers[:windows.shape[2]]).sum(2)
+            codes = words * turns + frames[:, :whole.shape[1]]
+            table = torch.zeros(len(letters), turns * V**k, device=letters.device)
+            parts.append(table.scatter_add_(1, codes.where(whole, 0), whole.float()))
         return torch.cat(parts, 1).sqrt()
 
     def features(self, letters: Tensor) -> Tensor:
@@ -124,10 +133,10 @@ class KmerOracle(nn.Module):
         min mean loss + ridge / 2 |W|^2, the loss cross-entropy with class indices (B,) or half the
         squared error of numbers (B, C), by L-BFGS from 0.
         """
-        raw = torch.cat([self.counts(part) for part in letters.split(4_096)])
-        self.mean.copy_(raw.mean(0))
-        self.scale.copy_(raw.std(0).clamp_min(1e-3))
-        x = (raw - self.mean) / self.scale
+        x = torch.cat([self.counts(part) for part in letters.split(4_096)])
+        self.mean.copy_(x.mean(0))
+        self.scale.copy_(x.std(0).clamp_min(1e-3))
+        x.sub_(self.mean).div_(self.scale)  # in place: it may be a gigabyte
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         steps = torch.optim.LBFGS(self.out.parameters(), max_iter=iterations, history_size=20,

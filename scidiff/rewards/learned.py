@@ -3,8 +3,8 @@
     Oracle.load("enhancer-oracle").predict(["ACGT..."])         # (B, C)
     sd.design(model, reward="oracle('enhancer-oracle', 'K562')")
 
-`rewards.oracle_training` makes them. An oracle that is optimised against is no judge any more: report
-with another one, trained on other rows.
+`rewards.oracle_training` makes them. An oracle that is optimised against is no judge any more:
+report with another one, trained on other rows.
 """
 
 from __future__ import annotations
