@@ -67,6 +67,7 @@ AT_TOP = {
 IN_FUNCTIONS = {
     "data": {"pandas", "pyarrow", "rdkit"},
     "training": {"huggingface_hub", "tensorboard"},
+    "rewards": {"RNA", "pyjaspar", "macrel", "onnxruntime"},  # extras
     "evaluation": {"fcd_torch"},
     "api": {"matplotlib", "lightning", "scipy"},
 }

@@ -14,6 +14,7 @@ from scidiff.api.gdss_files import gdss_config, open_gdss
 from scidiff.api.graph_engine import GraphEngine
 from scidiff.api.scaffold import node_weights
 from scidiff.api.token_engine import TokenEngine
+from scidiff.data.conditions import Asked
 from scidiff.data.tokens import Vocabulary
 from scidiff.networks.gdss_weights import read_content
 from scidiff.networks.graph_score import graph_denoiser
@@ -74,9 +75,20 @@ class Engine(Protocol):
         ...
 
     def log_likelihood(
-        self, texts: Sequence[str], draws: int, block_size: int | None, seed: int
+        self,
+        texts: Sequence[str],
+        draws: int,
+        block_size: int | None,
+        seed: int,
+        method: str | None = None,
+        condition: Asked | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Log-likelihood in nats, or a lower bound, and its standard error, each (B,)."""
+        """Log-likelihood in nats, or a lower bound, and its standard error, each (B,), by a
+        `method` and of objects that are asked for `condition`."""
+        ...
+
+    def length_log_prob(self, texts: Sequence[str]) -> Tensor:
+        """log p of the size of each object (B,), where `log_likelihood` is given it; else 0."""
         ...
 
     def infill(

@@ -4,17 +4,18 @@ likelihood."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from scidiff.api.asking import asked_rows
 from scidiff.api.rows import ROWS, Rows, StringRows
-from scidiff.api.settings import ConditionRequest, FlowSettings, choose
+from scidiff.api.settings import ConditionRequest, FlowSettings, choose, chosen
 from scidiff.api.token_bounds import flow_bound, length_log_prob
 from scidiff.core import ScidiffError
-from scidiff.data.conditions import Conditions
+from scidiff.data.conditions import Asked
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
 from scidiff.guidance.particles import sample
 from scidiff.networks.graph_tokens import GraphTokenNetwork
@@ -25,6 +26,7 @@ from scidiff.processes.tokens import TokenFlow, position_kinds
 from scidiff.samplers.canvas import Canvas, FixedCanvas
 from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.discrete_flow import DiscreteFlowSampler, TimedDenoiser
+from scidiff.samplers.guided_flow import GuidedFlow
 from scidiff.samplers.masked import TokenPredictor
 from scidiff.training.checkpoint import CheckpointError
 
@@ -76,11 +78,10 @@ class FlowEngine:
         return TokenNoise(laws, position_kinds(self.vocabulary, self.network.max_length))
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings: the config's with the user's on top."""
-        s, asked, *request = self._chosen(overrides)
-        told = [asked] if self.config.get("conditions") else []
-        others = {k: v for record in (*told, *request) for k, v in vars(record).items()}
-        return {**vars(s), "distortion": self._distortion(s), **others}
+        """The settings, the config's with the user's on top, and what is asked beyond them."""
+        s, *requests = self._chosen(overrides)
+        asked = {k: v for record in requests for k, v in chosen(record).items()}
+        return {**vars(s), "distortion": self._distortion(s), **asked}
 
     def _chosen(self, overrides: Mapping[str, Any]) -> list[Any]:
         records = (FlowSettings, ConditionRequest, *self.rows.requests)
@@ -89,7 +90,9 @@ class FlowEngine:
     def _distortion(self, s: FlowSettings) -> str:
         return s.distortion or self.flow.distortion
 
-    def sampler(self, canvas: Canvas | None = None, **overrides: Any) -> DiscreteFlowSampler:
+    def sampler(
+        self, canvas: Canvas | None = None, **overrides: Any
+    ) -> DiscreteFlowSampler | GuidedFlow:
         """Build the sampler of the config's settings, with any of them overridden."""
         s, asked, *request = self._chosen(overrides)
         constraints = [c for record in request for c in record.constraints]
@@ -99,8 +102,8 @@ class FlowEngine:
                 f"has none, got {', '.join(map(str, constraints))}; expected a model of masked "
                 "diffusion"
             )
-        condition = self._asked(asked)
-        return DiscreteFlowSampler(
+        condition = asked_rows(self.config, asked.condition, 1, self.device)
+        sampler = DiscreteFlowSampler(
             self._denoiser(condition, asked.weight),
             canvas or self.rows.canvas(*request),
             self.law,
@@ -109,15 +112,7 @@ class FlowEngine:
             distortion=self._distortion(s),
             condition=condition,
         )
-
-    def _asked(self, asked: ConditionRequest) -> Tensor | None:
-        """What all rows are asked to be like as the network reads it, (1, C)."""
-        if asked.condition is None:
-            return None
-        if not self.config.get("conditions"):
-            raise ValueError(f"this model takes no condition, got {dict(asked.condition)}")
-        rows = Conditions.of_config(self.config["conditions"]).encode(asked.condition, 1)
-        return torch.from_numpy(rows).to(self.device)
+        return GuidedFlow(sampler) if isinstance(sampler.denoiser, ClassifierFree) else sampler
 
     def _denoiser(self, condition: Tensor | None, weight: float) -> TokenPredictor:
         """The network as it is asked; with a weight, guided by what it says unasked."""
@@ -130,7 +125,7 @@ class FlowEngine:
         law = self.law if self.flow.leave_one_out else None
         return TimedDenoiser(self.network.eval(), self.vocabulary.mask_id, law, shown=shown)
 
-    def typical_steps(self, sampler: DiscreteFlowSampler) -> int:
+    def typical_steps(self, sampler: DiscreteFlowSampler | GuidedFlow) -> int:
         """Steps of every row."""
         return sampler.num_steps
 
@@ -150,8 +145,10 @@ class FlowEngine:
         block_size: int | None,
         seed: int,
         method: str | None = None,
+        condition: Asked | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Lower bound on log p(text | its length) in nats and its standard error, each (B,).
+        """Lower bound on log p(text | its length) in nats and its standard error, each (B,), of
+        rows that are asked for `condition`.
 
         A model that was trained by its bound in continuous time (loss = "nelbo") is read by it;
         any other by the bound of a chain of as many steps as it was trained for, or is sampled
@@ -160,7 +157,9 @@ class FlowEngine:
         if block_size is not None:
             raise ValueError(f"a discrete flow has no blocks: block_size must be None, "
                              f"got {block_size}")  # fmt: skip
-        return flow_bound(self.network, self.encode(texts), self._bound(), method, draws, seed)
+        told = asked_rows(self.config, condition, len(texts), self.device)
+        x0 = replace(self.encode(texts), condition=told)
+        return flow_bound(self.network, x0, self._bound(), method, draws, seed)
 
     def _bound(self) -> JumpBound | StepBound:
         if self.flow.leave_one_out:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from scidiff.api.scaffold import Scaffold, around, node_law
-from scidiff.api.settings import GraphRequest, GraphSettings, choose
+from scidiff.api.settings import GraphRequest, GraphSettings, choose, chosen
 from scidiff.core import ScidiffError, seeded
+from scidiff.data.conditions import Asked
 from scidiff.data.graphs import GraphCanvas, GraphState, NodeCounts
 from scidiff.data.tokens import Vocabulary, encode_rows
 from scidiff.domains.domain import find_domain
@@ -54,8 +55,9 @@ class GraphEngine:
         return next(self.network.parameters()).device
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings: the config's with the user's on top."""
-        return {k: v for record in self._chosen(overrides) for k, v in vars(record).items()}
+        """The settings, the config's with the user's on top, and what is asked beyond them."""
+        s, request = self._chosen(overrides)
+        return {**vars(s), **chosen(request)}
 
     def _chosen(self, overrides: Mapping[str, Any]) -> tuple[GraphSettings, GraphRequest]:
         given = {**self.config.get("sampling", {}), **overrides}
@@ -132,7 +134,13 @@ class GraphEngine:
         return (n * self.features + n * (n - 1) // 2).tolist()
 
     def log_likelihood(
-        self, texts: Sequence[str], draws: int, block_size: int | None, seed: int
+        self,
+        texts: Sequence[str],
+        draws: int,
+        block_size: int | None,
+        seed: int,
+        method: str | None = None,
+        condition: Asked | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Log density in nats of each graph, noised to t = 1e-4, under the flow of its node count,
         and its standard error, each (B,).
@@ -143,11 +151,21 @@ class GraphEngine:
             raise ValueError(
                 f"a graph SDE model has no blocks: block_size must be None, got {block_size}"
             )
+        if method is not None or condition is not None:
+            raise ValueError(
+                "a graph SDE model has one likelihood: method and condition must be None, got "
+                f"{method!r} and {condition}"
+            )
         rng = seeded(seed, 0, self.device)
         value, error = log_likelihood(
             self.denoiser, self.encode(texts), rng, probes=draws, tol=TOLERANCE
         )
         return value.cpu(), error.cpu()
+
+    def length_log_prob(self, texts: Sequence[str]) -> Tensor:
+        """log p of the number of nodes of each graph (B,)."""
+        law = torch.tensor(self.node_weights, dtype=torch.float64)
+        return (law / law.sum())[self.encode(texts).mask.sum(1).cpu()].log()
 
     # ---- infilling
 

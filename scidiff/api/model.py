@@ -232,24 +232,33 @@ class Model:
         draws: int = 32,
         block_size: int | None = None,
         seed: int = 0,
+        method: str | None = None,
+        condition: Asked | None = None,
     ) -> pd.DataFrame:
         """Log p (nats) of each object, for token models a lower bound, with its standard error.
 
-        Exact (error 0) for a left-to-right model at block_size 1; a masked model is given the
-        length. A graph is taken in the order of nodes in which it is written; a graph SDE says the
-        density of its arrays, noised to t = 1e-4, by the probability flow (`draws` probes).
+        Exact (error 0) for a left-to-right model at block_size 1. A masked model, which hides an
+        exact count of tokens (method "k"), each at a rate ("t"), writes them in random orders
+        ("order") or from left to right ("sequential", exact for a sampler with that order), is
+        given the length, as is a flow: `log_p_size` is what the length adds. An object's noise is
+        its own, so its value is the same in any company. A graph is taken in the order of nodes
+        in which it is written; a graph SDE says the density of its arrays, noised to t = 1e-4, by
+        the probability flow (`draws` probes).
         """
         import pandas as pd
 
         if draws < 2:
             raise ValueError(f"draws must be at least 2 to give a standard error, got {draws}")
         texts = spelled(self.domain, strings)
-        value, error = self.engine.log_likelihood(texts, draws, block_size, seed)
+        value, error = self.engine.log_likelihood(
+            texts, draws, block_size, seed, method, condition
+        )
         return pd.DataFrame(
             {
                 "text": list(strings),
                 "log_likelihood": value.tolist(),
                 "standard_error": error.tolist(),
+                "log_p_size": self.engine.length_log_prob(texts).tolist(),
                 self.engine.unit: self.engine.sizes(texts),
             }
         )

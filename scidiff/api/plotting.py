@@ -12,9 +12,10 @@ from rdkit.Chem import Mol
 from scidiff.api.showing import OWN_PLACE, cards_of
 from scidiff.chem.molecules import parse
 from scidiff.data.records import Record
-from scidiff.evaluation import plots
+from scidiff.evaluation import logos, plots
 from scidiff.evaluation.description import every, molecules, property_values
 from scidiff.evaluation.plots import Picture
+from scidiff.rewards.registry import nearest
 
 if TYPE_CHECKING:
     from scidiff.api.results import SampleResult
@@ -52,6 +53,24 @@ class Plots:
         if "score" not in columns:
             raise ValueError("this result has no column 'score': scores come from sd.design")
         return plots.scores(*_scores(columns))
+
+    def logo(self, by: str | None = None, positions: tuple[int, int] | None = None) -> Picture:
+        """Information of each position of the valid sequences in bits, and its letters; `by` a
+        column makes a panel of each of its values, `positions` (first, last) shows a part."""
+        if self._result.kind != "sequence":
+            raise ValueError("plot.logo() draws sequences, got rows of kind "
+                             f"{self._result.kind!r}")
+        if by is not None and by not in self._result.columns:
+            known = list(self._result.columns)
+            raise ValueError(f"this result has no column {by!r}{nearest(by, known)}; "
+                             f"columns: {', '.join(known) or 'none'}")
+        names = ["all rows"] * len(self._result) if by is None else self._result.columns[by]
+        groups: dict[str, list[str]] = {str(name): [] for name in names}
+        for name, record in zip(names, self._result.records, strict=True):
+            if record.valid:
+                groups[str(name)].append(record.text)
+        return logos.logo(groups, logos.alphabet_of([s for g in groups.values() for s in g]),
+                          positions=positions)
 
     def grid(self, columns: int = 4) -> Picture:
         """The first 24 molecules or graphs drawn, invalid ones with the reason."""

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from scidiff.api.string_constraints import read
 from scidiff.rewards.registry import nearest
-from scidiff.samplers.discrete_flow import FlowRate, Kernel, Posterior
-from scidiff.samplers.orders import Confidence, Order, Random, Sequential
+from scidiff.samplers.discrete_flow import EulerJumps, FlowRate, Kernel, Posterior
+from scidiff.samplers.orders import (
+    Confidence,
+    Entropy,
+    Margin,
+    Order,
+    Random,
+    Sequential,
+)
 from scidiff.samplers.solvers import SOLVERS
 
-KERNELS = ("flow", "posterior")
+KERNELS: dict[str, Callable[[], Kernel]] = {
+    "flow": FlowRate,
+    "posterior": Posterior,
+    "euler": EulerJumps,
+}
 ORDERS: dict[str, type[Order]] = {
     "random": Random,
     "confidence": Confidence,
+    "margin": Margin,
+    "entropy": Entropy,
     "sequential": Sequential,
 }
 
@@ -28,14 +41,17 @@ class TokenSettings:
         None  # positions written together from left to right; None = the whole row
     )
     order: str = (
-        "random"  # inside a block: "random", "sequential", or "confidence" (biased by design)
+        "random"  # inside a block, see `ORDERS`; those that read the prediction bias by design
     )
     tokens_per_step: int = 1  # more is faster and less exact
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.order not in ORDERS:
-            raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {self.order!r}")
+            raise ValueError(
+                f"order must be one of {', '.join(ORDERS)}, got {self.order!r}"
+                f"{nearest(self.order, ORDERS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ class FlowSettings:
     """How a discrete flow is sampled, see `samplers.discrete_flow`."""
 
     steps: int = 100
-    kernel: str = "flow"  # jump rates of the flow, or "posterior" (ancestral, DiGress)
+    kernel: str = "flow"  # its jump rates, "posterior" (ancestral, DiGress) or "euler" (SEDD)
     eta: float = 0.0  # of the flow: jumps in detailed balance, which correct
     omega: float = 0.0  # of the flow: jumps to the guess alone, which bias towards likely tokens
     distortion: str | None = None  # where the steps lie; None: where training times lie
@@ -54,15 +70,17 @@ class FlowSettings:
                 f"unknown kernel {self.kernel!r}; expected one of {', '.join(KERNELS)}"
                 f"{nearest(self.kernel, KERNELS)}"
             )
-        if self.kernel == "posterior" and (self.eta or self.omega):
+        if self.kernel != "flow" and (self.eta or self.omega):
             raise ValueError(
                 "eta and omega belong to kernel = 'flow', got "
-                f"eta={self.eta} and omega={self.omega} with the posterior"
+                f"eta={self.eta} and omega={self.omega} with {self.kernel!r}"
             )
 
     def of_kernel(self) -> Kernel:
         """The kernel with its settings."""
-        return Posterior() if self.kernel == "posterior" else FlowRate(self.eta, self.omega)
+        if self.kernel == "flow":
+            return FlowRate(self.eta, self.omega)
+        return KERNELS[self.kernel]()
 
 
 @dataclass(frozen=True)
@@ -137,6 +155,16 @@ class ConditionRequest:
     def __post_init__(self) -> None:
         if self.condition is None and self.weight != 1:
             raise ValueError(f"weight belongs to condition, got weight={self.weight} without one")
+
+
+def chosen(record: Any) -> dict[str, Any]:
+    """What was chosen of a record, as results tell it: without what stands as usual."""
+    usual = {f.name: f.default for f in fields(record)}
+    return {
+        name: list(v) if isinstance(v, tuple) else v
+        for name, v in vars(record).items()
+        if v != usual[name]
+    }
 
 
 def choose(records: Sequence[type], chosen: Mapping[str, Any]) -> list[Any]:

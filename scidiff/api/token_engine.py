@@ -5,25 +5,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from scidiff.api.asking import asked_rows
+from scidiff.api.energy import EnergyRequest
 from scidiff.api.gaps import Sizes
 from scidiff.api.infilling import infill_rows
 from scidiff.api.rows import ROWS, Rows, StringRows, blank
-from scidiff.api.settings import ORDERS, ConditionRequest, TokenSettings, choose
-from scidiff.core import ScidiffError, seeded
-from scidiff.data.conditions import Conditions
+from scidiff.api.settings import ConditionRequest, TokenSettings, choose, chosen
+from scidiff.api.token_bounds import block_bound, length_log_prob, masked_bound
+from scidiff.api.token_sampling import MethodSettings, TokenSampler, token_sampler
+from scidiff.core import ScidiffError
+from scidiff.data.conditions import Asked
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
 from scidiff.networks.token_transformer import TokenDenoiser, TokenTransformer
 from scidiff.processes.block import BlockProcess
-from scidiff.processes.masked import MaskedProcess
+from scidiff.processes.discrete_flow import eligible
 from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.compose import ClassifierFree
+from scidiff.samplers.energy import EnergySampler
 from scidiff.samplers.grammar import GrammarSampler
 from scidiff.samplers.masked import MaskedSampler, TokenPredictor
 
@@ -90,47 +95,50 @@ class TokenEngine:
         return kind(self.vocabulary, self.config, self.network.config.max_length)
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """All settings: the config's with the user's on top."""
-        s, asked, *request = self._chosen(overrides)
-        told = [asked] if self.config.get("conditions") else []
-        return {k: v for record in (s, *told, *request) for k, v in vars(record).items()}
+        """The settings, the config's with the user's on top, and what is asked beyond them."""
+        s, method, energy, *requests = self._chosen(overrides)
+        rest = [chosen(record) for record in (method, *requests)]
+        return {k: v for record in (vars(s), *rest, energy.told) for k, v in record.items()}
 
     def _chosen(self, overrides: Mapping[str, Any]) -> list[Any]:
-        records = (TokenSettings, ConditionRequest, *self.rows.requests)
+        records = (
+            TokenSettings, MethodSettings, EnergyRequest, ConditionRequest, *self.rows.requests
+        )  # fmt: skip
         return choose(records, {**self.config.get("sampling", {}), **overrides})
 
     def sampler(
         self, canvas: Canvas | None = None, **overrides: Any
-    ) -> MaskedSampler | GrammarSampler:
+    ) -> TokenSampler | GrammarSampler | EnergySampler:
         """Build the sampler of the config's settings, with any of them overridden.
 
         A masked model is told by its canvas where a row ends, so it writes symbols only. What is
         asked of strings is an automaton, within which the sampler looks ahead.
         """
-        s, asked, *request = self._chosen(overrides)
+        s, method, energy, asked, *request = self._chosen(overrides)
         self._check_block(s)
-        if asked.condition is not None and not self.config.get("conditions"):
-            raise ValueError(f"this model takes no condition, got {dict(asked.condition)}")
-        condition = self._asked(asked)
+        condition = asked_rows(self.config, asked.condition, 1, self.device)
         automaton = self.rows.automaton(*request) if request else None
-        sampler = MaskedSampler(
+        sampler = token_sampler(
+            s,
+            method,
             self._denoiser(s.block_size, condition, asked.weight),
             canvas or self.canvas(*request),
-            order=ORDERS[s.order](),
-            block_size=s.block_size,
-            tokens_per_step=s.tokens_per_step,
-            temperature=s.temperature,
             constraints=self.rows.constraints(*request) if request else (),
             condition=condition,
+            compact=self.device.type == "cpu",
         )
-        return sampler if automaton is None else GrammarSampler(sampler, automaton)
-
-    def _asked(self, asked: ConditionRequest) -> Tensor | None:
-        """What all rows are asked to be like as the network reads it, (1, C)."""
-        if asked.condition is None:
-            return None
-        rows = Conditions.of_config(self.config["conditions"]).encode(asked.condition, 1)
-        return torch.from_numpy(rows).to(self.device)
+        if automaton is None and energy.energy is None:
+            return sampler
+        if not isinstance(sampler, MaskedSampler):
+            raise ValueError(
+                "constraints on strings and energies choose token by token: leave remask and "
+                "schedule = 'ancestral' out"
+            )
+        if automaton is None:
+            return energy.around(sampler, self.vocabulary)
+        if energy.energy is not None:
+            raise ValueError("constraints on strings and an energy cannot be asked together")
+        return GrammarSampler(sampler, automaton)
 
     def _denoiser(
         self, block_size: int | None, condition: Tensor | None, weight: float
@@ -165,7 +173,7 @@ class TokenEngine:
             return blank(self.rows, self.network.mask_id)
         return self.rows.canvas(request)
 
-    def typical_steps(self, sampler: MaskedSampler | GrammarSampler) -> int:
+    def typical_steps(self, sampler: TokenSampler | GrammarSampler | EnergySampler) -> int:
         """Steps after which 95 % of the rows are finished, judged by the training lengths."""
         if not self.block_causal:
             return sampler.num_steps
@@ -185,48 +193,44 @@ class TokenEngine:
         """Tokens of each text with its end."""
         return [len(self.vocabulary.split(text)) + 1 for text in texts]
 
-    @torch.no_grad()
     def log_likelihood(
-        self, texts: Sequence[str], draws: int, block_size: int | None, seed: int
+        self,
+        texts: Sequence[str],
+        draws: int,
+        block_size: int | None,
+        seed: int,
+        method: str | None = None,
+        condition: Asked | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Lower bound on log p(text) in nats and its standard error over `draws`, each (B,).
+        """Lower bound on log p(text) in nats and its standard error over `draws`, each (B,), by a
+        `method` of `token_bounds`; of rows that are asked for `condition`.
 
         With block_size 1 the value is exact up to rounding and the error 0; a masked model's is
         given the length. The text of a graph is one order of its nodes.
         """
-        process = self._likelihood_process(block_size)
-        x0 = self.encode(texts)
-        exact = isinstance(process, BlockProcess) and process.block_size == 1
-        runs = [self._loss(process, x0, seed, j) for j in range(1 if exact else draws)]
-        values = -torch.stack(runs)
-        error = torch.zeros(len(texts)) if exact else values.std(0) / math.sqrt(draws)
-        return values.mean(0).cpu(), error.cpu()
-
-    def _likelihood_process(self, block_size: int | None) -> MaskedProcess | BlockProcess:
+        x0, mask_id = self._told_rows(texts, condition), self.network.mask_id
         if self.block_causal:
-            usual = self._chosen({})[0].block_size or 1
-            return BlockProcess(self.network.mask_id, usual if block_size is None else block_size)
+            size = self._chosen({})[0].block_size or 1 if block_size is None else block_size
+            process = BlockProcess(mask_id, size)
+            return block_bound(self.network, x0, process, method, draws, seed)
         if block_size is not None:
             raise ValueError(
                 "this model was trained on whole rows (masked diffusion): block_size must be "
                 f"None, got {block_size}"
             )
-        return MaskedProcess(self.network.mask_id)
+        return masked_bound(self.network, x0, mask_id, method, draws, seed)
 
-    def _loss(
-        self, process: MaskedProcess | BlockProcess, x0: TokenState, seed: int, draw: int
-    ) -> Tensor:
-        chunks = x0.ids.split(256)
-        return torch.cat(
-            [
-                process.loss(
-                    self.network,
-                    TokenState(ids),
-                    seeded(seed, draw * len(chunks) + i, self.device),
-                )
-                for i, ids in enumerate(chunks)
-            ]
-        ).double()
+    def _told_rows(self, texts: Sequence[str], condition: Asked | None) -> TokenState:
+        """Texts as rows with what each is asked to be like."""
+        told = asked_rows(self.config, condition, len(texts), self.device)
+        return replace(self.encode(texts), condition=told)
+
+    def length_log_prob(self, texts: Sequence[str]) -> Tensor:
+        """log p of the length of each text (B,): 0 where the model writes the end itself."""
+        if self.block_causal:
+            return torch.zeros(len(texts), dtype=torch.float64)
+        x0 = self.encode(texts)
+        return length_log_prob(self.config["length_counts"], x0, eligible(x0.ids))
 
     # ---- infilling
 

@@ -141,7 +141,7 @@ class TokenState(Stacked):
     trunk: Shared | None = None  # network output at this place, values (R, L, D)
     log_ratio: Tensor | None = None  # (B,) log target kernel - log drawn kernel of the last step
     condition: Tensor | None = None  # (B, C) what the rows are asked to be like
-    memory: tuple[Tensor, ...] | None = None  # (B, ...) each, what its sampler keeps of a row
+    memory: tuple[Tensor | Shared, ...] | None = None  # (B, ...) each, what a sampler keeps
 
     def __post_init__(self) -> None:
         if self.ids.ndim != 2 or self.ids.dtype != torch.int64:

@@ -14,6 +14,7 @@ LEVEL = 0.95
 SUBSETS = 5
 WILSON, STUDENT = "Wilson", "Student t"
 SPREAD = f"spread of {SUBSETS} disjoint subsets"
+RATIO = "Student t of a ratio of means"
 REPEATS = "Poisson score of repeats"
 _SMOOTHING = 20  # trials of the binomial weights below
 
@@ -43,6 +44,19 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float,
     half = float(t.ppf(0.5 + level / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
     centre = float(np.mean(values))
     return centre - half, centre + half
+
+
+def ratio_interval(
+    top: NDArray[Any], below: NDArray[Any], level: float = LEVEL
+) -> tuple[float, float, float]:
+    """sum top / sum below and its interval: to first order the mean of the residuals
+    top - ratio below, over the mean of below; NaN where the ratio is not finite."""
+    n, value = len(top), float(top.sum() / below.sum())
+    if not math.isfinite(value):
+        return value, math.nan, math.nan
+    error = float(np.std(top - value * below, ddof=1)) / math.sqrt(n) / float(below.mean())
+    half = float(t.ppf(0.5 + level / 2, n - 1)) * error
+    return value, value - half, value + half
 
 
 def spread(

@@ -94,8 +94,8 @@ def test_infilling_refusals(model):
 def test_likelihoods_are_a_table(model):
     table = model.log_likelihood(["CCO", "C"], draws=8)
     assert table["text"].tolist() == ["CCO", "C"] and table["tokens"].tolist() == [4, 2]
-    # the head of an untrained network is 0: all ids but MASK are equally likely
-    expected = [-n * math.log(len(model.engine.vocabulary) - 1) for n in (3, 1)]
+    # the head of an untrained network is 0: all symbols are equally likely
+    expected = [-n * math.log(len(model.engine.vocabulary.symbols)) for n in (3, 1)]
     assert table["log_likelihood"].tolist() == pytest.approx(expected)
     assert table["standard_error"].tolist() == pytest.approx([0, 0], abs=1e-6)
 

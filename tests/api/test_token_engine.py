@@ -9,6 +9,7 @@ from token_engines import VOCABULARY, L, engine, left_to_right
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import EOS, PAD, encode_rows
 from scidiff.guidance.particles import sample
+from scidiff.samplers.paces import Fixed
 
 # ---------------------------------------------------------------- likelihood
 
@@ -39,7 +40,9 @@ def any_order_bound(e, text):
         x = ids.clone()
         x[0, :n] = e.network.mask_id
         for i in order:
-            log_p = e.network.log_probs(e.network.bidirectional(x))
+            told = e.network.log_probs(e.network.bidirectional(x))
+            log_p = told[..., 2:].log_softmax(-1)  # a masked model writes symbols alone
+            log_p = torch.cat([told[..., :2], log_p], -1)
             total += float(log_p[0, i, ids[0, i]])
             x[0, i] = ids[0, i]
     return total / len(list(permutations(range(n))))
@@ -65,7 +68,32 @@ def test_likelihoods_do_not_depend_on_company():
     assert not torch.equal(a, engine("block").log_likelihood(["CNC", "N"], 16, None, 1)[0])
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("method", ["t", "order"])
+def test_other_methods_estimate_the_same_bound(method):
+    e = engine("masked")
+    exact = any_order_bound(e, "CNNC")
+    runs = [e.log_likelihood(["CNNC"], 64, None, seed, method)[0][0] for seed in range(40)]
+    z = (torch.stack(runs).mean() - exact) / (torch.stack(runs).std() / 40**0.5)
+    assert abs(float(z)) < 4
+
+
+@torch.no_grad()
+def test_from_left_to_right_a_masked_models_law_sums_to_one():
+    e, every = engine("masked"), ["".join(s) for s in product("CN", repeat=3)]
+    value, error = e.log_likelihood(every, 2, None, 0, "sequential")
+    assert float(value.exp().sum()) == pytest.approx(1, abs=1e-5) and not error.any()
+    lengths = e.length_log_prob(["C", "CN", "CNC"]).exp()
+    assert lengths.tolist() == pytest.approx([1 / 4, 1 / 4, 2 / 4])
+
+
 def test_likelihood_errors():
+    with pytest.raises(ValueError, match="one of k, t, order, sequential, got 'tt'"):
+        engine("masked").log_likelihood(["C"], 4, None, 0, "tt")
+    with pytest.raises(ValueError, match="method of blocks must be one of k, got 't'"):
+        engine().log_likelihood(["C"], 4, None, 0, "t")
+    with pytest.raises(ValueError, match="takes no condition"):
+        engine().log_likelihood(["C"], 4, None, 0, None, {"size": 1})
     with pytest.raises(ValueError, match="block_size must be None, got 2"):
         engine("masked").log_likelihood(["C"], 4, 2, 0)
     with pytest.raises(ValueError, match="block_size must be at least 1, got 0"):
@@ -122,7 +150,7 @@ def test_setting_errors():
 
 def test_settings_reach_the_sampler():
     sampler = engine("block", tokens_per_step=2).sampler(order="confidence", temperature=0.0)
-    assert (sampler.block_size, sampler.tokens_per_step, sampler.temperature) == (4, 2, 0.0)
+    assert (sampler.block_size, sampler.pace, sampler.temperature) == (4, Fixed(2), 0.0)
     assert not sampler.order.stochastic and sampler.num_steps == 4
     lengths = engine("masked").sampler().canvas
     assert lengths.max_masked == 3 and lengths.length == L

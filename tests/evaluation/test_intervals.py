@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from scidiff.evaluation.intervals import mean_interval, repeats_interval, spread, wilson
+from scidiff.evaluation.intervals import (
+    mean_interval,
+    ratio_interval,
+    repeats_interval,
+    spread,
+    wilson,
+)
 
 
 def test_wilson_against_published_values():
@@ -82,3 +88,12 @@ def test_spread_of_a_frechet_distance_covers():
 def test_too_few_rows_have_no_interval():
     assert all(math.isnan(v) for v in spread(1.0, np.mean, np.arange(9)))
     assert all(math.isnan(v) for v in mean_interval([1.0]))
+
+
+def test_ratio_interval_covers():
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(400):
+        units = rng.integers(3, 20, 60).astype(float)
+        value, low, high = ratio_interval(units * 0.7 + rng.normal(0, 2, 60) + 1, units)
+        inside += low < (0.7 * 11 + 1) / 11 < high
+    assert 0.92 < inside / 400 < 0.98

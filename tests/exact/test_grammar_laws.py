@@ -100,7 +100,8 @@ def test_what_comes_later_only_has_to_be_possible():
     later = torch.arange(L).expand(6, L) >= 3
     starts = ROWS[:, :3]
     heads, place = torch.unique(starts, dim=0, return_inverse=True)
-    possible = torch.zeros(len(heads), dtype=torch.bool).index_put((place[FINE],), torch.tensor(True))
+    possible = torch.zeros(len(heads), dtype=torch.bool)
+    possible[place[FINE]] = True
     each = law.double()[:, torch.arange(3), heads].sum(-1)
     exact = (each + torch.where(possible, 0.0, NEVER)).logsumexp(1)
     assert torch.allclose(log_accepted(Trellis(MOTIF, L), law, later), exact)

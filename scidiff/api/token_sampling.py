@@ -1,0 +1,199 @@
+"""Which sampler of token rows a person's settings mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from scidiff.api.settings import ORDERS, TokenSettings
+from scidiff.rewards.registry import nearest
+from scidiff.samplers.ancestral import AncestralSampler
+from scidiff.samplers.canvas import Canvas
+from scidiff.samplers.constraints import Constraint
+from scidiff.samplers.masked import MaskedSampler
+from scidiff.samplers.orders import Noisy, Order
+from scidiff.samplers.paces import CURVES, EntropyBounded, Pace, Scheduled, Threshold
+from scidiff.samplers.path_planning import PathSampler
+from scidiff.samplers.predictions import TokenPredictor
+from scidiff.samplers.remasking import (
+    Capped,
+    Corrector,
+    LeastSure,
+    Loop,
+    Remask,
+    Rescaled,
+)
+
+TokenSampler = MaskedSampler | AncestralSampler | PathSampler
+
+ANCESTRAL = "ancestral"
+SCHEDULES = (*CURVES, ANCESTRAL)
+P2 = "p2"
+RULES: dict[str, type[Any]] = {
+    "remdm-cap": Capped,
+    "remdm-rescale": Rescaled,
+    "remdm-conf": LeastSure,
+    "remdm-loop": Loop,
+    "corrector": Corrector,
+}
+REMASKS = (*RULES, P2)
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """How a sampler of token rows goes about it, where it is not told the usual way.
+
+    At most one of tokens_per_step, steps, threshold and entropy_bound says how many tokens a step
+    writes; `schedule` and `remask` need steps.
+    """
+
+    top_p: float = 1.0  # draw from the likeliest tokens that hold this share, 1 from all
+    randomness: float = 0.0  # Gumbel noise on the order, less and less while a row is written
+    steps: int | None = None  # network calls of a row at most
+    schedule: str | None = None  # over the steps: cosine (default), linear or ancestral
+    threshold: float | None = None  # write every token more probable than this
+    entropy_bound: float | None = None  # write while entropies sum to little, nats a step
+    second_order: bool = False  # make up for the dependence that several tokens a step lose
+    remask: str | None = None  # hide tokens again on the way: see `REMASKS`
+    eta: float | None = None  # how much; None: the method's own
+
+    def __post_init__(self) -> None:
+        _known("schedule", self.schedule, SCHEDULES)
+        _known("remask", self.remask, REMASKS)
+        _together(self, "schedule", "steps")
+        _together(self, "remask", "steps")
+        _together(self, "eta", "remask")
+        _apart(self, "steps", "threshold", "entropy_bound")
+        _apart(self, "second_order", "threshold", "entropy_bound", "remask")
+        if self.remask == "remdm-conf" and self.eta is not None:
+            raise ValueError(f"remask = 'remdm-conf' has no eta, got eta={self.eta}")
+        if self.remask in RULES and self.schedule not in (None, ANCESTRAL):
+            raise ValueError(
+                f"remask = {self.remask!r} goes over ancestral steps, got schedule="
+                f"{self.schedule!r}"
+            )
+        if self.remask == P2 and self.schedule == ANCESTRAL:
+            raise ValueError("remask = 'p2' needs schedule = 'cosine' or 'linear'")
+        if self.second_order and self.schedule == ANCESTRAL:
+            raise ValueError("second_order counts tokens a step, which ancestral steps leave open")
+
+    @property
+    def by_time(self) -> bool:
+        """Whether rows are written over a time grid, position by position."""
+        return self.remask is not None or self.schedule == ANCESTRAL
+
+
+def token_sampler(
+    usual: TokenSettings,
+    method: MethodSettings,
+    denoiser: TokenPredictor,
+    canvas: Canvas,
+    *,
+    constraints: Sequence[Constraint] = (),
+    condition: Tensor | None = None,
+    compact: bool = False,
+) -> TokenSampler:
+    """Make the sampler; raises ValueError for settings that contradict each other.
+
+    `compact` lets ancestral steps leave out the network rows in which nothing changed, which the
+    host has to look at.
+    """
+    if not method.by_time:
+        return MaskedSampler(
+            denoiser, canvas, order=_order(usual, method), block_size=usual.block_size,
+            tokens_per_step=_pace(usual, method), temperature=usual.temperature,
+            top_p=method.top_p, constraints=constraints, condition=condition,
+            second_order=method.second_order,
+        )  # fmt: skip
+    _check_by_time(usual, method, constraints)
+    drawn: dict[str, Any] = {
+        "temperature": usual.temperature,
+        "top_p": method.top_p,
+        "condition": condition,
+    }
+    steps = method.steps or 1
+    if method.remask == P2:
+        curve, eta = method.schedule or "linear", 1.0 if method.eta is None else method.eta
+        return PathSampler(denoiser, canvas, steps=steps, curve=curve, eta=eta, **drawn)
+    return AncestralSampler(
+        denoiser, canvas, steps=steps, remask=_rule(method), compact=compact, **drawn
+    )
+
+
+def _order(usual: TokenSettings, method: MethodSettings) -> Order:
+    order = ORDERS[usual.order]()
+    if not method.randomness:
+        return order
+    if usual.order in ("random", "sequential"):
+        raise ValueError(
+            "randomness disturbs an order that reads the prediction: give order = 'confidence', "
+            f"'margin' or 'entropy', got {usual.order!r}"
+        )
+    return Noisy(order, method.randomness)
+
+
+def _pace(usual: TokenSettings, method: MethodSettings) -> int | Pace:
+    if method.steps is not None:
+        if usual.tokens_per_step != 1:
+            raise ValueError(
+                "steps says how many tokens a step writes, so tokens_per_step must be 1, "
+                f"got {usual.tokens_per_step}"
+            )
+        return Scheduled(method.steps, method.schedule or "cosine")
+    if method.threshold is not None:
+        return Threshold(method.threshold, usual.tokens_per_step)
+    if method.entropy_bound is not None:
+        return EntropyBounded(method.entropy_bound, usual.tokens_per_step)
+    return usual.tokens_per_step
+
+
+def _rule(method: MethodSettings) -> Remask | None:
+    if method.remask is None:
+        return None
+    rule = RULES[method.remask]
+    return rule() if method.eta is None else rule(method.eta)
+
+
+def _check_by_time(
+    usual: TokenSettings, method: MethodSettings, constraints: Sequence[Constraint]
+) -> None:
+    what = f"remask = {method.remask!r}" if method.remask else "schedule = 'ancestral'"
+    if usual.order != "random" or usual.tokens_per_step != 1 or usual.block_size is not None:
+        raise ValueError(
+            f"{what} writes where its steps say: order must be 'random', tokens_per_step 1 and "
+            f"block_size None, got {usual.order!r}, {usual.tokens_per_step} and {usual.block_size}"
+        )
+    if method.randomness:
+        raise ValueError(f"{what} has no order to disturb, got randomness={method.randomness}")
+    if constraints:
+        raise ValueError(
+            f"{what} cannot hold constraints, which are asked token by token; use order and "
+            "tokens_per_step instead"
+        )
+
+
+def _known(name: str, value: str | None, choices: Sequence[str]) -> None:
+    if value is not None and value not in choices:
+        raise ValueError(
+            f"unknown {name} {value!r}; expected one of {', '.join(choices)}"
+            f"{nearest(value, choices)}"
+        )
+
+
+def _together(settings: MethodSettings, name: str, needed: str) -> None:
+    if getattr(settings, name) is not None and getattr(settings, needed) is None:
+        raise ValueError(f"{name} needs {needed}, got {name}={getattr(settings, name)!r} alone")
+
+
+def _apart(settings: MethodSettings, name: str, *others: str) -> None:
+    """At most one of these may be set."""
+    given = {
+        n: v for n in (name, *others) if (v := getattr(settings, n)) not in (None, False, 0.0)
+    }
+    if len(given) > 1:
+        raise ValueError(
+            "these exclude each other: " + " and ".join(f"{n}={v!r}" for n, v in given.items())
+        )
