@@ -140,11 +140,11 @@ class EnergyTransformer(nn.Module):
             Block(W, config.heads, config.expand) for _ in range(config.depth)
         )
         self.norm = nn.RMSNorm(W)
-        self.head = nn.Sequential(nn.Linear(W, W), nn.GELU(), nn.Linear(W, 1))
+        self.up, self.out = nn.Linear(W, W), nn.Linear(W, 1)
         angles = rotary_table(config.max_length, W // config.heads)
         self.register_buffer("angles", angles, persistent=False)
-        nn.init.zeros_(self.head[-1].weight)
-        nn.init.zeros_(self.head[-1].bias)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
 
     def energy(self, noisy: Tensor, clean: Tensor) -> Tensor:
         """E (B,) of clean rows (B, L) seen from partly hidden rows (B, L); float32."""
@@ -156,7 +156,7 @@ class EnergyTransformer(nn.Module):
             h = block(h, angles, mask, False)
         h = torch.where(real[..., None], self.norm(h), 0.0).sum(1) / real.sum(1, keepdim=True)
         with torch.autocast(h.device.type, enabled=False):
-            return self.head(h.float()).squeeze(-1)
+            return self.out(F.gelu(self.up(h.float()))).squeeze(-1)
 
 
 class Contrastive:

@@ -16,6 +16,7 @@ from scidiff.samplers.predictions import (
     check_block,
     evaluate,
     everywhere,
+    known,
     remembering,
     start,
 )
@@ -87,11 +88,11 @@ class AncestralSampler:
 
     def _noted(self, x: TokenState, written: Tensor, told: Tensor) -> TokenState:
         """Note how sure the new tokens were, for rules that ask."""
-        if self.remask is None or x.memory is None:
+        if self.remask is None:
             return x
-        generated, before = x.memory
+        before = known(x, 1)
         sure = told.gather(-1, x.ids[..., None])[..., 0].exp().to(before.dtype)
-        return remembering(x, generated, torch.where(written, sure, before))
+        return remembering(x, known(x), torch.where(written, sure, before))
 
     def chances(self, x: TokenState, k: int | Tensor) -> tuple[Tensor | float, Tensor | float]:
         """With what probability hidden positions are written in step k, and shown ones hidden:
@@ -99,14 +100,8 @@ class AncestralSampler:
         now, then = self._level(x, k), self._level(x, k + 1)
         if self.remask is None:
             return write_chance(now, then, torch.zeros_like(now)), 0.0
-        if x.memory is None:
-            raise ValueError(
-                "the state does not say what may be hidden; make it with init or renoise of "
-                "this sampler"
-            )
-        generated, sure = x.memory
-        free = generated & ~self._hidden(x)
-        sigma = self.remask(now, then, free, sure)
+        free = known(x) & ~self._hidden(x)
+        sigma = self.remask(now, then, free, known(x, 1))
         return write_chance(now, then, sigma), torch.where(free, sigma, 0.0)
 
     def predict_clean(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:

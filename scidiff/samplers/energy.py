@@ -7,33 +7,31 @@ instead (EDLM, Xu et al. 2024, arXiv 2410.21357, algorithm 1).
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from scidiff.core import Rng, Shared
+from scidiff.core import Rng
 from scidiff.data.tokens import TokenState
 from scidiff.networks.energy import Energy
-from scidiff.samplers.masked import MaskedSampler, TokenPredictor, everywhere, race
+from scidiff.samplers.masked import MaskedSampler
+from scidiff.samplers.orders import race
+from scidiff.samplers.predictions import TokenPredictor, evaluate, everywhere
 
 
-def draw_candidates(
-    denoiser: TokenPredictor, x: TokenState, count: int, rng: Rng, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Draw `count` clean rows (B, K, L) of each row of x from its stored prediction, what it shows
-    kept; and the log-probability (B, K) of each, float64."""
-    log_p = everywhere(denoiser, x)
-    hidden = x.ids == denoiser.mask_id
-    clean = [torch.where(hidden, race(log_p, rng, temperature), x.ids) for _ in range(count)]
-    return torch.stack(clean, 1), log_drawn(log_p, hidden, torch.stack(clean, 1), temperature)
+def draw_candidates(law: Tensor, ids: Tensor, hidden: Tensor, count: int, rng: Rng) -> Tensor:
+    """Draw `count` clean rows (B, K, L) of each row of ids (B, L): what is `hidden` (B, L) from
+    its own law, log-probabilities (B, L, V), the rest kept."""
+    drawn = [torch.where(hidden, race(law, rng), ids) for _ in range(count)]
+    return torch.stack(drawn, 1)
 
 
-def log_drawn(log_p: Tensor, hidden: Tensor, clean: Tensor, temperature: float = 1.0) -> Tensor:
-    """Log-probability (B, K) of clean rows (B, K, L): the sum over hidden (B, L) positions of
-    log_p (B, L, V), sharpened to p^(1 / T); float64."""
-    law = log_p if temperature == 1 else (log_p / temperature).log_softmax(-1)
+def log_drawn(law: Tensor, hidden: Tensor, clean: Tensor) -> Tensor:
+    """Log-probability (B, K) of clean rows (B, K, L), float64: the sum over `hidden` (B, L)
+    positions of their law (B, L, V)."""
     each = law.gather(-1, clean.transpose(1, 2)).double()  # (B, L, K)
     return torch.where(hidden[..., None], each, 0.0).sum(1)
 
@@ -70,6 +68,16 @@ class EnergySampler:
         self.denoiser, self.canvas, self.num_steps = inner.denoiser, inner.canvas, inner.num_steps
         self.window = math.ceil(window * inner.num_steps)  # steps
 
+    @property
+    def condition(self) -> Tensor | None:
+        """What the rows are asked to be like, the inner sampler's."""
+        return self.inner.condition
+
+    @condition.setter
+    def condition(self, asked: Tensor | None) -> None:
+        self.inner = copy.copy(self.inner)  # which others may hold too
+        self.inner.condition = asked
+
     def init(self, n: int, rng: Rng) -> TokenState:
         """Draw n rows of the canvas and evaluate the network there."""
         return self.inner.init(n, rng)
@@ -84,18 +92,21 @@ class EnergySampler:
         x = replace(x, ids=ids, trunk=None, log_ratio=None)
         if isinstance(k, int) and k + 1 >= self.num_steps:
             return x
-        return replace(x, trunk=Shared(self.denoiser(x, k + 1)))
+        return evaluate(self.denoiser, x, k + 1)
 
     def choose_clean(self, x: TokenState, k: int | Tensor, rng: Rng) -> Tensor:
         """One of K candidates of every row (B, L)."""
-        clean, drawn = draw_candidates(
-            self.denoiser, x, self.candidates, rng, self.inner.temperature
-        )
-        log_w = self.log_weights(x, clean, drawn)
+        law, hidden = self.law(x), x.ids == self.denoiser.mask_id
+        clean = draw_candidates(law, x.ids, hidden, self.candidates, rng)
+        log_w = self.log_weights(x, clean, log_drawn(law, hidden, clean))
         if isinstance(k, Tensor):
             log_w = torch.where(k[:, None] < self.window, log_w, 0.0)
         row = torch.arange(len(x), device=clean.device)
         return clean[row, race(log_w, rng)]
+
+    def law(self, x: TokenState) -> Tensor:
+        """What the tokens of candidates are drawn from: log-probabilities (B, L, V)."""
+        return self.inner.draw.law(everywhere(self.denoiser, x)).log_softmax(-1)
 
     def log_weights(self, x: TokenState, clean: Tensor, drawn: Tensor) -> Tensor:
         """-E / energy_temperature (B, K) of candidates (B, K, L): the lower the energy, the
@@ -122,8 +133,8 @@ class Negatives:
 
     @torch.no_grad()
     def __call__(self, x: TokenState, rng: Rng) -> Tensor:
-        seen = replace(x, trunk=Shared(self.denoiser(replace(x, trunk=None), 0)))
-        return draw_candidates(self.denoiser, seen, 1, rng)[0][:, 0]
+        drawn = race(everywhere(self.denoiser, evaluate(self.denoiser, x, 0)), rng)
+        return torch.where(x.ids == self.denoiser.mask_id, drawn, x.ids)
 
 
 def _check(

@@ -4,18 +4,18 @@ and a bound on log p."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from scidiff.core import Rng, Shared
+from scidiff.core import Rng
 from scidiff.data.tokens import TokenState
 from scidiff.networks.energy import Energy
 from scidiff.processes.masked import MaskedProcess, hide_exactly, stratified_counts
 from scidiff.samplers.energy import draw_candidates, log_drawn
-from scidiff.samplers.masked import TokenPredictor, everywhere
+from scidiff.samplers.predictions import TokenPredictor, evaluate, everywhere
 
 
 class LogMean(NamedTuple):
@@ -82,10 +82,10 @@ class EnergyBound:
         `high` above it for candidates enough."""
         x, now, steps = self._place(x0, rng)
         log_p, hidden = everywhere(self.denoiser, x), x.ids == self.denoiser.mask_id
-        free, drawn = draw_candidates(self.denoiser, x, self.candidates, rng)
+        free = draw_candidates(log_p, x.ids, hidden, self.candidates, rng)
         given = torch.where(now[:, None], x0.ids[:, None], free)
         alone = log_drawn(log_p, now, x0.ids[:, None])[:, 0]
-        z = log_mean(-self.energy(x, free, drawn))
+        z = log_mean(-self.energy(x, free, log_drawn(log_p, hidden, free)))
         z_given = log_mean(-self.energy(x, given, log_drawn(log_p, hidden, given)))
         gaps = (z_given.low - z.high, z_given.middle - z.middle, z_given.high - z.low)
         return LogMean(*(steps * (alone + gap) for gap in gaps))
@@ -101,4 +101,4 @@ class EnergyBound:
         now = hide_exactly(hidden, torch.full_like(n, m), rng)
         ids = torch.where(hidden, self.denoiser.mask_id, x0.ids)
         x = TokenState(ids, condition=x0.condition)
-        return replace(x, trunk=Shared(self.denoiser(x, 0))), now, steps
+        return evaluate(self.denoiser, x, 0), now, steps

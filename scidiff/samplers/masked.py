@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from scidiff.core import Rng, uniform
+from scidiff.core import Rng, Shared, uniform
 from scidiff.data.tokens import PAD, TokenState
 from scidiff.samplers.ancestral import AncestralSampler
 from scidiff.samplers.blocks import (
@@ -44,10 +44,12 @@ from scidiff.samplers.predictions import (
     column,
     evaluate,
     everywhere,
+    known,
     remembering,
     start,
     stored,
 )
+from scidiff.samplers.second_order import extrapolated, pair_weight
 
 __all__ = [
     "AncestralSampler",
@@ -90,6 +92,9 @@ class MaskedSampler:
     constraints, and `log_z` estimates their share. It does the same for a bent denoiser
     (`compose`), towards the product of its unnormalised conditionals.
 
+    `second_order` makes up for the dependence that several tokens a step lose, at no cost (see
+    `second_order.py`).
+
     `condition` (1, C) for all rows, or (R, C) for n / R consecutive rows each, travels with them.
     """
 
@@ -105,6 +110,7 @@ class MaskedSampler:
         top_p: float = 1.0,
         constraints: Sequence[Constraint] = (),
         condition: Tensor | None = None,
+        second_order: bool = False,
     ) -> None:
         pace = Fixed(tokens_per_step) if isinstance(tokens_per_step, int) else tokens_per_step
         check_block(denoiser, block_size)
@@ -113,9 +119,23 @@ class MaskedSampler:
         self._bent = isinstance(denoiser, BentPredictor)
         self.block_size = min(block_size or canvas.length, canvas.length)
         self.pace, self.draw = pace, Draw(temperature, top_p)
+        self.widest = pace.widest(self.block_size)  # most tokens of a step
         self.num_steps = step_bound(canvas, self.block_size, pace)
+        self.second_order = second_order
+        if second_order:
+            self._check_second_order()
         at_once = int(pace.longest(torch.tensor(self.block_size))) == 1
         self.stochastic = temperature > 0 or (self.order.stochastic and not at_once)
+
+    def _check_second_order(self) -> None:
+        if self._bent or self.block_size < self.canvas.length:
+            raise ValueError(
+                "second_order is for plain predictions of whole rows: leave out block_size and "
+                "guidance inside the model"
+            )
+        if not isinstance(self.order, Random):
+            raise ValueError("second_order averages over random orders, got another order")
+        pair_weight(self.pace, torch.ones(1, dtype=torch.int64))  # refuses other paces
 
     @property
     def temperature(self) -> float:
@@ -124,8 +144,8 @@ class MaskedSampler:
     def init(self, n: int, rng: Rng) -> TokenState:
         """Draw n rows of the canvas and evaluate the network there."""
         x = start(self.canvas, self.condition, n, rng)
-        ids = self._ended(x.ids)
-        return self._arrive(remembering(replace(x, ids=ids), ids == self.denoiser.mask_id), 0)
+        x = replace(x, ids=self._ended(x.ids))
+        return self._begin(x, x.ids == self.denoiser.mask_id)
 
     def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Write the next positions of every row, then evaluate the network.
@@ -155,10 +175,10 @@ class MaskedSampler:
         here = in_current_block(hidden, self.block_size)
         place = Place(x, hidden, lambda: everywhere(self.denoiser, x))
         keys = self.order(place, rng).masked_fill(~here, NEVER)
-        positions = keys.topk(self.pace.widest(self.block_size), dim=1).indices
+        positions = keys.topk(self.widest, dim=1).indices
         law, total = self.token_law(x, positions), None
         if x.memory is not None:
-            total = in_current_block(hidden, self.block_size, x.memory[0]).sum(1)
+            total = in_current_block(hidden, self.block_size, known(x)).sum(1)
         return positions, self.pace.take(law, here.sum(1), total), law
 
     def token_law(self, x: TokenState, positions: Tensor) -> Tensor:
@@ -167,7 +187,12 @@ class MaskedSampler:
         there = stored(x).gather(positions)
         if isinstance(self.denoiser, BentPredictor):
             return self.denoiser.log_weights(there)
-        return self.denoiser.log_probs(there)
+        told = self.denoiser.log_probs(there)
+        if not self.second_order:
+            return told
+        total = known(x).sum(1)
+        first = self.denoiser.log_probs(first_prediction(x).gather(positions))
+        return extrapolated(told, first, pair_weight(self.pace, total))
 
     def commit(self, ids: Tensor, positions: Tensor, live: Tensor, tokens: Tensor) -> Tensor:
         """Write `tokens` (B, M) where `live`, then end the rows whose finished block holds EOS."""
@@ -210,13 +235,32 @@ class MaskedSampler:
         rank = keys.argsort(-1, descending=True).argsort(-1)
         hide = (rank < left[..., None]).flatten(1)[:, : free.shape[1]]
         ids = self._ended(clean.ids.masked_fill(hide, self.denoiser.mask_id))
-        return self._arrive(remembering(replace(clean, ids=ids, log_ratio=None), free), k)
+        x = remembering(replace(clean, ids=ids, log_ratio=None), free)
+        if not self.second_order:
+            return self._arrive(x, k)
+        blank = replace(x, ids=clean.ids.masked_fill(free, self.denoiser.mask_id))
+        return self._arrive(replace(x, memory=self._begin(blank, free).memory), k)
+
+    def _begin(self, x: TokenState, generated: Tensor) -> TokenState:
+        """Evaluate the network at rows in which all that is `generated` (B, L) is hidden, and keep
+        what the later steps ask for."""
+        x = self._arrive(remembering(x, generated), 0)
+        if self.second_order and x.trunk is not None:
+            return remembering(x, generated, x.trunk)
+        return x
 
     def _arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
         """Evaluate the network at x before step k; after the last nobody would read it."""
         if isinstance(k, int) and k >= self.num_steps:
             return replace(x, trunk=None)
         return evaluate(self.denoiser, x, k)
+
+
+def first_prediction(x: TokenState) -> Shared:
+    """What the network said of a row before anything was written."""
+    if x.memory is None or len(x.memory) < 2 or not isinstance(x.memory[1], Shared):
+        raise ValueError("the state has no first prediction; make it with init of this sampler")
+    return x.memory[1]
 
 
 def told_rows(sampler: MaskedSampler, condition: Tensor) -> MaskedSampler:

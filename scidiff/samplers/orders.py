@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scidiff.core import Rng, uniform
 from scidiff.data.tokens import TokenState
+from scidiff.samplers.predictions import known
 
 NEVER = float("-inf")  # the key of a position that must not be chosen
 
@@ -93,18 +94,16 @@ class Place:
 
     def progress(self) -> Tensor:
         """Share of what a row generates that is written, (B, 1)."""
-        if self.x.memory is None:
-            raise ValueError(
-                "the state does not say what it generates; make it with init or renoise of its "
-                "sampler"
-            )
-        return 1 - self.hidden.sum(1, keepdim=True) / self.x.memory[0].sum(1, keepdim=True)
+        return 1 - self.hidden.sum(1, keepdim=True) / known(self.x).sum(1, keepdim=True)
 
 
 class Order(Protocol):
     """Ranks positions: the ones with the largest keys are written next."""
 
-    stochastic: bool
+    @property
+    def stochastic(self) -> bool:
+        """Whether the keys are drawn."""
+        ...
 
     def __call__(self, place: Place, rng: Rng) -> Tensor:
         """Keys (B, L), all above -inf; those of positions that hide nothing are not read."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -62,10 +61,15 @@ class Fixed:
     def take(self, law: Tensor, hidden: Tensor, total: Tensor | None) -> Tensor:
         return _rank(law) < hidden[:, None]
 
+    def pairs_together(self, total: Tensor) -> Tensor:
+        """How many pairs of `total` (...) positions are written in the same step."""
+        whole, rest = total // self.k, total % self.k
+        return whole * (self.k * (self.k - 1) // 2) + rest * (rest - 1) // 2
 
-CURVES: dict[str, Callable[[float], float]] = {
+
+CURVES: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda u: 1 - u,
-    "cosine": lambda u: math.cos(math.pi * u / 2),
+    "cosine": lambda u: torch.cos(torch.pi / 2 * u),
 }
 """Share of a block still hidden when the share u of its steps is done; from 1 to 0."""
 
@@ -88,23 +92,16 @@ class Scheduled:
         if self.curve not in CURVES:
             raise ValueError(f"schedule must be one of {', '.join(CURVES)}, got {self.curve!r}")
 
-    @cached_property
-    def shares(self) -> Tensor:
-        """f(i / steps), i = 0..steps, (steps + 1,) float64; a hair up, so that floor(n f) of a
-        share that is a whole number is that number."""
-        f = [CURVES[self.curve](i / self.steps) + 1e-12 for i in range(self.steps)]
-        return torch.tensor([*f, 0.0], dtype=torch.float64)
-
     def widest(self, block_size: int) -> int:
-        path = self._path(torch.arange(block_size + 1))
+        path = self.rungs(torch.arange(block_size + 1))
         return int((path[:, :-1] - path[:, 1:]).max().clamp(min=1))
 
     def longest(self, total: Tensor) -> Tensor:
-        path = self._path(total)
+        path = self.rungs(total)
         return (path[..., 1:] < path[..., :-1]).sum(-1)
 
     def left(self, total: Tensor, spent: Tensor) -> Tensor:
-        path = self._path(total)
+        path = self.rungs(total)
         fell = (path[..., 1:] < path[..., :-1]).cumsum(-1)  # steps that are not left out
         return torch.where(fell <= spent[..., None], path[..., 1:], path[..., :1]).amin(-1)
 
@@ -112,13 +109,21 @@ class Scheduled:
         """Down to the next rung below what is hidden; rungs are those of the block's own size."""
         if total is None:
             raise ValueError("a scheduled pace needs how many positions the block hid at first")
-        path = self._path(total)
+        path = self.rungs(total)
         rung = torch.where(path < hidden[:, None], path, 0).amax(-1)
         return _rank(law) < (hidden - rung)[:, None]
 
-    def _path(self, total: Tensor) -> Tensor:
+    def pairs_together(self, total: Tensor) -> Tensor:
+        """How many pairs of `total` (...) positions are written in the same step."""
+        path = self.rungs(total)
+        count = path[..., :-1] - path[..., 1:]
+        return (count * (count - 1) // 2).sum(-1)
+
+    def rungs(self, total: Tensor) -> Tensor:
         """floor(n f(i / steps)) (..., steps + 1) for n = total (...)."""
-        return (total[..., None] * self.shares.to(total.device)).long()
+        done = torch.arange(self.steps + 1, dtype=torch.float64, device=total.device) / self.steps
+        share = CURVES[self.curve](done) + 1e-12  # a share that is whole but for rounding is whole
+        return (total[..., None] * share).long()
 
 
 @dataclass(frozen=True)

@@ -95,9 +95,21 @@ def column(k: int | Tensor) -> int | Tensor:
     return k[:, None] if isinstance(k, Tensor) else k
 
 
-def remembering(x: TokenState, generated: Tensor, *more: Tensor) -> TokenState:
+def remembering(x: TokenState, generated: Tensor, *more: Tensor | Shared) -> TokenState:
     """Keep which positions (B, L) each row generates, and what else its sampler needs."""
     return replace(x, memory=(generated, *more))
+
+
+def known(x: TokenState, which: int = 0) -> Tensor:
+    """What is kept of each row, at 0 which positions (B, L) it generates; raise ValueError where
+    nothing is."""
+    found = x.memory[which] if x.memory is not None and len(x.memory) > which else None
+    if not isinstance(found, Tensor):
+        raise ValueError(
+            "the state does not say what it generates; make it with init or renoise of this "
+            "sampler"
+        )
+    return found
 
 
 def check_block(denoiser: TokenPredictor, block_size: int | None) -> None:

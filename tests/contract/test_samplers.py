@@ -20,6 +20,7 @@ from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.constraints import Count
 from scidiff.samplers.corrector import PredictorCorrector
 from scidiff.samplers.discrete_flow import DiscreteFlowSampler, FlowRate, Posterior
+from scidiff.samplers.energy import EnergySampler
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.masked import (
     AncestralSampler,
@@ -29,6 +30,10 @@ from scidiff.samplers.masked import (
     MaskedSampler,
     Sequential,
 )
+from scidiff.samplers.orders import Entropy, Margin, Noisy, Planner
+from scidiff.samplers.paces import EntropyBounded, Scheduled, Threshold
+from scidiff.samplers.path_planning import FullRowPlanner, PathSampler
+from scidiff.samplers.remasking import Capped, Corrector, LeastSure, Loop, Rescaled
 from scidiff.samplers.strided import StridedSampler
 from scidiff.testing import chain_table, check_full_graph, check_sampler
 
@@ -59,6 +64,10 @@ class Flat:
         return logits.log_softmax(-1)
 
 
+def remasking(rule) -> AncestralSampler:
+    return AncestralSampler(TABLE.denoiser(), BLANK, steps=6, remask=rule)
+
+
 def flow(**options) -> DiscreteFlowSampler:
     law = TokenNoise(torch.tensor([[0, 0, 0.5, 0.2, 0.3, 0]]), torch.zeros(4, dtype=torch.int64))
     return DiscreteFlowSampler(FlowOracle(TABLE, law), BLANK, law, steps=4, **options)
@@ -80,6 +89,41 @@ SAMPLERS = {
     "two tokens a step": lambda: MaskedSampler(TABLE.denoiser(), BLANK, tokens_per_step=2),
     "strided": lambda: StridedSampler(MaskedSampler(TABLE.denoiser(), BLANK), 3),
     "sequential": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Sequential()),
+    "margin": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Margin()),
+    "entropy, nucleus": lambda: MaskedSampler(
+        TABLE.denoiser(), BLANK, order=Entropy(), top_p=0.8, block_size=2
+    ),
+    "noisy": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Noisy(Confidence(), 2.0)),
+    "planned": lambda: MaskedSampler(
+        TABLE.denoiser(), BLANK, order=Planner(lambda x: (x.ids * 7 % 5).double())
+    ),
+    "scheduled": lambda: MaskedSampler(
+        Flat(), LengthLaw([0, 1, 2, 3, 2, 1], 7), tokens_per_step=Scheduled(2)
+    ),
+    "scheduled blocks": lambda: MaskedSampler(
+        Flat(), FixedCanvas.blank(7, 7), tokens_per_step=Scheduled(2, "linear"), block_size=3
+    ),
+    "threshold": lambda: MaskedSampler(
+        TABLE.denoiser(), BLANK, tokens_per_step=Threshold(0.6), order=Confidence()
+    ),
+    "entropy bounded": lambda: MaskedSampler(
+        TABLE.denoiser(), BLANK, tokens_per_step=EntropyBounded(0.5), order=Entropy()
+    ),
+    "second order": lambda: MaskedSampler(
+        TABLE.denoiser(), BLANK, tokens_per_step=2, second_order=True
+    ),
+    "remdm-cap": lambda: remasking(Capped(0.3)),
+    "remdm-rescale": lambda: remasking(Rescaled(0.5)),
+    "remdm-conf": lambda: remasking(LeastSure()),
+    "remdm-loop": lambda: remasking(Loop(0.1)),
+    "corrector": lambda: remasking(Corrector()),
+    "ancestral, any schedule": lambda: AncestralSampler(
+        TABLE.denoiser(), BLANK, steps=6, alpha=lambda t: (torch.pi * t / 2).cos()
+    ),
+    "path planning": lambda: PathSampler(TABLE.denoiser(), BLANK, steps=3),
+    "path planning, another judge": lambda: PathSampler(
+        TABLE.denoiser(), BLANK, steps=3, planner=FullRowPlanner(TABLE.denoiser()), eta=0.5
+    ),
     "confident": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Confidence()),
     "blocks of 2": lambda: MaskedSampler(TABLE.denoiser(), BLANK, block_size=2),
     "left to right": lambda: MaskedSampler(TABLE.denoiser(), BLANK, block_size=1, temperature=0.7),
@@ -95,6 +139,11 @@ SAMPLERS = {
     ),
     "bent": lambda: MaskedSampler(
         ClassifierFree(TABLE.denoiser(), TABLE.denoiser(), 2.0), BLANK, block_size=2
+    ),
+    "by energy": lambda: EnergySampler(
+        MaskedSampler(TABLE.denoiser(), BLANK, tokens_per_step=2),
+        lambda x, clean, drawn: drawn + clean[..., 0],
+        candidates=3,
     ),
     "flow": lambda: flow(kernel=FlowRate(eta=2.0, omega=0.3)),
     "ancestral flow": lambda: flow(kernel=Posterior(), distortion="polydec"),

@@ -6,68 +6,25 @@ E[exp(-l w')]^(K-1) dl, S being the sum of the other K - 1 weights.
 
 from itertools import combinations, product
 
-import numpy as np
 import pytest
 import torch
+from energy_table import (
+    CARRIED,
+    MASK,
+    ORACLE,
+    TABLE,
+    L,
+    at,
+    sampler,
+    uneven,
+    upside_down,
+    weighed,
+)
 
-from scidiff.core import Shared, seeded
-from scidiff.data.tokens import TokenState
+from scidiff.core import seeded
 from scidiff.guidance.particles import sample
-from scidiff.networks.energy import Autoregressive
 from scidiff.samplers.energy import EnergySampler, draw_candidates, log_drawn
 from scidiff.samplers.masked import FixedCanvas, MaskedSampler
-from scidiff.testing import Table
-
-P = np.random.default_rng(0).dirichlet(np.ones(81)).reshape([3] * 4)
-TABLE = Table.of(torch.from_numpy(P))
-L, MASK = TABLE.length, TABLE.mask_id
-
-
-def left_to_right(ids):
-    """The table's own log p(x_l | x_<l) (M, L)."""
-    parts = []
-    for i in range(L):
-        seen = torch.where(torch.arange(L) < i, ids, MASK)
-        told = TABLE.log_conditionals[TABLE.index(seen), i]
-        parts.append(told.gather(1, ids[:, i : i + 1])[:, 0])
-    return torch.stack(parts, 1)
-
-
-ORACLE = Autoregressive(left_to_right, MASK)
-CARRIED = Autoregressive(left_to_right, MASK, carry_over=True)
-
-
-def upside_down(x, clean, drawn):
-    return -ORACLE(x, clean, drawn)
-
-
-def uneven(x, clean, drawn):
-    """An energy that is nobody's law: by tokens, their neighbours and what is shown."""
-    symbols, shown = clean.double(), (x.ids != MASK).sum(1)[:, None]
-    return ((symbols - 3) * (symbols.roll(1, -1) - 2.5)).sum(-1) / (2.0 + shown)
-
-
-def sampler(energy=ORACLE, tokens_per_step=2, **options):
-    inner = MaskedSampler(
-        TABLE.denoiser(), FixedCanvas.blank(L, MASK), tokens_per_step=tokens_per_step
-    )
-    return EnergySampler(inner, energy, **options)
-
-
-def at(ids):
-    """States (B) with the oracle's prediction."""
-    x = TokenState(ids)
-    return TokenState(ids, Shared(TABLE.denoiser()(x, 0)))
-
-
-def weighed(energy, ids):
-    """Every sequence with its chance q (N,) under the product of marginals at one state ids (L,),
-    and its weight w (N,) in the sampler's hands."""
-    s, clean = sampler(energy), TABLE.seqs[None]
-    x = at(ids[None])
-    drawn = log_drawn(TABLE.log_conditionals[TABLE.index(ids[None])], x.ids == MASK, clean)
-    fits = ((ids == MASK) | (ids == TABLE.seqs)).all(1)
-    return torch.where(fits, drawn[0].exp(), 0.0), s.log_weights(x, clean, drawn)[0].exp()
 
 
 def chosen(energy, ids, K):
@@ -187,10 +144,11 @@ def test_one_candidate_or_a_flat_energy_is_the_inner_law():
 def test_candidates_belong_to_their_row():
     # every row shows one token of its own; a candidate of another row would not have it
     ids = torch.tensor(list(product([MASK], [2, 3, 4], [MASK], [2, 3, 4])))
-    clean, drawn = draw_candidates(TABLE.denoiser(), at(ids), 5, seeded(0))
+    law = TABLE.log_conditionals[TABLE.index(ids)]
+    clean = draw_candidates(law, ids, ids == MASK, 5, seeded(0))
+    drawn = log_drawn(law, ids == MASK, clean)
     assert clean.shape == (9, 5, 4)
     assert ((clean == ids[:, None]) | (ids == MASK)[:, None]).all()
-    law = TABLE.log_conditionals[TABLE.index(ids)]
     for b, k in product(range(9), range(5)):
         told = [law[b, i, clean[b, k, i]] for i in (0, 2)]
         assert float(drawn[b, k]) == pytest.approx(float(sum(told)), abs=1e-12)
@@ -220,8 +178,8 @@ def test_the_window_and_the_temperature():
     assert abs(z_score(guesses, chosen(ORACLE, torch.full((L,), MASK), 1))) < 4
     cold = sampler(candidates=8, energy_temperature=1e-6)
     x = cold.init(50, seeded(6))
-    clean, drawn = draw_candidates(TABLE.denoiser(), x, 8, seeded(7))
-    best = ORACLE(x, clean, drawn).argmin(1)
+    clean = draw_candidates(cold.law(x), x.ids, x.ids == MASK, 8, seeded(7))
+    best = ORACLE(x, clean, log_drawn(cold.law(x), x.ids == MASK, clean)).argmin(1)
     assert torch.equal(cold.choose_clean(x, 0, seeded(7)), clean[torch.arange(50), best])
 
 

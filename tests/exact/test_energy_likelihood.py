@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from test_energy_laws import CARRIED, MASK, ORACLE, TABLE, L, uneven, weighed
+from energy_table import CARRIED, MASK, ORACLE, TABLE, L, uneven, weighed
 
 from scidiff.core import seeded
 from scidiff.data.tokens import TokenState

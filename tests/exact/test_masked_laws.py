@@ -1,14 +1,15 @@
 """Masked samplers against laws known exactly: enumerated, not sampled, wherever the pieces allow
 it."""
 
-from itertools import permutations, product
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from token_laws import FLAT, PEAKED, chi2_z, distance, exact_law, masked, propagated
 
-from scidiff.core import Shared, Tape, seeded
-from scidiff.data.tokens import EOS, PAD, TokenState
+from scidiff.core import seeded
+from scidiff.data.tokens import EOS, PAD
 from scidiff.guidance.particles import sample
 from scidiff.samplers.masked import (
     AncestralSampler,
@@ -20,17 +21,6 @@ from scidiff.samplers.masked import (
 )
 from scidiff.samplers.orders import clocks, race
 from scidiff.testing import Table
-
-
-def dirichlet_tables() -> list[Table]:
-    rng = np.random.default_rng(0)
-    return [
-        Table.of(torch.from_numpy(rng.dirichlet(np.full(81, c)).reshape([3] * 4)))
-        for c in (1.0, 0.1)
-    ]
-
-
-FLAT, PEAKED = dirichlet_tables()
 
 
 def ended_table() -> Table:
@@ -45,60 +35,6 @@ def ended_table() -> Table:
 def on(device: str, table: Table) -> Table:
     """The same table with all that it knows on `device`."""
     return Table(table.seqs.to(device), table.p.to(device), table.mask_id)
-
-
-def masked(table: Table, **options) -> MaskedSampler:
-    return MaskedSampler(
-        table.denoiser(), FixedCanvas.blank(table.length, table.mask_id), **options
-    )
-
-
-def transition(sampler: MaskedSampler, table: Table) -> torch.Tensor:
-    """Exact kernel (S, S) of one step, from the sampler's own choose, token_law and commit.
-
-    Every order of the keys and every word of tokens is listed: the draws become their laws.
-    """
-    S, L, M = len(table.states), table.length, sampler.pace.widest(sampler.block_size)
-    keys = torch.tensor(list(permutations(range(L)))).float() / L
-    words = torch.cartesian_prod(*[table.seqs.unique()] * M).view(-1, M)
-    kernel = torch.zeros(S, S, dtype=torch.float64)
-    x = TokenState(table.states, Shared(sampler.denoiser(TokenState(table.states), 0)))
-    for key in keys:
-        positions, live = sampler.choose(x, Tape(seeded(0), [("uniform", key.expand(S, L))]))
-        law = sampler.token_law(x, positions)
-        for word in words:
-            p = law.gather(2, word.expand(S, M)[..., None])[..., 0].exp()
-            p = torch.where(live, p, 1 / len(table.seqs.unique())).prod(1) / len(keys)
-            after = sampler.commit(x.ids, positions, live, word.expand(S, M))
-            kernel[torch.arange(S), table.index(after)] += p
-    return kernel
-
-
-def propagated(table: Table, kernels: list[torch.Tensor]) -> torch.Tensor:
-    law = torch.zeros(len(table.states), dtype=torch.float64)
-    law[table.index(torch.full((1, table.length), table.mask_id))] = 1.0
-    for kernel in kernels:
-        law = law @ kernel
-    return law[table.index(table.seqs)]
-
-
-def exact_law(table: Table, **options) -> torch.Tensor:
-    sampler = masked(table, **options)
-    return propagated(table, [transition(sampler, table)] * sampler.num_steps)
-
-
-def distance(p: torch.Tensor, q: torch.Tensor) -> float:
-    return float((p - q).abs().sum() / 2)
-
-
-def chi2_z(table: Table, ids: torch.Tensor, p: torch.Tensor) -> float:
-    """Standardised chi2 of finished rows, on any device, against p: about N(0, 1)."""
-    n, possible, ids = len(ids), p > 0, ids.cpu()
-    observed = table.frequencies(ids) * n
-    assert observed[~possible].sum() == 0
-    statistic = ((observed - n * p)[possible] ** 2 / (n * p[possible])).sum()
-    freedom = int(possible.sum()) - 1
-    return float((statistic - freedom) / (2 * freedom) ** 0.5)
 
 
 @pytest.mark.parametrize("table", [FLAT, PEAKED])

@@ -3,6 +3,7 @@ refusals."""
 
 import pytest
 import torch
+from token_laws import MASK, Flat, path
 
 from scidiff.core import Tape, seeded
 from scidiff.data.tokens import EOS, PAD, TokenState
@@ -17,44 +18,9 @@ from scidiff.samplers.masked import (
 )
 from scidiff.testing import chain_table, same
 
-MASK = 9
-
-
-class Flat:
-    """Says the same everywhere; token t has log-weight `slope` t."""
-
-    mask_id, vocab_size = MASK, MASK + 1
-
-    def __init__(self, slope=0.0, block_size=None, dtype=torch.float32):
-        self.slope, self.block_size, self.dtype, self.rows, self.calls = (
-            slope,
-            block_size,
-            dtype,
-            0,
-            0,
-        )
-
-    def __call__(self, x, k):
-        self.rows, self.calls = self.rows + len(x), self.calls + 1
-        assert x.trunk is None
-        return torch.ones(*x.ids.shape, 3, dtype=self.dtype)
-
-    def log_probs(self, trunk):
-        logits = (self.slope * torch.arange(MASK + 1.0)).expand(*trunk.shape[:-1], -1).clone()
-        logits[..., MASK] = float("-inf")
-        return logits.log_softmax(-1)
-
 
 def blank(length=7):
     return FixedCanvas.blank(length, MASK)
-
-
-def path(sampler, n, seed=0):
-    x = sampler.init(n, seeded(seed))
-    states = [x]
-    for k in range(sampler.num_steps):
-        states.append(x := sampler.step(x, k, seeded(seed, k)))
-    return states
 
 
 @pytest.mark.parametrize(
