@@ -13,21 +13,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from scidiff.data.formats import FASTA_COLUMNS, Row, Rows, open_text, text_row
+from scidiff.data.formats import FASTA_COLUMNS, Row, Rows, TableError, open_text, text_row
 
 _KEY = re.compile(r"(?:^|\s)([^\s=]+)=")
 _READABLE = "!\"#$&'()*+,-./:;<>?@[\\]^_`{|}~"  # what a header may hold, besides = and %
 
 
 def read_fasta(path: Path, packing: str) -> Rows:
-    """Records as name, sequence, description and a column for every label of any header."""
-    keys = list(dict.fromkeys(key for header, *_ in _records(path, packing)
-                              for key in labels(_named(header)[1])[1]))
-    taken = [f"{key}_label" if key in FASTA_COLUMNS else key for key in keys]
+    """Records as name, sequence, description and a column for every label of any header.
+
+    Raises TableError for a file of empty lines.
+    """
+    keys: dict[str, None] | None = None  # in order; None before the first record
+    for header, *_ in _records(path, packing):
+        keys = (keys or {}) | dict.fromkeys(labels(_named(header)[1])[1])
+    if keys is None:
+        raise TableError(f"{path.name} holds no FASTA record: it has empty lines only")
+    names = list(keys)
+    taken = [f"{key}_label" if key in FASTA_COLUMNS else key for key in names]
 
     def rows() -> Iterator[Row]:
         for header, number, parts in _records(path, packing):
-            yield _row(header, number, parts, keys)
+            yield _row(header, number, parts, names)
 
     return [*FASTA_COLUMNS, *taken], rows()
 

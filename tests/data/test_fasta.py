@@ -72,7 +72,7 @@ def test_what_is_wrong_names_its_line(tmp_path):
 def test_a_file_without_records_and_an_empty_file(tmp_path):
     with pytest.raises(TableError, match="a.fasta is empty"):
         table(tmp_path, "")
-    with pytest.raises(TableError, match="has a header but no rows"):
+    with pytest.raises(TableError, match="a.fasta holds no FASTA record: it has empty lines only"):
         table(tmp_path, "\n\n")
 
 
