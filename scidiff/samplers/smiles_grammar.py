@@ -2,8 +2,9 @@
 
 What a regular set can say of the notation (Weininger 1988): branches closed up to a bounded depth,
 ring labels opened and closed, bonds between atoms, and what an atom can hold as long as it is in
-sight. What it cannot say: kekulisation, and the valence of an atom behind closed branches deeper
-than `memory` (each remembered atom multiplies the states by what it may have left, about 5).
+sight. What it cannot say: kekulisation, the valence of an atom behind closed branches deeper than
+`memory` (each remembered atom multiplies the states by what it may have left, about 5), and a ring
+label closed by an atom that is bonded to its opener over a branch, C1(C)N1.
 """
 
 from __future__ import annotations
@@ -200,7 +201,8 @@ def _atom_label(symbol: str) -> tuple[str, Hashable] | None:
     aromatic = element[0].islower()
     room = (AROMATIC_ROOM if aromatic else ROOM).get(element, MANY)
     if room != MANY:
-        room = min(4, max(0, room + _gained(element, charge) - hydrogens))
+        gained = _gained_in_ring if aromatic else _gained
+        room = min(4, max(0, room + gained(element, charge) - hydrogens))
     return "atom", Atom(room, aromatic, not aromatic)
 
 
@@ -220,8 +222,14 @@ def _gained(element: str, charge: int) -> int:
     """Bonds that a charge gives an atom: N+ binds as C does, B- too, C+ and C- as B."""
     if element in ("N", "O"):
         return charge
-    if element in ("o", "s"):
-        return charge
     if element == "B":
         return -charge
     return -abs(charge)
+
+
+def _gained_in_ring(element: str, charge: int) -> int:
+    """Bonds that a charge gives an aromatic atom, which has at most 3 whatever their order: n+ and
+    c- bind as n and c do, n- has lost one, o+ and s+ have won one."""
+    if element in ("o", "s"):
+        return max(charge, 0)
+    return min(charge, 0) if element == "n" else 0
