@@ -9,6 +9,7 @@ import torch
 
 from scidiff.core import seeded
 from scidiff.data.alphabets import DNA, RNA
+from scidiff.data.datasets import load
 from scidiff.data.letters import letter_ids
 from scidiff.data.strands import reverse_complement
 from scidiff.networks.sequence_oracle import (
@@ -205,3 +206,28 @@ def test_nan_is_for_rows_without_a_value_only(folder):
 def test_an_expression_names_it(folder):
     formula = Expression(f"oracle('{folder}', 'tata')")
     assert formula(["A" * 24]) == OracleReward(str(folder), "tata")(["A" * 24])
+
+
+# ---------------------------------------------------------------- what ships
+
+
+@pytest.mark.parametrize("name, least", [("enhancer-oracle", 0.69), ("enhancer-judge", 0.74)])
+def test_a_shipped_oracle_knows_held_out_enhancers(name, least):
+    """As its card says of all of chromosome 1, on every tenth row of it (457)."""
+    table = load("enhancers", "test")
+    rows, cells = table.objects()[::10], table.values("cell")[::10]
+    oracle = Oracle.load(name)
+    found = oracle.predict(rows)
+    right = (found.argmax(1) == [oracle.index(c) for c in cells]).mean()
+    assert right > least - 4 * 0.02  # four standard errors of 457 rows
+    assert np.allclose(found, oracle.predict([reverse_complement(s) for s in rows]), atol=1e-4)
+    size = sum(p.stat().st_size for p in (learned.SHIPPED / name).iterdir())
+    assert size < 400_000 and (learned.SHIPPED / name / "README.md").is_file()
+
+
+def test_shipped_oracles_are_found_by_name_in_an_expression():
+    row = load("enhancers", "test").objects()[:1]
+    value = Expression("oracle('enhancer-oracle', 'K562')")(row)
+    assert value == [Oracle.load("enhancer-oracle").predict(row)[0, 2]]
+    with pytest.raises(CheckpointError, match="did you mean 'enhancer-judge'"):
+        Oracle.load("enhancer-jugde")
