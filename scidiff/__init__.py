@@ -21,6 +21,17 @@ _PUBLIC = {
     "tune": "scidiff.api.tuning",
     "reward": "scidiff.rewards.combine",
     "datasets": "scidiff.data",
+    "perplexity": "scidiff.api.perplexity",
+    **dict.fromkeys(
+        ("Fixed", "Forbid", "Require", "Pattern", "Runs", "Grammar"),
+        "scidiff.api.string_constraints",
+    ),
+    "Property": "scidiff.api.properties",
+    **dict.fromkeys(
+        ("de_novo", "linker", "motif_extension", "scaffold_decoration", "scaffold_morphing",
+         "superstructure", "lead_optimisation"),
+        "scidiff.api.tasks",
+    ),
     "Model": "scidiff.api.model",
     "ScidiffError": "scidiff.core",
 }
@@ -32,6 +43,21 @@ if TYPE_CHECKING:
     from scidiff.api.entry import load as load
     from scidiff.api.entry import sample as sample
     from scidiff.api.model import Model as Model
+    from scidiff.api.perplexity import perplexity as perplexity
+    from scidiff.api.properties import Property as Property
+    from scidiff.api.string_constraints import Fixed as Fixed
+    from scidiff.api.string_constraints import Forbid as Forbid
+    from scidiff.api.string_constraints import Grammar as Grammar
+    from scidiff.api.string_constraints import Pattern as Pattern
+    from scidiff.api.string_constraints import Require as Require
+    from scidiff.api.string_constraints import Runs as Runs
+    from scidiff.api.tasks import de_novo as de_novo
+    from scidiff.api.tasks import lead_optimisation as lead_optimisation
+    from scidiff.api.tasks import linker as linker
+    from scidiff.api.tasks import motif_extension as motif_extension
+    from scidiff.api.tasks import scaffold_decoration as scaffold_decoration
+    from scidiff.api.tasks import scaffold_morphing as scaffold_morphing
+    from scidiff.api.tasks import superstructure as superstructure
     from scidiff.api.train import train as train
     from scidiff.api.tuning import tune as tune
     from scidiff.core import ScidiffError as ScidiffError

@@ -11,6 +11,7 @@ import torch
 
 from scidiff.api import frontier
 from scidiff.api.engine import Engine, open_engine
+from scidiff.api.properties import Property, sample_property
 from scidiff.api.sources import SHIPPED as SHIPPED
 from scidiff.api.sources import choose_device as choose_device
 from scidiff.api.sources import model_folder as model_folder
@@ -117,10 +118,15 @@ class Model:
 
         A conditional model takes `condition`, by name one value for all rows or one a row
         (`{"cell": "K562"}`), and `weight`, that of classifier-free guidance; what was asked is a
-        column of the result.
+        column of the result. As a `Property` it is a range: targets are drawn from it, and what
+        was written is measured again.
         """
         if n <= 0:
             raise ValueError(f"n must be at least 1, got {n}")
+        if isinstance(overrides.get("condition"), Property):
+            how = {"quality": quality, "seconds": seconds, "on_rows": on_rows, **overrides}
+            result = sample_property(self, n, how.pop("condition"), seed, **how)
+            return result.corrected() if correct else result
         overrides = self.chosen(n, quality, seconds, **overrides)
         records: list[Record] = []
         for part in self.chunks(n, seed, **overrides):

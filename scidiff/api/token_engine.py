@@ -23,7 +23,8 @@ from scidiff.api.token_sampling import MethodSettings, TokenSampler, token_sampl
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Asked
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
-from scidiff.networks.token_transformer import TokenDenoiser, TokenTransformer
+from scidiff.networks.token_denoiser import TokenDenoiser
+from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.processes.block import BlockProcess
 from scidiff.processes.discrete_flow import eligible
 from scidiff.samplers.canvas import Canvas

@@ -6,6 +6,7 @@ import torch
 
 from scidiff.api.entry import load
 from scidiff.api.intake import load_strings
+from scidiff.api.properties import Property
 from scidiff.api.recipe_defaults import choose_recipe
 from scidiff.api.recipes import read
 from scidiff.api.train import train
@@ -151,3 +152,17 @@ def test_letters_say_which_domain_a_fasta_is_of(tmp_path, letters, domain):
     file.write_text(f">a\n{letters * 3}\n>b\n{letters[::-1]}\n")
     recipe = choose_recipe(file, None, None, None, 5, 0)
     assert (recipe.domain, recipe.stages[0].process) == (domain, "masked")
+
+
+def test_a_range_of_a_property_is_asked_row_by_row_and_measured(source, tmp_path):
+    wanted = recipe(source, tmp_path, condition='["gc"]')
+    model = load(train(wanted, tmp_path / "run", device="cpu"), device="cpu")
+    rich = model.sample(200, condition=Property(gc=(0.7, None)))
+    poor = model.sample(200, condition=Property(gc=(None, 0.3)))
+    frame = rich.to_frame()
+    assert (frame["gc"] >= 0.7).all() and frame["gc"].nunique() > 1
+    assert (frame["property_ok"] == (frame["gc_measured"] >= 0.7)).all()
+    assert frame["gc_measured"].mean() > poor.to_frame()["gc_measured"].mean() + 0.2
+    assert rich.provenance["property"] == "gc=0.7.."
+    with pytest.raises(ValueError, match="takes no condition"):
+        load("moses-smiles").sample(1, condition=Property(logp=(1, 3)))

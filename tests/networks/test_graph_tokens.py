@@ -10,7 +10,7 @@ from scidiff.data.graph_tokens import bonded_ids, kinds, places, triangle
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.domains.molecule_graph import QM9, MoleculeGraphDomain
 from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
-from scidiff.networks.token_transformer import TokenDenoiser
+from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.processes.conditional import ConditionalProcess
 from scidiff.processes.masked import MaskedProcess
 from scidiff.samplers.canvas import LengthLaw
