@@ -190,7 +190,7 @@ def copies(
     theirs = list(known.sequences)
     if strands:
         theirs += [reverse_complement(s) for s in theirs]
-    floor = against.sequences if against.name != known.name else ()
+    floor = () if against.sequences == known.sequences else against.sequences
     mine = [rows[i] for rows in (own, floor) for i in evenly(len(rows), NEAR_ROWS)]
     n = min(len(own), NEAR_ROWS)
     found = []
