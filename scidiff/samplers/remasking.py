@@ -4,8 +4,12 @@ be taken back.
 From level alpha_t to alpha_s (shares of tokens that are shown), a shown position is hidden with
 probability sigma and a hidden one written with `write_chance`. Then a position is shown at s with
 probability alpha_s for any sigma up to sigma_max: with an exact joint prediction every choice has
-the right marginals (ReMDM, Wang et al. 2025, arXiv 2503.00307). A network predicts positions
-independently, an error that remasking can lower, at the price of more network calls.
+the right marginals (ReMDM, Wang et al. 2025, arXiv 2503.00307).
+
+What it can take back are mistakes of a network. The dependence that tokens of one step lose it
+does not restore: with exact conditionals every rule is further from the joint law at equal steps
+(table of 81 rows, 16 steps: .033 in total variation without, .036 to .081 with), and a row costs
+more network calls.
 """
 
 from __future__ import annotations
