@@ -21,6 +21,7 @@ from scidiff.cli import (
     designing,
     doctor,
     evaluating,
+    fragments,
     models,
     sampling,
     training,
@@ -43,7 +44,7 @@ def build() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_root)
     for group in (
-        sampling, designing, training, tuning, evaluating, models, data, doctor,
+        sampling, fragments, designing, training, tuning, evaluating, models, data, doctor,
     ):  # fmt: skip
         group.register(app)
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,31 +60,44 @@ Seconds = Annotated[
     float | None, typer.Option("--seconds", help="The best quality that N rows can be had for.")
 ]
 
-TOKENS, TOLD, GRAPHS = "Token models", "Conditional models", "Graph models"
+ASKED, TOKENS, TOLD, GRAPHS = (
+    "Several kinds of model", "Token models", "Conditional models", "Graph models",
+)  # fmt: skip
 _TYPED: dict[str, tuple[Any, str, str, str]] = {
     "block_size": (int, "", TOKENS, "Positions written together, left to right."),
-    "order": (str, "", TOKENS, "Inside a block: random (exact), confidence or sequential."),
+    "order": (str, "", TOKENS, "random (exact), sequential, confidence, margin or entropy."),
     "tokens_per_step": (int, "", TOKENS, "More is faster and less exact."),
     "temperature": (float, "", TOKENS, "1 is the model's own law."),
+    "top_p": (float, "", TOKENS, "Draw from the likeliest tokens that hold this share."),
+    "schedule": (str, "", TOKENS, "Over --steps: cosine, linear or ancestral."),
+    "threshold": (float, "", TOKENS, "A step writes every token more probable than this."),
+    "entropy_bound": (float, "", TOKENS, "A step writes tokens of this much entropy, in nats."),
+    "randomness": (float, "", TOKENS, "Noise on an order that reads the prediction."),
+    "second_order": (bool, "--second-order", TOKENS, "Make up for several tokens a step."),
+    "remask": (str, "", TOKENS, "Hide tokens again over --steps: remdm-cap, corrector, p2, ..."),
+    "energy": (str, "", TOKENS, "A left-to-right model that chooses among candidates."),
+    "candidates": (int, "", TOKENS, "How many whole rows it chooses from."),
     "condition": (
-        list[str], "--condition", TOLD, "What rows are to be like, cell=K562; may be repeated.",
+        list[str], "--condition", TOLD,
+        "What rows are to be like, cell=K562 or logp=1..3; may be repeated.",
     ),
     "weight": (float, "", TOLD, "Of classifier-free guidance: 1 the conditional law, above more."),
     "nodes": (int, "", GRAPHS, "How many nodes every graph has."),
     "scaffold": (str, "", GRAPHS, "A part that stays as it is (SMILES); new nodes join at [*]."),
     "constraints": (
-        list[str], "--constraint", GRAPHS,
-        "valence, connected, degree:4, edges:8-12 or nodes:N=1,O=0-2; may be repeated.",
+        list[str], "--constraint", ASKED,
+        "Graphs: valence, connected, degree:4, edges:8-12, nodes:N=1,O=0-2; strings: "
+        "forbid:GAATTC, require:TATAAA, pattern:ACGT??*, fixed:0=A, runs:5; may be repeated.",
     ),
     "solver": (str, "", GRAPHS, "Of SDE models: exp1, 2m, unipc2, reverse, s4, ..."),
-    "steps": (int, "", GRAPHS, "Steps of SDE and flow models."),
-    "eta": (float, "", GRAPHS, "0 the flow, 1 the reverse SDE, above 1 more noise or jumps."),
+    "steps": (int, "", ASKED, "Steps of a row, where the sampler counts them."),
+    "eta": (float, "", ASKED, "SDEs: 0 the flow, 1 the reverse SDE, above 1 more noise; jumps."),
     "rho": (float, "", GRAPHS, "Temperature of the noise."),
     "grid": (str, "", GRAPHS, "Where the steps lie: time, lambda or edm."),
     "snr": (float, "", GRAPHS, "Correct by a Langevin step of this signal-to-noise ratio."),
     "scale_eps": (float, "", GRAPHS, "Noise factor of that step."),
     "compat": (bool, "--compat", GRAPHS, "The discretisation that GDSS publishes."),
-    "kernel": (str, "", GRAPHS, "Of discrete flows: flow or posterior."),
+    "kernel": (str, "", GRAPHS, "Of discrete flows: flow, posterior or euler."),
     "omega": (float, "", GRAPHS, "Jumps of a flow towards its guess."),
     "distortion": (str, "", GRAPHS, "Where the steps of a flow lie."),
 }  # fmt: skip
@@ -120,8 +133,20 @@ def given(**settings: Any) -> dict[str, Any]:
     """The settings that were typed; the model has its own defaults for the others."""
     typed = {name: value for name, value in settings.items() if value not in (None, [])}
     if "condition" in typed:
-        typed["condition"] = dict(_named(text) for text in typed["condition"])
+        typed["condition"] = _condition(typed["condition"])
     return typed
+
+
+def _condition(texts: Sequence[str]) -> Any:
+    """Values by name, or ranges (logp=1..3)."""
+    ranges = [".." in text for text in texts]
+    if all(ranges):
+        from scidiff.api.properties import Property
+
+        return Property.parse(", ".join(texts))
+    if any(ranges):
+        raise ValueError(f"conditions are values or ranges, not both, got {', '.join(texts)}")
+    return dict(_named(text) for text in texts)
 
 
 def _named(text: str) -> tuple[str, str]:

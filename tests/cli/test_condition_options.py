@@ -14,3 +14,9 @@ def test_conditions_are_names_and_values():
 def test_what_is_no_condition_is_refused(text):
     with pytest.raises(ValueError, match=f"NAME=VALUE, got '{text}'"):
         given(condition=[text])
+
+
+def test_ranges_are_a_property():
+    assert str(given(condition=["logP=1..3", "qed=0.6.."])["condition"]) == "logp=1..3, qed=0.6.."
+    with pytest.raises(ValueError, match="values or ranges, not both, got logp=1..3, cell=K562"):
+        given(condition=["logp=1..3", "cell=K562"])
