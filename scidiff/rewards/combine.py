@@ -8,13 +8,14 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from scidiff.rewards import expressions, registry
-from scidiff.rewards.scoring import Scores, Status, evaluate, reward_name
+from scidiff.rewards.scores import Scores, Status, combined, evaluate, reward_name, terms
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -65,20 +66,50 @@ class Expression:
         bounds = getattr(self._leaves[source], "bounds", (-math.inf, math.inf))
         return torch.tensor(bounds, dtype=torch.float64)
 
+    @property
+    def leaves(self) -> Mapping[str, Any]:
+        """The rewards that the formula names, source -> reward."""
+        return self._leaves
+
     def parts(self, objects: Sequence[Any]) -> dict[str, Scores]:
         """Score every reward the formula names, source -> Scores."""
         return {source: evaluate(r, objects) for source, r in self._leaves.items()}
 
     def score(self, objects: Sequence[Any]) -> Scores:
-        """Combine the terms, (B,); a combination that is not finite is FAILED."""
-        if not objects:
-            return Scores.of([])
-        parts = self.parts(objects)
-        worst = torch.stack([p.status for p in parts.values()]).amax(0)
+        """Ask every term and combine them, (B,)."""
+        return self.combine(self.parts(objects)) if objects else Scores.of([])
+
+    def combine(self, parts: Mapping[str, Scores]) -> Scores:
+        """Combine the scores of the terms, (B,); a combination that is not finite is FAILED.
+
+        A row with a SKIPPED term has a value where the result does not depend on it.
+        """
+        status = torch.stack([p.status for p in parts.values()])
+        asked = status != Status.SKIPPED
+        worst = torch.where(asked, status, int(Status.OK)).amax(0)
         total = expressions.values(self._tree, lambda source: parts[source].values)
+        if not asked.all():
+            total = torch.where(asked.all(0), total, self.settled(parts))
+            worst = torch.where(~asked.all(0) & (worst == Status.OK) & total.isnan(),
+                                int(Status.SKIPPED), worst)
         failed = (worst == Status.OK) & ~total.isfinite()
         status = torch.where(failed, int(Status.FAILED), worst).to(torch.int8)
         return Scores(torch.where(status == Status.OK, total, math.nan), status)
+
+    def settled(self, parts: Mapping[str, Scores]) -> Tensor:
+        """Values, (B,), that follow from terms that are OK and the bounds of the rest, else NaN.
+
+        "alerts * dock" is 0 where alerts is, whatever dock will say.
+        """
+        def bounds(row: int, source: str) -> Tensor:
+            part = parts[source]
+            known = bool(part.status[row] == Status.OK)
+            return part.values[row].repeat(2) if known else self._leaf_bounds(source)
+
+        rows = range(len(next(iter(parts.values()))))
+        found = [expressions.interval(self._tree, partial(bounds, row)) for row in rows]
+        low, high = torch.stack(found).T if found else torch.empty(2, 0, dtype=torch.float64)
+        return torch.where(low == high, low, math.nan)
 
 
 def reward(spec: Any = None, *, name: str | None = None, floor: float | None = None) -> Any:
@@ -119,6 +150,21 @@ class Declared:
     def score(self, objects: Sequence[Any]) -> Scores:
         """Ask the reward itself, with the checks of `scoring.evaluate`."""
         return evaluate(self.reward, objects)
+
+    @property
+    def leaves(self) -> Mapping[str, Any]:
+        """Terms of the reward underneath."""
+        return terms(self.reward)
+
+    def combine(self, parts: Mapping[str, Scores]) -> Scores:
+        """Combine them as the reward underneath does."""
+        return combined(self.reward, parts)
+
+    def settled(self, parts: Mapping[str, Scores]) -> Tensor:
+        """What follows from some of them, as the reward underneath sees it."""
+        known: Callable[..., Tensor] | None = getattr(self.reward, "settled", None)
+        rows = len(next(iter(parts.values())))
+        return known(parts) if known else torch.full((rows,), math.nan, dtype=torch.float64)
 
     def parts(self, objects: Sequence[Any]) -> dict[str, Scores]:
         """Terms of the reward underneath; empty where it has none."""

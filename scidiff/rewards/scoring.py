@@ -1,153 +1,38 @@
-"""From a reward on objects to checked scores: dedupe, in-run cache, budget, statuses.
+"""From a reward on objects to counted scores: dedupe, memory, disk cache, budget, cheap first.
 
-Imports torch and the standard library only. A reward is any callable
-`Sequence[Object] -> Sequence[float]`, or an object with `score(objects) -> Scores`. It only ever
-sees valid objects, larger is better, and it may declare `floor`, the score of an invalid object.
+Imports torch and the standard library only.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from scidiff.core import ScidiffError, Stacked
 from scidiff.data.records import Record
+from scidiff.rewards.cache import Cache
+from scidiff.rewards.executors import Executor, Serial
+from scidiff.rewards.identity import Identity, identity
+from scidiff.rewards.scores import (
+    NO_NUMBER,
+    SKIPPED,
+    Answer,
+    NamedReward,
+    RewardError,
+    Scores,
+    Status,
+    bounded,
+    combined,
+    cost,
+    evaluate,
+    require_floor,
+    reward_name,
+    terms,
+)
 
-
-class Status(IntEnum):
-    """What became of one object: an invalid one is not a failed program, and neither is a 0."""
-
-    OK = 0
-    INVALID = 1  # the object breaks a rule of its domain; the reward never saw it
-    FAILED = 2  # the reward raised, or returned something that is not a finite number
-    TIMEOUT = 3
-    SKIPPED = 4  # never asked: the budget was spent
-
-
-class RewardError(ScidiffError):
-    """A reward that cannot be used at all: it returns the wrong thing, or raises on everything."""
-
-
-@dataclass(frozen=True)
-class Scores(Stacked):
-    """One score a row, with what became of it.
-
-    Where the status is INVALID the value is the reward's floor, or NaN where none is declared;
-    for FAILED, TIMEOUT and SKIPPED it is NaN.
-    """
-
-    values: Tensor  # (B,) float64
-    status: Tensor  # (B,) int8, a `Status`
-
-    def __post_init__(self) -> None:
-        shape = self.values.shape[:1]
-        for name, dtype in (("values", torch.float64), ("status", torch.int8)):
-            got = getattr(self, name)
-            if got.dtype != dtype or got.shape != shape:
-                raise ValueError(f"{name} must be {dtype} of shape {tuple(shape)}, "
-                                 f"got {got.dtype} of shape {tuple(got.shape)}")
-        bad = (self.status == Status.OK) & ~self.values.isfinite()
-        if bad.any():
-            row = int(bad.nonzero()[0])
-            raise ValueError("a row with status OK needs a finite value, "
-                             f"got {float(self.values[row])} in row {row}")
-
-    @property
-    def ok(self) -> Tensor:
-        """Rows that the reward scored, (B,) bool."""
-        return self.status == Status.OK
-
-    @classmethod
-    def of(cls, rows: Iterable[tuple[float, Status]]) -> Scores:
-        """Build from (value, status) pairs."""
-        pairs = list(rows)
-        return cls(torch.tensor([v for v, _ in pairs], dtype=torch.float64),
-                   torch.tensor([int(s) for _, s in pairs], dtype=torch.int8))
-
-
-@dataclass(frozen=True)
-class NamedReward:
-    """A function of objects, its name and the range of its values: a decorated reward."""
-
-    function: Callable[[Sequence[Any]], Sequence[float]]
-    name: str
-    bounds: tuple[float, float] = (-math.inf, math.inf)
-
-    def __call__(self, objects: Sequence[Any]) -> Sequence[float]:
-        return self.function(objects)
-
-    @property
-    def floor(self) -> float | None:
-        """The lowest value it can take; None where there is none."""
-        return self.bounds[0] if math.isfinite(self.bounds[0]) else None
-
-
-def bounded(low: float, high: float) -> Callable[[Callable[..., Sequence[float]]], NamedReward]:
-    """Declare, as a decorator, that a reward's values lie in [low, high]; its floor is `low`."""
-    return lambda function: NamedReward(function, function.__name__, (low, high))
-
-
-def reward_name(reward: Any) -> str:
-    """Say which reward it is, for messages and columns."""
-    named = getattr(reward, "name", None) or getattr(reward, "__name__", None)
-    return str(named or type(reward).__name__)
-
-
-def require_floor(reward: Any) -> float:
-    """Return the score of an invalid object.
-
-    Raises RewardError where the reward declares none: an invented floor would decide the weights
-    of a guided run.
-    """
-    floor = getattr(reward, "floor", None)
-    if floor is None or not math.isfinite(floor):
-        raise RewardError(f"reward {reward_name(reward)!r} has no floor, and an invalid object "
-                          "must be scored: declare its score with scidiff.reward(your_function, "
-                          "floor=0.0), or wrap the term in window(..., low, high)")
-    return float(floor)
-
-
-def evaluate(reward: Any, objects: Sequence[Any]) -> Scores:
-    """Call a reward once and check what it returns; NaN and infinities become FAILED rows.
-
-    Raises RewardError when it returns the wrong number of values or something that is not a
-    number; whatever the reward itself raises goes through.
-    """
-    if not objects:
-        return Scores.of([])
-    returned = reward.score(objects) if hasattr(reward, "score") else reward(objects)
-    if isinstance(returned, Scores):
-        _check_length(reward, len(returned), len(objects))
-        return returned
-    values = _numbers(reward, returned)
-    _check_length(reward, len(values), len(objects))
-    return Scores.of((v, Status.OK) if math.isfinite(v) else (math.nan, Status.FAILED)
-                     for v in values)
-
-
-def _check_length(reward: Any, got: int, expected: int) -> None:
-    if got != expected:
-        raise RewardError(f"reward {reward_name(reward)!r} returned {got} values for {expected} "
-                          "objects; it must return one number for each object it is given")
-
-
-def _numbers(reward: Any, returned: Any) -> list[float]:
-    found = returned.tolist() if hasattr(returned, "tolist") else returned
-    if isinstance(found, str | bytes | dict) or not isinstance(found, Iterable):
-        raise RewardError(f"reward {reward_name(reward)!r} returned {type(returned).__name__}; "
-                          "it takes a list of objects and must return a list of numbers")
-    values = list(found)
-    for row, v in enumerate(values):
-        if v is not None and (isinstance(v, str | bytes) or not hasattr(v, "__float__")):
-            raise RewardError(f"reward {reward_name(reward)!r} returned {type(v).__name__} {v!r} "
-                              f"for object {row}; expected a number, or None for no value")
-    return [math.nan if v is None else float(v) for v in values]
+_log = logging.getLogger("scidiff")
 
 
 def text_key(record: Record) -> str:
@@ -163,23 +48,38 @@ class Scorer:
     one question. `budget` is the number of distinct objects that may be asked; past it rows come
     back SKIPPED and `spent` is True, so that a run ends with what it has. An object that failed is
     remembered too and not asked again. Larger `patience` forgives a reward that raises at first.
+
+    A reward made of several (`scores.terms`) is asked term by term, the cheap ones first: a term
+    with a cost is not asked where another has failed or the result no longer depends on it. With
+    `cache` every term is looked up on disk before it is asked; `kind` keeps apart objects of
+    different domains that are written alike.
     """
 
     reward: Any
     key: Callable[[Record], str] = text_key
     budget: int | None = None
     patience: int = 16  # raising on each of this many first objects is a broken reward
-    asked: int = 0  # distinct objects
+    cache: Cache | None = None
+    executor: Executor = field(default_factory=Serial)
+    kind: str = ""
+    asked: int = 0  # distinct objects, whether or not the disk knew them
     cache_hits: int = 0  # rows answered without asking
-    calls: int = 0  # times the reward was entered
+    disk_hits: int = 0  # of the objects asked, those that the cache on disk answered whole
+    calls: int = 0  # times the reward, or a term of it, was given to the executor
     messages: dict[str, str] = field(default_factory=dict)  # key -> why it failed
-    _known: dict[str, tuple[float, Status]] = field(default_factory=dict, repr=False)
-    _answered: bool = field(default=False, repr=False)
+    _known: dict[str, Answer] = field(default_factory=dict, repr=False)
+    _parts: dict[str, dict[str, Answer]] = field(default_factory=dict, repr=False)  # by term
+    _raised: dict[str, int] = field(default_factory=dict, repr=False)  # by term, until it answers
 
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget <= 0:
             raise ValueError("budget counts distinct objects and must be at least 1, "
                              f"got {self.budget}")
+        ordered = sorted(terms(self.reward).items(), key=lambda item: cost(item[1]))
+        self._terms = dict(ordered)
+        self._raised = dict.fromkeys(self._terms, 0)
+        self._parts = {source: {} for source in self._terms}
+        self._identities = {source: self._identity(t) for source, t in ordered}
 
     @property
     def name(self) -> str:
@@ -204,50 +104,118 @@ class Scorer:
                  if k is not None and k not in self._known}
         chosen = list(fresh)[:None if self.budget is None else max(self.budget - self.asked, 0)]
         self.cache_hits += sum(k is not None for k in keys) - len(fresh)
-        self._ask(chosen, [fresh[k].obj for k in chosen])
-        floor = math.nan if self.floor is None else float(self.floor)
-        return Scores.of((floor, Status.INVALID) if k is None
-                         else self._known.get(k, (math.nan, Status.SKIPPED)) for k in keys)
+        if chosen:
+            self._ask(chosen, [fresh[k].obj for k in chosen])
+        return self._rows(keys, self._known, self.floor)
 
     __call__ = score
 
+    def parts(self, records: Sequence[Record]) -> dict[str, Scores]:
+        """What each term of the reward gave these records, from memory: nothing is asked.
+
+        Empty for a reward of one term. A term that was not needed is SKIPPED.
+        """
+        if len(self._terms) == 1:
+            return {}
+        keys = [self.key(r) if r.valid else None for r in records]
+        return {source: self._rows(keys, self._parts[source], getattr(term, "floor", None))
+                for source, term in terms(self.reward).items()}
+
+    def _rows(self, keys: list[str | None], known: dict[str, Answer],
+              floor: float | None) -> Scores:
+        invalid = (math.nan if floor is None else float(floor), Status.INVALID)
+        return Scores.of(invalid if k is None else known.get(k, SKIPPED)[:2] for k in keys)
+
     def _ask(self, keys: list[str], objects: list[Any]) -> None:
-        if not keys:
-            return
         self.asked += len(keys)
-        try:
-            self._remember(keys, self._enter(objects))
-        except RewardError:
-            raise
-        except Exception as error:  # foreign code; one bad object must not cost its batch
-            if len(keys) == 1:
-                self._fail(keys[0], error)
-            else:
-                for k, o in zip(keys, objects, strict=True):
-                    self._ask_one(k, o)
+        untouched = set(keys)
+        for source, term in self._terms.items():
+            open_rows = self._open(keys, pay=cost(term) > 0)
+            missing = self._from_disk(source, [keys[i] for i in open_rows])
+            untouched -= missing
+            rows = [i for i in open_rows if keys[i] in missing]
+            self._put_to(source, term, [keys[i] for i in rows], [objects[i] for i in rows])
+        self.disk_hits += len(untouched) if self.cache else 0
+        self._conclude(keys)
 
-    def _ask_one(self, key: str, obj: Any) -> None:
-        try:
-            self._remember([key], self._enter([obj]))
-        except RewardError:
-            raise
-        except Exception as error:  # as in _ask
-            self._fail(key, error)
+    def _open(self, keys: list[str], pay: bool) -> list[int]:
+        """Rows that no term has failed and, before one that costs, whose result is not settled."""
+        done = {s: part for s, part in self._parts.items() if any(k in part for k in keys)}
+        rows = [i for i, k in enumerate(keys)
+                if all(part.get(k, SKIPPED).status in (Status.OK, Status.SKIPPED)
+                       for part in done.values())]
+        if pay and done and hasattr(self.reward, "settled"):
+            parts = {s: Scores.of(part.get(keys[i], SKIPPED)[:2] for i in rows)
+                     for s, part in self._parts.items()}
+            settled = self.reward.settled(parts).tolist()
+            rows = [i for i, value in zip(rows, settled, strict=True) if math.isnan(value)]
+        return rows
 
-    def _enter(self, objects: list[Any]) -> Scores:
+    def _conclude(self, keys: list[str]) -> None:
+        parts = {s: Scores.of(part.get(k, SKIPPED)[:2] for k in keys)
+                 for s, part in self._parts.items()}
+        total = combined(self.reward, {s: parts[s] for s in terms(self.reward)})
+        for key, value, status in zip(keys, total.values.tolist(), total.status.tolist(),
+                                      strict=True):
+            floored = status == Status.INVALID and math.isnan(value) and self.floor is not None
+            self._known[key] = Answer(float(self.floor or 0) if floored else value, Status(status))
+            if status in (Status.FAILED, Status.TIMEOUT):
+                said = (part[key].message for part in self._parts.values() if key in part)
+                self.messages[key] = next(filter(None, said), NO_NUMBER)
+
+    def _identity(self, term: Any) -> Identity | None:
+        if self.cache is None:
+            return None
+        found = identity(term)
+        if found is None:
+            _log.warning("scores of reward %r are not kept on disk: nothing tells one version of "
+                         "it from the next; give it a `version`", reward_name(term))
+        return found
+
+    def _from_disk(self, source: str, keys: list[str]) -> set[str]:
+        """Take what the disk knows; return the keys it does not."""
+        who = self._identities[source]
+        known = {} if self.cache is None or who is None else self.cache.get(self.kind, who, keys)
+        self._parts[source].update(known)
+        return set(keys) - known.keys()
+
+    def _put_to(self, source: str, term: Any, keys: list[str], objects: list[Any]) -> None:
+        """Ask a term; the first time for a few objects alone, should it raise on everything."""
+        few = len(keys) if self._parts[source] else self.patience
+        for part in (slice(few), slice(few, None)):
+            if keys[part]:
+                self._run(source, term, keys[part], objects[part])
+
+    def _run(self, source: str, term: Any, keys: list[str], objects: list[Any]) -> None:
+        who, cache = self._identities[source], self.cache
+
+        def done(rows: list[int], answers: list[Answer]) -> None:
+            if cache is not None and who is not None:
+                found = {keys[i]: a for i, a in zip(rows, answers, strict=True)}
+                cache.put(self.kind, who, found)
+
         self.calls += 1
-        return evaluate(self.reward, objects)
+        answers = dict(zip(keys, self.executor.run(term, objects, done), strict=True))
+        if cache is not None and who is not None:
+            answers |= cache.get(self.kind, who, keys)  # another process may have been first
+        self._parts[source].update(answers)
+        self._judge(source, term, list(answers.values()))
 
-    def _remember(self, keys: list[str], scores: Scores) -> None:
-        self._answered |= bool(scores.ok.any())
-        for k, v, s in zip(keys, scores.values.tolist(), scores.status.tolist(), strict=True):
-            self._known[k] = (v, Status(s))
-            if s == Status.FAILED:
-                self.messages[k] = "the reward returned no finite number"
+    def _judge(self, source: str, term: Any, answers: list[Answer]) -> None:
+        """Stop at a reward that has raised on everything so far."""
+        if source not in self._raised:
+            return
+        broken = [a for a in answers if a.status in (Status.FAILED, Status.TIMEOUT)
+                  and a.message != NO_NUMBER]
+        if any(a.status == Status.OK for a in answers):
+            del self._raised[source]
+            return
+        self._raised[source] += len(broken)
+        if broken and self._raised[source] >= self.patience:
+            raise RewardError(f"reward {reward_name(term)!r} raised on each of its first "
+                              f"{self._raised[source]} objects, the last time "
+                              f"{broken[-1].message}")
 
-    def _fail(self, key: str, error: Exception) -> None:
-        self._known[key] = (math.nan, Status.FAILED)
-        self.messages[key] = f"{type(error).__name__}: {error}"
-        if not self._answered and len(self.messages) >= self.patience:
-            raise RewardError(f"reward {self.name!r} raised on each of its first {self.asked} "
-                              f"objects, the last time {self.messages[key]}") from error
+
+__all__ = ["NamedReward", "RewardError", "Scorer", "Scores", "Status", "bounded", "evaluate",
+           "require_floor", "reward_name", "text_key"]

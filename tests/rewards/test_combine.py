@@ -8,6 +8,7 @@ import types
 import pytest
 from rdkit import Chem
 
+from scidiff.data.records import Record
 from scidiff.rewards import molecules, registry
 from scidiff.rewards.combine import Expression, components, reward
 from scidiff.rewards.scoring import RewardError, Scorer, Scores, Status, require_floor
@@ -182,3 +183,77 @@ def test_components_are_the_terms_of_a_formula():
     assert components(Expression("qed"), MOLS) == {}
     assert list(components(reward("qed + sa", floor=0), MOLS)) == ["qed", "sa"]
     assert components(molecules.qed, MOLS) == {}
+
+
+class Dear:
+    """A costly reward that counts what it is asked; fails for "bad"."""
+
+    cost, bounds, floor = 5.0, (0.0, 1.0), 0.0
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, objects):
+        self.seen += objects
+        return [math.nan if o == "bad" else 0.5 for o in objects]
+
+
+def asked_in_order(monkeypatch, source, cheap):
+    dear = Dear()
+    monkeypatch.setattr(registry, "find", lambda name: dear if name == "dear" else cheap)
+    return dear, Scorer(reward(source))
+
+
+def as_records(*texts):
+    return [Record(t, t, True) for t in texts]
+
+
+def test_a_dear_term_is_asked_last_and_only_where_it_matters(monkeypatch):
+    first = [float("a" in o) if o != "odd" else math.nan for o in ("a", "b", "odd", "aa", "bad")]
+
+    def cheap(objects):
+        table = dict(zip(("a", "b", "odd", "aa", "bad"), first, strict=True))
+        return [table[o] for o in objects]
+
+    dear, scorer = asked_in_order(monkeypatch, "dear * cheap", cheap)
+    scores = scorer.score(as_records("a", "b", "odd", "aa", "bad"))
+    assert dear.seen == ["a", "aa", "bad"]
+    assert scores.status.tolist() == [0, 0, Status.FAILED, 0, Status.FAILED]
+    assert scores.values[[0, 1, 3]].tolist() == [0.5, 0.0, 0.5]
+    parts = scorer.parts(as_records("b", "a"))
+    assert list(parts) == ["dear", "cheap"] and parts["dear"].status.tolist() == [4, 0]
+    assert parts["cheap"].values.tolist() == [0.0, 1.0] and scorer.calls == 2  # nothing asked
+
+
+@pytest.mark.parametrize("source, asks", [
+    ("min(dear, cheap)", ["a"]), ("dear + cheap", ["a", "b"]), ("cheap * dear * dear", ["a"]),
+    ("max(dear, cheap)", ["b"]), ("window(dear, 2, 3) * cheap", ["a"])])
+def test_what_bounds_settle_is_not_asked(monkeypatch, source, asks):
+    dear, scorer = asked_in_order(monkeypatch, source, lambda o: [float("a" in x) for x in o])
+    both = scorer.score(as_records("a", "b"))
+    assert dear.seen == asks and both.ok.all()
+    everything = reward(source).score(["a", "b"])  # asks every term
+    assert both.values.tolist() == everything.values.tolist()
+
+
+def test_a_declared_reward_keeps_the_terms_of_its_formula(monkeypatch):
+    dear, _ = asked_in_order(monkeypatch, "dear", None)
+    monkeypatch.setattr(registry, "find", {"dear": dear, "none": lambda o: [0.0] * len(o)}.get)
+    scorer = Scorer(reward("dear * none", name="mine", floor=-1.0))
+    assert scorer.score(as_records("x")).values.tolist() == [0.0] and dear.seen == []
+    assert scorer.name == "mine" and scorer.floor == -1.0
+    assert list(scorer.parts(as_records("x"))) == ["dear", "none"]
+    plain = Scorer(reward(lambda o: [2.0 for _ in o], name="two", floor=0.0))
+    assert plain.score(as_records("x")).values.tolist() == [2.0]
+    assert plain.parts(as_records("x")) == {}
+
+
+def test_an_invalid_object_of_the_reward_itself_scores_its_floor():
+    class Picky:
+        floor = -2.0
+
+        def score(self, objects):
+            return Scores.of([(math.nan, Status.INVALID)] * len(objects))
+
+    scores = Scorer(Picky()).score(as_records("x"))
+    assert scores.values.tolist() == [-2.0] and scores.status.tolist() == [Status.INVALID]

@@ -1,0 +1,110 @@
+"""Executors change how long a reward takes, never what it answers."""
+
+import math
+import time
+
+import odd_rewards
+import pytest
+from rdkit import Chem
+
+from scidiff.data.records import Record
+from scidiff.rewards import molecules
+from scidiff.rewards.executors import Serial
+from scidiff.rewards.scores import RewardError, Status
+from scidiff.rewards.scoring import Scorer
+from scidiff.rewards.workers import Processes
+
+WORDS = ["a", "bb", "bad", "ccc", "dddd", "eeeee"]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with Processes(2, timeout=1.0, retries=1, startup=8.0) as made:
+        yield made
+
+
+def values(answers):
+    return [a.value for a in answers]
+
+
+def test_one_object_that_raises_or_exits_costs_only_itself(pool):
+    for executor in (Serial(), pool):
+        found = executor.run(odd_rewards.fragile, [*WORDS, "exit"])
+        assert [a[1:] for a in found if a.status] == [
+            (Status.FAILED, "KeyError: 'colour'"), (Status.FAILED, "SystemExit: no licence")]
+        assert math.isnan(found[2].value) and math.isnan(found[6].value)
+        assert values(found)[:2] + values(found)[3:6] == [1, 2, 3, 4, 5]
+
+
+def test_what_hangs_is_timed_out_and_what_dies_is_failed_with_the_reason(pool):
+    begun = time.perf_counter()
+    words = ["dead", "a", "slow", "bb", "ccc"] + ["x" * i for i in range(1, 30)]
+    found = pool.run(odd_rewards.fragile, words)
+    assert [a.status for a in found[:5]] == [Status.FAILED, 0, Status.TIMEOUT, 0, 0]
+    assert found[0].message == "the worker process died (exit code 7)"
+    assert found[2].message == "no answer in 1 s"
+    assert values(found)[5:] == [float(i) for i in range(1, 30)]
+    assert time.perf_counter() - begun < 50  # nobody slept for a minute
+
+
+def test_a_process_that_dies_once_is_given_another_try(pool, tmp_path):
+    reward = odd_rewards.DiesOnce(str(tmp_path / "mark"))
+    assert pool.run(reward, ["abc"]) == [(3.0, Status.OK, "")]
+
+
+def test_answers_do_not_depend_on_the_executor(pool):
+    smiles = ["CC(=O)Oc1ccccc1C(=O)O", "CCO", "C[C@H](N)C(=O)O", "F/C=C/Cl"] * 9
+    mols = [Chem.MolFromSmiles(s) for s in smiles]
+    for reward in (molecules.qed, molecules.sa, molecules.logp, molecules.Similarity("CCO")):
+        assert pool.run(reward, mols) == Serial().run(reward, mols)
+
+
+def test_workers_stay_and_use_one_thread(pool):
+    first, second = (set(values(pool.run(odd_rewards.process, WORDS * 4))) for _ in range(2))
+    assert first == second and len(first) == 2
+    assert set(values(pool.run(odd_rewards.Threads(), WORDS))) == {1.0}
+
+
+def test_answers_are_handed_over_as_they_come(pool):
+    seen = {}
+    pool.run(odd_rewards.busy, WORDS * 2, lambda rows, found: seen.update(
+        zip(rows, values(found), strict=True)))
+    assert seen == dict(enumerate(values(Serial().run(odd_rewards.lengths, WORDS * 2))))
+
+
+def test_what_a_reward_prints_never_reaches_stdout(capfd):
+    with Processes(1) as fresh:
+        assert values(fresh.run(odd_rewards.noisy, ["abc"])) == [3.0]
+    out, err = capfd.readouterr()
+    assert out == "" and "loading the model" in err and "from C" in err
+
+    def chatty(objects):
+        print("hello")
+        return [1.0]
+
+    assert values(Serial().run(chatty, ["a"])) == [1.0]
+    assert capfd.readouterr() == ("", "hello\n")
+
+
+def test_rewards_that_cannot_be_used_are_one_line(pool):
+    with pytest.raises(RewardError, match="'short' returned 1 values for 6 objects") as caught:
+        Serial().run(odd_rewards.short, WORDS)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RewardError, match="'<lambda>' cannot be sent to worker .*Serial"):
+        pool.run(lambda objects: [1.0], WORDS)
+    with pytest.raises(RewardError, match="'short' returned 1 values for"):
+        pool.run(odd_rewards.short, WORDS * 40)
+    assert values(pool.run(odd_rewards.lengths, ["ab"])) == [2.0]  # the pool recovers
+
+
+@pytest.mark.parametrize("wrong", [dict(workers=-1), dict(timeout=0.0), dict(retries=-1)])
+def test_limits_are_checked(wrong):
+    with pytest.raises(ValueError, match="workers >= 1, timeout > 0, retries >= 0"):
+        Processes(**wrong)
+
+
+def test_a_scorer_over_workers_keeps_the_reasons(pool):
+    scorer = Scorer(odd_rewards.fragile, executor=pool)
+    scores = scorer.score([Record(t, t, True) for t in ("a", "bad", "bb", "slow")])
+    assert scores.status.tolist() == [0, Status.FAILED, 0, Status.TIMEOUT]
+    assert scorer.messages == {"bad": "KeyError: 'colour'", "slow": "no answer in 1 s"}
