@@ -114,7 +114,7 @@ def token_sampler(
         "top_p": method.top_p,
         "condition": condition,
     }
-    steps = method.steps or 1
+    steps = method.steps or 0  # never None here; 0 is refused by the samplers
     if method.remask == P2:
         curve, eta = method.schedule or "linear", 1.0 if method.eta is None else method.eta
         return PathSampler(denoiser, canvas, steps=steps, curve=curve, eta=eta, **drawn)
