@@ -1,5 +1,6 @@
 """One contract, every sampler. A new sampler is one line in SAMPLERS."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -7,21 +8,20 @@ import torch
 from flow_targets import FlowOracle
 from gaussian_targets import tiny_graph_denoiser
 
-from scidiff.core import Denoiser, Sampler
+from scidiff.core import Denoiser, Sampler, seeded
 from scidiff.data.graphs import GraphCanvas, NodeCounts
 from scidiff.data.tokens import TokenState
-from scidiff.networks.token_transformer import (
-    TokenDenoiser,
-    TokenTransformer,
-    TokenTransformerConfig,
-)
+from scidiff.networks.token_denoiser import TokenDenoiser
+from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from scidiff.processes.discrete_flow import TokenNoise
+from scidiff.samplers import masked
 from scidiff.samplers.compose import ClassifierFree
-from scidiff.samplers.constraints import Count
+from scidiff.samplers.constraints import Count, draw_within
 from scidiff.samplers.corrector import PredictorCorrector
 from scidiff.samplers.discrete_flow import DiscreteFlowSampler, FlowRate, Posterior
 from scidiff.samplers.energy import EnergySampler
 from scidiff.samplers.gaussian import GaussianSampler
+from scidiff.samplers.guided_flow import GuidedFlow
 from scidiff.samplers.masked import (
     AncestralSampler,
     Confidence,
@@ -30,7 +30,7 @@ from scidiff.samplers.masked import (
     MaskedSampler,
     Sequential,
 )
-from scidiff.samplers.orders import Entropy, Margin, Noisy, Planner
+from scidiff.samplers.orders import NEVER, Entropy, Margin, Noisy, Planner, race
 from scidiff.samplers.paces import EntropyBounded, Scheduled, Threshold
 from scidiff.samplers.path_planning import FullRowPlanner, PathSampler
 from scidiff.samplers.remasking import Capped, Corrector, LeastSure, Loop, Rescaled
@@ -68,9 +68,17 @@ def remasking(rule) -> AncestralSampler:
     return AncestralSampler(TABLE.denoiser(), BLANK, steps=6, remask=rule)
 
 
-def flow(**options) -> DiscreteFlowSampler:
-    law = TokenNoise(torch.tensor([[0, 0, 0.5, 0.2, 0.3, 0]]), torch.zeros(4, dtype=torch.int64))
-    return DiscreteFlowSampler(FlowOracle(TABLE, law), BLANK, law, steps=4, **options)
+NOISE = TokenNoise(torch.tensor([[0, 0, 0.5, 0.2, 0.3, 0]]), torch.zeros(4, dtype=torch.int64))
+
+
+def flow(denoiser=None, **options) -> DiscreteFlowSampler:
+    denoiser = denoiser or FlowOracle(TABLE, NOISE)
+    return DiscreteFlowSampler(denoiser, BLANK, NOISE, steps=4, **options)
+
+
+def guided_flow(**options) -> GuidedFlow:
+    told, plain = FlowOracle(chain_table(), NOISE), FlowOracle(TABLE, NOISE)
+    return GuidedFlow(flow(ClassifierFree(told, plain, 2.0), **options))
 
 
 def network(block_size=None) -> TokenDenoiser:
@@ -120,9 +128,15 @@ SAMPLERS = {
     "ancestral, any schedule": lambda: AncestralSampler(
         TABLE.denoiser(), BLANK, steps=6, alpha=lambda t: (torch.pi * t / 2).cos()
     ),
+    "remdm-cap, any schedule": lambda: AncestralSampler(
+        TABLE.denoiser(), BLANK, steps=6, remask=Capped(0.3), alpha=lambda t: 1 - t**2, top_p=0.9
+    ),
     "path planning": lambda: PathSampler(TABLE.denoiser(), BLANK, steps=3),
     "path planning, another judge": lambda: PathSampler(
         TABLE.denoiser(), BLANK, steps=3, planner=FullRowPlanner(TABLE.denoiser()), eta=0.5
+    ),
+    "path planning, lengths": lambda: PathSampler(
+        Flat(), LengthLaw([0, 1, 2, 3], 7), steps=3, curve="cosine", eta=0.0, temperature=0.5
     ),
     "confident": lambda: MaskedSampler(TABLE.denoiser(), BLANK, order=Confidence()),
     "blocks of 2": lambda: MaskedSampler(TABLE.denoiser(), BLANK, block_size=2),
@@ -146,6 +160,8 @@ SAMPLERS = {
         candidates=3,
     ),
     "flow": lambda: flow(kernel=FlowRate(eta=2.0, omega=0.3)),
+    "guided flow": lambda: guided_flow(kernel=Posterior()),
+    "guided flow, its rates": lambda: guided_flow(kernel=FlowRate(eta=1.0)),
     "ancestral flow": lambda: flow(kernel=Posterior(), distortion="polydec"),
     "ancestral": lambda: AncestralSampler(TABLE.denoiser(), BLANK, steps=6),
     "transformer": lambda: MaskedSampler(network(), FixedCanvas.blank(6, 7), tokens_per_step=2),
@@ -171,6 +187,34 @@ def test_sampler_contract(sampler):
 
 def test_a_step_is_one_graph_without_a_host_synchronisation(sampler):
     check_full_graph(sampler)
+
+
+def test_tokens_are_raced_for_in_float32_or_wider(sampler, monkeypatch):
+    raced = []
+
+    def spy(drawing, at):
+        def spied(*args):
+            raced.append(args[at])
+            return drawing(*args)
+
+        return spied
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("scidiff.samplers.") and hasattr(module, "race"):
+            monkeypatch.setattr(module, "race", spy(race, at=0))
+    monkeypatch.setattr(masked, "draw_within", spy(draw_within, at=1))
+    x = sampler.init(4, seeded(0))
+    for k in range(sampler.num_steps):
+        x = sampler.step(x, k, seeded(1, k))
+    wide = (torch.float32, torch.float64)
+    assert all(law.dtype in wide for law in raced)
+    if isinstance(x, TokenState) and sampler.stochastic:
+        assert raced
+        vocabulary = sampler.denoiser.vocab_size
+        laws = [law for law in raced if law.shape[-1] == vocabulary]
+        # whether a position is written is not decided among its tokens, where it would lower
+        # their temperature: MASK takes part in no race
+        assert laws and all((law[..., sampler.denoiser.mask_id] == NEVER).all() for law in laws)
 
 
 @pytest.mark.gpu
