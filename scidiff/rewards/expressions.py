@@ -59,7 +59,7 @@ def parse(source: str) -> tuple[ast.expr, Leaves]:
         raise ValueError(f"the reward expression {_short(text)} is nested too deeply") from None
     if not leaves:
         raise ValueError(f"the reward expression {text!r} names no reward; "
-                         f"known: {', '.join(sorted(registry.installed()))}")
+                         f"known: {registry.listed(registry.installed())}")
     return tree, leaves
 
 
@@ -163,7 +163,7 @@ def _usage(name: str, found: Any = None) -> str:
 
 
 def _error(node: ast.expr, text: str, what: str, known: Sequence[str] = ()) -> ValueError:
-    tail = f" Known: {', '.join(known)}." if known else ""
+    tail = f" Known: {registry.listed(known)}." if known else ""
     # col_offset counts bytes, a person counts characters
     column = len(text.encode()[:node.col_offset].decode(errors="ignore")) + 1
     return ValueError(f"{what} (position {column} of {_short(text)}).{tail}")

@@ -21,8 +21,6 @@ from scidiff.chem.alerts import Alerts
 from scidiff.chem.molecules import parse
 from scidiff.rewards.scoring import NamedReward, bounded
 
-PERINDOPRIL = "O=C(OCC)C(NC(C(=O)N1C(C(=O)O)CC2CCCCC12)C)CCC"
-
 
 @bounded(0, 1)
 def qed(mols: Sequence[Mol]) -> list[float]:
@@ -149,18 +147,6 @@ class Substructure:
         return [float(m.HasSubstructMatch(self._query)) for m in mols]
 
 
-@bounded(0, 1)
-def perindopril_mpo(mols: Sequence[Mol]) -> list[float]:
-    """Perindopril with two aromatic rings, the GuacaMol objective (Brown et al. 2019).
-
-    sqrt(T(m, perindopril) exp(-((r(m) - 2) / 0.5)^2 / 2)): T is the Tanimoto similarity of
-    unfolded ECFP4 counts, r the number of aromatic rings. Perindopril has none and scores .018.
-    """
-    close = Similarity(PERINDOPRIL, counts=True)(mols)
-    return [math.sqrt(t * math.exp(-0.5 * ((r - 2) / 0.5) ** 2))
-            for t, r in zip(close, aromatic_rings(mols), strict=True)]
-
-
 def _read(smiles: str, who: str) -> Mol:
     mol = parse(smiles) if isinstance(smiles, str) else None
     if mol is None:
@@ -171,5 +157,5 @@ def _read(smiles: str, who: str) -> Mol:
 REWARDS: Mapping[str, NamedReward | type | Callable[[Sequence[Mol]], list[float]]] = {
     "qed": qed, "sa": sa, "logp": logp, "mw": mw, "tpsa": tpsa, "hba": hba, "hbd": hbd,
     "rings": rings, "aromatic_rings": aromatic_rings, "alerts": alerts,
-    "similarity": Similarity, "substructure": Substructure, "perindopril_mpo": perindopril_mpo,
+    "similarity": Similarity, "substructure": Substructure,
 }

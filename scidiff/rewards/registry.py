@@ -68,6 +68,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def listed(names: Iterable[str], most: int = 32) -> str:
+    """Write names for a message of one line; of very many the first and where to find the rest."""
+    known = sorted(names)
+    if len(known) <= most:
+        return ", ".join(known)
+    return f"{', '.join(known[:most])}, ... ({len(known)}: scidiff.rewards.registry.installed())"
+
+
 def _load(point: EntryPoint) -> Mapping[str, Any]:
     loaded = point.load()
     return loaded if isinstance(loaded, Mapping) else {point.name: loaded}
