@@ -4,12 +4,14 @@ drawn from the product of the network's marginals given that the row is accepted
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from scidiff.core import Rng
-from scidiff.data.tokens import TokenState
+from scidiff.data.tokens import PAD, TokenState
 from scidiff.samplers.automata import Automaton
 from scidiff.samplers.blocks import in_current_block
 from scidiff.samplers.canvas import Canvas
@@ -136,7 +138,11 @@ class GrammarSampler:
 
 
 class Given:
-    """The product of a masked sampler's marginals at a state, given that an automaton accepts."""
+    """The product of a masked sampler's marginals at a state, given that an automaton accepts.
+
+    Of rows that end before the canvas does, the automaton accepts the end and PAD behind it
+    (`automata.ended`).
+    """
 
     def __init__(self, sampler: MaskedSampler, automaton: Automaton) -> None:
         if automaton.vocab_size != sampler.denoiser.vocab_size:
@@ -145,7 +151,7 @@ class Given:
                 f"{automaton.vocab_size} and {sampler.denoiser.vocab_size}"
             )
         self.sampler = sampler
-        self.trellis = Trellis(automaton, sampler.canvas.length)
+        self.trellis = lru_cache(maxsize=8)(lambda length: Trellis(automaton, length))
 
     def law(self, x: TokenState) -> tuple[Tensor, Tensor]:
         """What the sampler draws from at every position (B, L, V): one token where it is written,
@@ -167,13 +173,27 @@ class Given:
 
     def draw(self, law: Tensor, later: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         """Accepted rows (B, L), the best ones at temperature 0, and log Z (B,)."""
+        width, L = self._width(law), law.shape[1]
+        part, behind = law[:, :width], later[:, :width]
+        trellis = self.trellis(width)
         if self.sampler.temperature:
-            return sample_accepted(self.trellis, law, rng, later)
-        return best_accepted(self.trellis, law, later), self.log_accepted(law, later)
+            rows, log_z = sample_accepted(trellis, part, rng, behind)
+        else:
+            rows, log_z = best_accepted(trellis, part, behind), log_accepted(trellis, part, behind)
+        return F.pad(rows, (0, L - width), value=PAD), log_z
 
     def log_accepted(self, law: Tensor, later: Tensor) -> Tensor:
         """log Z (B,)."""
-        return log_accepted(self.trellis, law, later)
+        width = self._width(law)
+        return log_accepted(self.trellis(width), law[:, :width], later[:, :width])
+
+    def _width(self, law: Tensor) -> int:
+        """Up to where some row of the law (B, L, V) can hold more than PAD: behind its end nothing
+        is left to ask. The host has to look, so other devices always take the whole row."""
+        if law.device.type != "cpu":
+            return law.shape[1]
+        more = (law[..., PAD + 1 :] > NEVER).any(-1).any(0)  # (L,)
+        return max(1, int((more * torch.arange(1, len(more) + 1)).max()))
 
     def guess(self, x: TokenState, rng: Rng) -> TokenState:
         """Accepted rows; the plain guess for rows that are no longer possible."""
