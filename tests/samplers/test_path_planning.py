@@ -43,6 +43,13 @@ def test_without_doubt_nothing_is_hidden_again_with_doubt_it_is():
         assert again is expected
 
 
+def test_what_stands_without_doubt_stands_against_certain_tokens_too():
+    sampler = PathSampler(Flat(1e4), blank(), steps=7, eta=0.0)
+    x = sampler.renoise(path(sampler, 30)[-1], 3, seeded(2))
+    after = sampler.step(x, 3, seeded(3)).ids
+    assert torch.equal(after[x.ids != MASK], x.ids[x.ids != MASK])
+
+
 def test_the_best_positions_stand():
     sampler = table_sampler(4, eta=0.0)
     x = sampler.init(300, seeded(0))
