@@ -60,5 +60,7 @@ def ask(reward: Any, objects: Sequence[Any]) -> list[Answer]:
         raise
     except (Exception, SystemExit) as error:  # foreign code, which may even call sys.exit
         if len(objects) == 1:
-            return [Answer(math.nan, Status.FAILED, f"{type(error).__name__}: {error}")]
+            late = isinstance(error, TimeoutError)  # a reward with a limit of its own
+            return [Answer(math.nan, Status.TIMEOUT if late else Status.FAILED,
+                           f"{type(error).__name__}: {error}")]
         return [answer for obj in objects for answer in ask(reward, [obj])]
