@@ -76,7 +76,8 @@ class Timed:
         return result
 
 
-BASE = "ancestral, 256 steps"
+BASE, COMPACT = "ancestral, 256 steps", "the same, compacted"
+NUMBERS = ("seconds", "overhead", "rows")
 
 
 def samplers(size: Size, device: str) -> dict:
@@ -94,7 +95,7 @@ def samplers(size: Size, device: str) -> dict:
     low = torch.bfloat16
     found = {
         BASE: AncestralSampler(view(), canvas, steps=256),
-        "the same, compacted": AncestralSampler(view(), canvas, steps=256, compact=True),
+        COMPACT: AncestralSampler(view(), canvas, steps=256, compact=True),
         "exact, 1 token a step": MaskedSampler(view(), canvas),
         "2 tokens a step": MaskedSampler(view(), canvas, tokens_per_step=2),
         "4 tokens a step": MaskedSampler(view(), canvas, tokens_per_step=4),
@@ -138,8 +139,9 @@ class Captured:
                        trunk=Shared(self.after.trunk.dense().clone()))  # fmt: skip
 
 
-def measure(sampler, batch: int, device: str, seed: int) -> dict[str, float]:
-    """Draw one batch; return seconds in all, the share outside the network, and rows a sample."""
+def measure(sampler, batch: int, device: str, seed: int) -> dict:
+    """Draw one batch; return seconds in all, the share outside the network, rows a sample, and
+    what was drawn."""
     net, timed = sampler.denoiser, device == "cpu"
     rows, before = net.rows, net.seconds if timed else math.nan
     start = clock(device)
@@ -148,7 +150,7 @@ def measure(sampler, batch: int, device: str, seed: int) -> dict[str, float]:
     assert not (ids == net.mask_id).any()
     inside = net.seconds - before if timed else math.nan
     return {"seconds": seconds, "overhead": 1 - inside / seconds,
-            "rows": (net.rows - rows) / batch}  # fmt: skip
+            "rows": (net.rows - rows) / batch, "ids": ids.cpu()}  # fmt: skip
 
 
 def compare(size: Size, device: str = "cpu", repeats: int = 1) -> None:
@@ -159,12 +161,23 @@ def compare(size: Size, device: str = "cpu", repeats: int = 1) -> None:
     for repeat in range(repeats):
         for name, sampler in chosen.items():
             runs[name].append(measure(sampler, size.batch, device, seed=1 + repeat))
-    middle = {name: {key: statistics.median(r[key] for r in rows) for key in rows[0]}
+    middle = {name: {key: statistics.median(r[key] for r in rows) for key in NUMBERS}
               for name, rows in runs.items()}  # fmt: skip
     report(middle, size, device)
+    same_law(runs[BASE][0]["ids"], runs[COMPACT][0]["ids"])
+    other = measure(chosen[COMPACT], size.batch, device, seed=1 + repeats)
+    same_law(runs[BASE][0]["ids"], other["ids"], "another seed")
     if device != "cuda":
         print("no GPU here: bfloat16 is that of " + low_precision())
         print("skipped: the step as a CUDA graph")
+
+
+def same_law(plain: torch.Tensor, compacted: torch.Tensor, seed: str = "the same seed") -> None:
+    """Print how many rows are equal, and z of the mean token of a row."""
+    a, b = (rows.double().mean(1) for rows in (plain, compacted))
+    z = float((a.mean() - b.mean()) / ((a.var() + b.var()) / len(a)).sqrt())
+    equal = int((plain == compacted).all(1).sum())
+    print(f"compacted and not, {seed}: {equal} of {len(a)} rows equal, mean token z = {z:.2f}")
 
 
 def low_precision() -> str:
