@@ -185,8 +185,8 @@ def kmers(sequences: Sequence[str], against: dict[int, Any]) -> dict[str, str]:
 # ---------------------------------------------------------------- the command
 
 
-def chosen(rows: list[tuple[str, Settings]], only: str) -> list[tuple[str, Settings]]:
-    return [row for row in rows if only in row[0]]
+def chosen(rows: list[tuple[str, Settings]], only: list[str]) -> list[tuple[str, Settings]]:
+    return [row for row in rows if any(part in row[0] for part in only)]
 
 
 def find(given: str | None, *names: str) -> Any:
@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=20)
     parser.add_argument("--compared", type=int, default=10, help="molecules in each FCD")
     parser.add_argument("--reference", type=int, default=500, help="molecules FCD is to")
-    parser.add_argument("--only", default="", help="samplers whose name holds this")
+    parser.add_argument("--only", nargs="+", default=[""], help="samplers with this in the name")
     parser.add_argument("--full", action="store_true", help="speed of the full network")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
