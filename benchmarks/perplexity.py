@@ -45,7 +45,7 @@ def measure(path: Path, strings: list[str], draws: int) -> dict[str, str]:
     report = perplexity(model, strings, draws=draws)
     row = {"model": model.name, "process": model.config["process"]["kind"]}
     row["parameters"] = f"{sum(p.numel() for p in model.engine.network.parameters()):,}"
-    size = -float(model.engine.length_log_prob(strings).mean())
+    size = 0.0 - float(model.engine.length_log_prob(strings).mean())
     row["of them length"] = f"{size:.3f}"
     for name in ("nats", "perplexity", "perplexity_padded", "bits_per_character"):
         m = report[name]
