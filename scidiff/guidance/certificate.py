@@ -4,6 +4,7 @@ be trusted."""
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,26 @@ class Ledger:
         )
 
 
+class Meter:
+    """Reads the counters of network and reward before and after a run."""
+
+    def __init__(self, sampler: Any, reward: Any, value: Any) -> None:
+        self.denoiser, self.reward = getattr(sampler, "denoiser", None), reward
+        self.counts_itself = hasattr(reward, "asked")
+        self.asker = reward if self.counts_itself else value
+        self.before, self.clock = self._read(), time.perf_counter()
+
+    def _read(self) -> tuple[int, int, int]:
+        rows, asked = getattr(self.denoiser, "rows", 0), getattr(self.asker, "asked", 0)
+        return rows, asked, getattr(self.reward, "cache_hits", 0)
+
+    def ledger(self, finished: int) -> Ledger:
+        """Count what was used since the start; `finished` states were given to the reward."""
+        rows, asked, hits = (a - b for a, b in zip(self._read(), self.before, strict=True))
+        asked += 0 if self.counts_itself or self.reward is None else finished
+        return Ledger(rows, asked, hits, time.perf_counter() - self.clock)
+
+
 @dataclass(frozen=True)
 class Certificate:
     """How far the weights can be trusted.
@@ -49,6 +70,11 @@ class Certificate:
     verdict: str
 
     def __str__(self) -> str:
+        if self.verdict == IMPROPER:
+            return (
+                f"{self.verdict}: a search, its weights estimate nothing; "
+                f"{self.distinct_ancestors} distinct ancestors"
+            )
         error = "one population, no error" if self.error is None else f"+- {self.error:.2g}"
         return (
             f"{self.verdict}: log Z = {self.log_z:.4g} ({error}), {self.distinct_ancestors} "
@@ -89,24 +115,43 @@ def certify(log_w: Tensor, ancestors: Tensor, proper: bool) -> Certificate:
     n = log_w.numel()
     z = (log_mean_exp(log_w) - log_w.max()).exp()
     error = float(z.std() / z.mean() / math.sqrt(len(z))) if len(z) > 1 else None
-    shares = torch.zeros(n, dtype=log_w.dtype, device=log_w.device)
-    shares.index_add_(0, ancestors.flatten(), log_w.flatten().softmax(0))
+    lines, line = ancestors.flatten().unique(return_inverse=True)
+    shares = torch.zeros(len(lines), dtype=log_w.dtype, device=log_w.device)
+    shares.index_add_(0, line, log_w.flatten().softmax(0))
     lineages = float(effective_size(shares.log()))
     verdict = TRUSTWORTHY if lineages >= min(ENOUGH, n / 2) else COLLAPSED
     return Certificate(
         float(log_mean_exp(log_w.flatten())),
         error,
-        len(ancestors.unique()),
+        len(lines),
         lineages,
         verdict if proper else IMPROPER,
     )
+
+
+def found(
+    x: Any, values: Tensor, ancestors: Tensor, populations: int, ledger: Ledger
+) -> Guided:
+    """Hand back what a search found: rows without weights, marked improper.
+
+    values (n,) are in the reward's units, -inf where a row has none: it is then not `scored`.
+    """
+    scored = values > -torch.inf
+    log_w = torch.zeros(len(values), dtype=torch.float64, device=values.device)
+    shape = (populations, -1)
+    return Guided(
+        x, log_w, log_w.view(shape)[:, 0], values.masked_fill(~scored, 0.0), scored, ancestors,
+        ess=log_w.new_zeros(0, populations), looks=(), ledger=ledger,
+        certificate=certify(log_w.view(shape), ancestors.view(shape), proper=False),
+    )  # fmt: skip
 
 
 def merged(parts: Sequence[Guided], proper: bool) -> Guided:
     """Put runs with different populations of one size together as one run."""
     if len(parts) == 1:
         return parts[0]
-    sizes = torch.tensor([0, *(len(p.log_w) for p in parts[:-1])]).cumsum(0).tolist()
+    started = (max(len(p.log_w), int(p.ancestors.max()) + 1) for p in parts[:-1])
+    sizes = torch.tensor([0, *started]).cumsum(0).tolist()
     ancestors = torch.cat([p.ancestors + start for p, start in zip(parts, sizes, strict=True)])
     log_w, log_z = torch.cat([p.log_w for p in parts]), torch.cat([p.log_z for p in parts])
     shape = (len(log_z), -1)

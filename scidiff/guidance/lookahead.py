@@ -1,14 +1,15 @@
 """Values: what a particle on the way is worth, from a guess of where it will end.
 
 A value is called as value(x, k, rng) and returns (B,) values in the reward's units, or `Scores`
-whose rows that are not OK keep their parent's score. Any value leaves the law of a guided run
+whose rows that are not OK keep their parent's score; a search with a clock a row calls it with k
+(B,). Any value leaves the law of a guided run
 exact; only the variance of its weights is at stake.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,13 +17,13 @@ from torch import Tensor
 
 from scidiff.core import Rng, Sampler
 from scidiff.data.records import Record
-from scidiff.rewards.scoring import Scorer, Scores, Status, text_key
+from scidiff.rewards.scoring import Scorer, Scores, Status, require_floor, text_key
 
 
 class Value(Protocol):
     """Scores particles at step k."""
 
-    def __call__(self, x: Any, k: int, rng: Rng) -> Tensor | Scores: ...
+    def __call__(self, x: Any, k: int | Tensor, rng: Rng) -> Tensor | Scores: ...
 
 
 Reward = Callable[[Any], Tensor | Scores]
@@ -45,12 +46,13 @@ class Drawn(ABC):
         self.asked = 0  # states given to the reward
 
     @abstractmethod
-    def ends(self, x: Any, k: int, rng: Rng) -> Any:
+    def ends(self, x: Any, k: int | Tensor, rng: Rng) -> Any:
         """Draw one end of every particle."""
         ...
 
-    def __call__(self, x: Any, k: int, rng: Rng) -> Scores:
-        ends = self.ends(_copies(x, self.draws, rng), k, rng)
+    def __call__(self, x: Any, k: int | Tensor, rng: Rng) -> Scores:
+        again = k.repeat_interleave(self.draws) if isinstance(k, Tensor) else k
+        ends = self.ends(_copies(x, self.draws, rng), again, rng)
         self.asked += len(ends)
         scores = as_scores(self.reward(ends))
         return combined(_floored(scores) if self.real_ends else scores, self.draws, self.strength)
@@ -66,7 +68,7 @@ class PosteriorMean(Drawn):
 
     real_ends = False
 
-    def ends(self, x: Any, k: int, rng: Rng) -> Any:
+    def ends(self, x: Any, k: int | Tensor, rng: Rng) -> Any:
         return self.sampler.predict_clean(x, k, rng)
 
 
@@ -79,7 +81,11 @@ class Rollout(Drawn):
 
     real_ends = True
 
-    def ends(self, x: Any, k: int, rng: Rng) -> Any:
+    def ends(self, x: Any, k: int | Tensor, rng: Rng) -> Any:
+        if isinstance(k, Tensor):  # a finished row is a fixed point of step
+            for _ in range(self.sampler.num_steps - int(k.min())):
+                x, k = self.sampler.step(x, k, rng), (k + 1).clamp(max=self.sampler.num_steps)
+            return x
         for later in range(k, self.sampler.num_steps):
             x = self.sampler.step(x, later, rng)
         return x
@@ -91,7 +97,7 @@ class Exact:
     def __init__(self, table: Any) -> None:
         self.table = table
 
-    def __call__(self, x: Any, k: int, rng: Rng) -> Tensor:
+    def __call__(self, x: Any, k: int | Tensor, rng: Rng) -> Tensor:
         return self.table.soft_value(x)
 
 
@@ -102,11 +108,11 @@ class Surrogate:
     dear reward at the end, a run asks one dear question for each finished object and stays exact.
     """
 
-    def __init__(self, model: Callable[[Any, int], Tensor]) -> None:
+    def __init__(self, model: Callable[[Any, Any], Tensor]) -> None:
         self.model = model
 
     @torch.no_grad()
-    def __call__(self, x: Any, k: int, rng: Rng) -> Tensor:
+    def __call__(self, x: Any, k: int | Tensor, rng: Rng) -> Tensor:
         return self.model(x, k)
 
 
@@ -145,6 +151,95 @@ class Decoded:
         return self.scorer.floor
 
 
+class Distinct:
+    """A reward on states that is asked once for each distinct clean state: where a look-ahead did
+    not change, nothing is asked. A `Scorer` does the same for decoded objects.
+
+    `key` maps states to one hashable a row, by default what they hold (`contents`).
+    """
+
+    def __init__(
+        self, reward: Reward, key: Callable[[Any], Sequence[Hashable]] | None = None
+    ) -> None:
+        self.reward, self.key = reward, key or contents
+        self.asked = self.cache_hits = 0
+        self._known: dict[Hashable, tuple[float, int]] = {}
+
+    @property
+    def floor(self) -> float | None:
+        return getattr(self.reward, "floor", None)
+
+    def __call__(self, x: Any) -> Scores:
+        keys = self.key(x)
+        fresh = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if fresh:
+            rows = torch.tensor(list(fresh.values()))
+            told = as_scores(self.reward(x[rows.to(_device(x))]))
+            pairs = zip(told.values.tolist(), told.status.tolist(), strict=True)
+            self._known.update(zip(fresh, pairs, strict=True))
+        self.asked += len(fresh)
+        self.cache_hits += len(keys) - len(fresh)
+        scores = Scores.of((v, Status(s)) for v, s in (self._known[key] for key in keys))
+        return scores.to(_device(x))
+
+
+def contents(x: Any) -> list[bytes]:
+    """What tells a clean state of tokens or continuous parts from another, row by row."""
+    held = (x.ids,) if hasattr(x, "ids") else (*x.parts, x.mask)
+    rows = [leaf.cpu().flatten(1).numpy() for leaf in held if leaf is not None]
+    return [b"".join(leaf[i].tobytes() for leaf in rows) for i in range(len(x))]
+
+
+def _device(x: Any) -> torch.device:
+    return (x.ids if hasattr(x, "ids") else x.parts[0]).device
+
+
+def end_values(reward: Reward, x: Any) -> Tensor:
+    """Values of finished states (B,): the declared floor where INVALID, -inf where none is known.
+
+    Raises RewardError for an INVALID row where the reward declares no floor.
+    """
+    scores = as_scores(reward(x))
+    if len(scores) != len(x):
+        raise ValueError(f"expected {len(x)} scores, got {len(scores)}")
+    invalid = scores.status == Status.INVALID
+    unknown = invalid & ~scores.values.isfinite()
+    values = scores.values
+    if unknown.any():
+        values = values.masked_fill(unknown, require_floor(reward))
+    return values.masked_fill(~(scores.ok | invalid), -torch.inf)
+
+
+class Sight:
+    """What a search sees of a particle: its value on the way, its reward at the end, -inf where
+    neither is known. `value` is by default `PosteriorMean`."""
+
+    def __init__(self, sampler: Sampler[Any], reward: Reward, value: Value | None = None) -> None:
+        self.num_steps, self.reward, self.finished = sampler.num_steps, reward, 0
+        self.value = PosteriorMean(sampler, reward) if value is None else value
+
+    def end(self, x: Any) -> Tensor:
+        """The reward of finished states (B,)."""
+        self.finished += len(x)
+        return end_values(self.reward, x)
+
+    def __call__(self, x: Any, k: int | Tensor, rng: Rng) -> Tensor:
+        """Values (B,) of particles at k, one step for all or one a row (B,)."""
+        if isinstance(k, int):
+            return self.end(x) if k >= self.num_steps else self._on_the_way(x, k, rng)
+        ended = k >= self.num_steps
+        out = torch.full(k.shape, -torch.inf, dtype=torch.float64, device=k.device)
+        for rows, done in ((ended.nonzero()[:, 0], True), ((~ended).nonzero()[:, 0], False)):
+            if len(rows):
+                part = x[rows]
+                out[rows] = self.end(part) if done else self._on_the_way(part, k[rows], rng)
+        return out
+
+    def _on_the_way(self, x: Any, k: int | Tensor, rng: Rng) -> Tensor:
+        scores = as_scores(self.value(x, k, rng))
+        return scores.values.masked_fill(~scores.ok, -torch.inf)
+
+
 def as_scores(answer: Tensor | Scores) -> Scores:
     """Read what a reward or value returned; an error names the row that is not finite."""
     if isinstance(answer, Scores):
@@ -175,7 +270,7 @@ def combined(scores: Scores, draws: int, strength: float) -> Scores:
         merged = values.masked_fill(~ok, 0.0).sum(1) / count
     else:
         tilted = (strength * values).masked_fill(~ok, -torch.inf)
-        merged = (tilted.logsumexp(1) - count.log()) / strength
+        merged = (tilted.logsumexp(1) - count.double().log()) / strength
     return Scores(merged, torch.where(ok.any(1), int(Status.OK), status[:, 0]).to(torch.int8))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scidiff.core import Rng, Sampler, Select, Stacked
-from scidiff.guidance.certificate import Guided, Ledger, certify
+from scidiff.guidance.certificate import Guided, Meter, certify
 from scidiff.guidance.lookahead import PosteriorMean, Reward, Value, as_scores
 from scidiff.guidance.selection import effective_size, log_mean_exp
 from scidiff.rewards.scoring import Scores, Status, require_floor
@@ -27,6 +26,11 @@ def difference(
 ) -> tuple[Tensor, Tensor | None]:
     """Pay what the score gained: the increments telescope. A look-ahead that failed pays 0."""
     return score - previous, carry
+
+
+def current(previous: Tensor, score: Tensor, carry: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Pay the score itself at every look ("rt" of arXiv 2501.06848)."""
+    return score, carry
 
 
 def maximum(previous: Tensor, score: Tensor, carry: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -56,7 +60,7 @@ class Particles(Stacked):
 @torch.no_grad()
 def sample(sampler: Sampler[Any], n: int, rng: Rng) -> Any:
     """Draw n states from the sampler's own law: the loop without a reward."""
-    x = sampler.init(_positive("n", n), rng)
+    x = sampler.init(positive("n", n), rng)
     for k in range(sampler.num_steps):
         x = sampler.step(x, k, rng)
     return x
@@ -98,13 +102,13 @@ def guided_sample(
     resample, and scores that are not finite; RewardError for an invalid end where the reward
     declares no floor.
     """
-    P, K = populations, _population_size(n, populations)
+    P, K = populations, population_size(n, populations)
     looks = _looks(sampler.num_steps, every, window)
-    _check_branching(sampler, select, _positive("branch", branch))
+    _check_branching(sampler, select, positive("branch", branch))
     finish = _nothing if reward is None else _ended(reward)
     if value is None:
         value = finish if reward is None else PosteriorMean(sampler, reward, strength=strength)
-    meter = _Meter(sampler, reward, value)
+    meter = Meter(sampler, reward, value)
     pop = _start(sampler.init(n, rng), n, rng)
     log_w, ess = torch.zeros(P, K, dtype=torch.float64, device=rng.device), []
     for k in range(sampler.num_steps):
@@ -193,7 +197,7 @@ def _ended(reward: Reward) -> Value:
     return lambda x, k, rng: reward(x)
 
 
-def _nothing(x: Any, k: int, rng: Rng) -> Tensor:
+def _nothing(x: Any, k: int | Tensor, rng: Rng) -> Tensor:
     """The value of the reward None: 0 for everything, and nothing drawn."""
     return torch.zeros(len(x), dtype=torch.float64)
 
@@ -201,7 +205,7 @@ def _nothing(x: Any, k: int, rng: Rng) -> Tensor:
 def _looks(num_steps: int, every: int, window: tuple[int, int] | None) -> frozenset[int]:
     if num_steps < 1:
         raise ValueError("the sampler has no steps: its canvas holds nothing to generate")
-    _positive("every", every)
+    positive("every", every)
     first, last = window or (1, num_steps)
     if first > last:
         raise ValueError(f"window must be (first, last) steps with first <= last, got {window}")
@@ -209,9 +213,10 @@ def _looks(num_steps: int, every: int, window: tuple[int, int] | None) -> frozen
     return frozenset((*early, num_steps))
 
 
-def _population_size(n: int, populations: int) -> int:
-    _positive("n", n)
-    _positive("populations", populations)
+def population_size(n: int, populations: int) -> int:
+    """Rows of each population; ValueError where they cannot be of one size."""
+    positive("n", n)
+    positive("populations", populations)
     if n % populations:
         raise ValueError(
             f"n must be a multiple of populations, got n={n} and populations={populations}"
@@ -219,7 +224,8 @@ def _population_size(n: int, populations: int) -> int:
     return n // populations
 
 
-def _positive(name: str, number: int) -> int:
+def positive(name: str, number: int) -> int:
+    """The number; ValueError below 1."""
     if number < 1:
         raise ValueError(f"{name} must be at least 1, got {number}")
     return number
@@ -242,23 +248,3 @@ def _check_finite(score: Tensor, k: int) -> None:
             f"step {k}: a score must be finite, got {float(score[row])} in row {row}; "
             "return status INVALID or FAILED for an object without a score"
         )
-
-
-class _Meter:
-    """Reads the counters of network and reward before and after a run."""
-
-    def __init__(self, sampler: Sampler[Any], reward: Reward | None, value: Value) -> None:
-        self.denoiser, self.reward = getattr(sampler, "denoiser", None), reward
-        self.counts_itself = hasattr(reward, "asked")
-        self.asker = reward if self.counts_itself else value
-        self.before, self.clock = self._read(), time.perf_counter()
-
-    def _read(self) -> tuple[int, int, int]:
-        rows, asked = getattr(self.denoiser, "rows", 0), getattr(self.asker, "asked", 0)
-        return rows, asked, getattr(self.reward, "cache_hits", 0)
-
-    def ledger(self, finished: int) -> Ledger:
-        """Count what was used since the start; `finished` states were given to the reward."""
-        rows, asked, hits = (a - b for a, b in zip(self._read(), self.before, strict=True))
-        asked += 0 if self.counts_itself or self.reward is None else finished
-        return Ledger(rows, asked, hits, time.perf_counter() - self.clock)

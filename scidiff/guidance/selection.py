@@ -172,6 +172,39 @@ class Greedy:
         return best.indices, best.values
 
 
+@dataclass(frozen=True)
+class Replacing:
+    """SVDD-R: the local choice of `per_parent`, then the worst `fraction` of a population is
+    replaced by draws from all of it in proportion to exp(score) (Li et al. 2024, arXiv
+    2408.08252, algorithm 2; 0.03 to 0.05 there).
+
+    Improper: a row carries its own score as its weight, as if nobody had chosen it.
+    """
+
+    fraction: float = 0.05
+    proper: bool = False
+    resamples: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fraction < 1:
+            raise ValueError(f"fraction of the population must be in [0, 1), got {self.fraction}")
+
+    @property
+    def final(self) -> Replacing:
+        """The rule of the last step: nothing is replaced by copies."""
+        return Replacing(0.0)
+
+    def __call__(self, log_w: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        kept, _ = per_parent(log_w, rng)
+        own = log_w.flatten(1).gather(1, kept)
+        R = math.ceil(self.fraction * log_w.shape[1])
+        worst = own.topk(R, largest=False).indices
+        drawn = _search(own.softmax(-1), uniform((len(own), R), rng).to(own))
+        source = torch.arange(own.shape[1], device=own.device).expand_as(own)
+        source = source.scatter(1, worst, drawn)
+        return kept.gather(1, source), own.gather(1, source)
+
+
 keep_all = KeepAll()
 per_parent = PerParent()
 greedy = Greedy()

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from scidiff.guidance.selection import SCHEMES, greedy, keep_all, nested, per_parent, smc
+from scidiff.guidance.selection import (
+    SCHEMES,
+    Replacing,
+    greedy,
+    keep_all,
+    nested,
+    per_parent,
+    smc,
+)
 from scidiff.testing import check_select
 
 SELECTS = [
@@ -14,6 +22,8 @@ SELECTS = [
     (nested(1.0), 4),
     (greedy, 1),
     (greedy, 4),
+    (Replacing(0.3), 1),
+    (Replacing(0.3), 4),
     *[
         (smc(ess, scheme), branch)
         for ess in (0.0, 0.5, 1.0)
