@@ -10,6 +10,8 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 LINES = 80
+EXTRAS = {"inverse_folding": "RNA"}  # what a script needs besides
+QUICK = {"enhancers"}  # what takes minutes otherwise
 
 
 def _run(script: Path, folder: Path, *arguments: str) -> str:
@@ -37,7 +39,10 @@ def test_an_example_is_short(script: Path) -> None:
 
 @pytest.mark.parametrize("script", [s for s in SCRIPTS if s.stem != "demo"], ids=lambda s: s.stem)
 def test_an_example_runs(script: Path, tmp_path: Path) -> None:
-    assert _run(script, tmp_path).strip()
+    if script.stem in EXTRAS:
+        pytest.importorskip(EXTRAS[script.stem])
+    arguments = ["--quick"] if script.stem in QUICK else []
+    assert _run(script, tmp_path, *arguments).strip()
 
 
 def test_the_demo_makes_what_it_says(tmp_path: Path) -> None:
