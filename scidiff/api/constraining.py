@@ -15,7 +15,7 @@ from scidiff.data.graph_tokens import node_symbols
 from scidiff.data.tokens import EOS, PAD, Vocabulary
 from scidiff.rewards.registry import nearest
 from scidiff.samplers.automata import Automaton, all_of, ended, everything, symbols_only
-from scidiff.samplers.constraints import Constraint
+from scidiff.samplers.constraints import Accepted, Constraint
 from scidiff.samplers.graph_constraints import (
     Capacity,
     Connected,
@@ -132,6 +132,21 @@ def string_automaton(
             f"{_span(lengths)} tokens satisfies them all"
         )
     return ended(whole)
+
+
+def check_given(ids: Tensor, asked: Sequence[str], vocabulary: Vocabulary) -> None:
+    """Raise ValueError where no way to write what rows (B, L) hide satisfies the constraints, for
+    none of the rows, naming the first that what is given contradicts by itself."""
+    if not asked or _fits(asked, ids, vocabulary):
+        return
+    alone = [one for one in asked if not _fits([one], ids, vocabulary)]
+    named = f"constraint {alone[0]!r}" if alone else f"constraints {', '.join(asked)} together"
+    raise ValueError(f"what is given contradicts {named}: no way to write the rest satisfies it")
+
+
+def _fits(asked: Sequence[str], ids: Tensor, vocabulary: Vocabulary) -> bool:
+    automaton = ended(_strings(tuple(asked), vocabulary))
+    return bool(len(automaton) and Accepted(automaton)(ids).any())
 
 
 def string_rows(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from scidiff.api.infilling import rewrite
+from scidiff.api.infilling import read_rows, rewrite
 from scidiff.core import Rng, ScidiffError, seeded, uniform
 from scidiff.data.alignment import align, edit_distance
 from scidiff.data.tokens import EOS, PAD, TokenState
@@ -67,7 +67,7 @@ def edit(
         done.append(rewrite(model.engine, rows, rng, overrides))
     children = torch.cat(done)
     return model.result(
-        model.domain.decode(TokenState(children)),
+        read_rows(model, TokenState(children), overrides),
         seed,
         {
             "parent": [text for text in given for _ in range(n)],
@@ -188,7 +188,7 @@ def interpolate(
     sizes = _lengths(found).tolist()
     texts = [row[:size] for row, size in zip(found.tolist(), sizes, strict=True)]
     return model.result(
-        model.domain.decode(TokenState(found)),
+        read_rows(model, TokenState(found), overrides),
         seed,
         {
             "path": [i for i in range(n) for _ in range(steps)],

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from scidiff.api.constraining import check_given
 from scidiff.api.gaps import Sizes, one_range
+from scidiff.api.string_constraints import checked
 from scidiff.core import Rng, ScidiffError, seeded, uniform
+from scidiff.data.records import Record
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.guidance.particles import sample
 from scidiff.processes.masked import cross_entropy
@@ -50,7 +53,21 @@ def infill(
         sizes = one_range(sizes)
     rng = seeded(seed, 0, model.engine.device)
     x = model.engine.infill(pattern, n, sizes, candidates, rng, **overrides)
-    return model.result(model.domain.decode(x), seed, n=n, pattern=pattern, gap=told)
+    records = read_rows(model, x, overrides)
+    return model.result(records, seed, n=n, pattern=pattern, gap=told)
+
+
+def read_rows(model: Model, x: TokenState, overrides: Mapping[str, Any]) -> list[Record]:
+    """Finished rows as records; one that breaks a constraint on strings is invalid."""
+    asked = constraints_of(model.engine, overrides)
+    return checked(model.domain.decode(x), x.ids, asked, model.engine.vocabulary)
+
+
+def constraints_of(engine: Engine, overrides: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is asked of strings, in its written form."""
+    if engine.vocabulary.notation == "graph":
+        return ()
+    return tuple(engine.settings(overrides).get("constraints", ()))
 
 
 def _sizes(gap: Range | Sequence[Range] | None) -> tuple[Sizes, Any]:
@@ -109,8 +126,9 @@ def rewrite(engine: Engine, ids: Tensor, rng: Rng, overrides: Mapping[str, Any])
     """Write what rows (B, L) hide, each seeing all around it; finished rows stay as they are.
 
     A discrete flow asks its canvas which places are free, so rows that hide different ones are
-    drawn apart.
+    drawn apart. Raises ValueError where what is given contradicts the constraints.
     """
+    check_given(ids, constraints_of(engine, overrides), engine.vocabulary)
     hidden, out = ids == engine.vocabulary.mask_id, ids.clone()
     unfinished = hidden.any(1).nonzero()[:, 0]
     apart = engine.config["process"]["kind"] == "flow"

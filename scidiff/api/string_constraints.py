@@ -10,11 +10,14 @@ command line takes.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
+from torch import Tensor
+
+from scidiff.api.motifs import ANY, occurs, places
+from scidiff.data.records import Record
 from scidiff.data.strands import reverse_complement
 from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
 from scidiff.rewards.registry import nearest
@@ -28,7 +31,6 @@ from scidiff.samplers.automata import (
 )
 from scidiff.samplers.smiles_grammar import smiles
 
-ANY, GAP = "?", ("*", "[*]")
 _BOTH = ":both"  # behind the motifs: on either strand
 EXAMPLES = (
     "fixed:0=A,5=T", "forbid:GAATTC,GGATCC", "require:TATAAA", "pattern:ACGT????*", "runs:5",
@@ -91,7 +93,10 @@ class Fixed:
 
     def holds(self, text: str, vocabulary: Vocabulary) -> bool:
         tokens = vocabulary.split(text)
-        return all(tokens[at : at + 1] == [token] for at, token in self.tokens.items())
+        return all(
+            at < len(tokens) and occurs(token, tokens[at], vocabulary, whole=True)
+            for at, token in self.tokens.items()
+        )
 
 
 @dataclass(frozen=True, init=False)
@@ -115,7 +120,10 @@ class Motifs:
 
     def strands(self, motif: str) -> list[str]:
         """The motif, and its reverse complement where both strands are meant."""
-        return [motif, reverse_complement(motif)] if self.both_strands else [motif]
+        if not self.both_strands:
+            return [motif]
+        large = motif.upper()  # which has a complement
+        return [large, reverse_complement(large)]
 
     def places(self, motif: str, vocabulary: Vocabulary) -> list[list[Place]]:
         """The motif on its strands, as the automata take it."""
@@ -142,7 +150,7 @@ class Forbid(Motifs):
 
     def holds(self, text: str, vocabulary: Vocabulary) -> bool:
         motifs = [strand for motif in self.motifs for strand in self.strands(motif)]
-        return not any(_found(motif, text, vocabulary) for motif in motifs)
+        return not any(occurs(motif, text, vocabulary) for motif in motifs)
 
 
 class Require(Motifs):
@@ -160,7 +168,7 @@ class Require(Motifs):
 
     def holds(self, text: str, vocabulary: Vocabulary) -> bool:
         sets = [self.strands(motif) for motif in self.motifs]
-        return all(any(_found(motif, text, vocabulary) for motif in either) for either in sets)
+        return all(any(occurs(motif, text, vocabulary) for motif in either) for either in sets)
 
 
 @dataclass(frozen=True)
@@ -186,7 +194,7 @@ class Pattern:
         return spelling(places(self.text, vocabulary, gaps=True), len(vocabulary))
 
     def holds(self, text: str, vocabulary: Vocabulary) -> bool:
-        return _found(self.text, text, vocabulary, whole=True)
+        return occurs(self.text, text, vocabulary, whole=True)
 
 
 @dataclass(frozen=True)
@@ -264,38 +272,27 @@ def read(asked: str | StringConstraint) -> StringConstraint:
     return KINDS[kind].of(bound)
 
 
-def places(text: str, vocabulary: Vocabulary, gaps: bool = False) -> list[Place]:
-    """What may stand at every place of a motif or pattern; with `gaps` "*" is any number of any.
-
-    Raises ValueError that names the first token the model lacks and its position from 1.
-    """
-    index = {symbol: i + FIRST_SYMBOL for i, symbol in enumerate(vocabulary.symbols)}
-    found: list[Place] = []
-    for number, token in enumerate(vocabulary.split(text), start=1):
-        if token == ANY:
-            found.append(None)
-        elif gaps and token in GAP:
-            found.append("*")
-        elif token in index:
-            found.append(frozenset({index[token]}))
-        else:
-            raise ValueError(
-                f"{token!r} at position {number} of {text!r} is no token of this model; expected "
-                f"{' '.join(vocabulary.symbols)}, or ? for any{' and * for a gap' * gaps}"
-            )
-    return found
-
-
 def broken(text: str, constraints: Iterable[StringConstraint], vocabulary: Vocabulary) -> str:
     """The written form of the first constraint that a finished string breaks, or ""."""
     return next((str(c) for c in constraints if not c.holds(text, vocabulary)), "")
 
 
-def _found(motif: str, text: str, vocabulary: Vocabulary, whole: bool = False) -> bool:
-    """Whether a motif occurs in a string, or a pattern is the whole of it: a regular expression in
-    which every token is one character."""
-    private = {symbol: chr(0xE000 + i) for i, symbol in enumerate(vocabulary.symbols)}
-    special = {ANY: ".", **dict.fromkeys(GAP if whole else (), ".*")}
-    expression = "".join(special.get(t) or private[t] for t in vocabulary.split(motif))
-    written = "".join(private.get(t, " ") for t in vocabulary.split(text))
-    return bool((re.fullmatch if whole else re.search)(expression, written))
+def checked(
+    records: Sequence[Record],
+    ids: Tensor,
+    asked: Sequence[str | StringConstraint] | None,
+    vocabulary: Vocabulary,
+) -> list[Record]:
+    """Records of rows (B, L), one that breaks what was asked being invalid and saying so.
+
+    Constraints hold by construction; this reads the finished text again without the automata, so
+    that a mistake in them is seen.
+    """
+    if not asked or vocabulary.notation == "graph":
+        return list(records)
+    constraints, out = [read(one) for one in asked], []
+    for record, row in zip(records, ids, strict=True):
+        wrong = record.valid and broken(vocabulary.decode(row), constraints, vocabulary)
+        reason = f"constraint {wrong!r} does not hold"
+        out.append(replace(record, obj=None, valid=False, reason=reason) if wrong else record)
+    return out
