@@ -5,8 +5,8 @@ import torch
 from scidiff.api.token_engine import TokenEngine
 from scidiff.core import seeded
 from scidiff.data.tokens import TokenState, Vocabulary
+from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.networks.token_transformer import (
-    TokenDenoiser,
     TokenTransformer,
     TokenTransformerConfig,
 )

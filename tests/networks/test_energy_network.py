@@ -14,8 +14,8 @@ from scidiff.networks.energy import (
     EnergyTransformerConfig,
     LeftToRight,
 )
+from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.networks.token_transformer import (
-    TokenDenoiser,
     TokenTransformer,
     TokenTransformerConfig,
 )
