@@ -27,7 +27,7 @@ from scidiff.samplers.smiles_grammar import smiles
 
 SHARES = (0.0, 0.25, 0.5, 0.75)
 SAMPLERS = ("plain", "guesses", "guesses and steps")
-RULES = {"svdd": (per_parent, 4), "smc": (smc(0.5), 1)}
+RULES = {"unguided": (per_parent, 1), "svdd": (per_parent, 4), "smc": (smc(0.5), 1)}
 
 
 def variants(model, args):
