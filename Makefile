@@ -26,6 +26,11 @@ help:
 	@$(PIP) -e ".[dev,fcd]"
 	@touch $@
 
+# Small extras, so that the tests of what they switch on run everywhere.
+.venv/.extras: .venv/.ready
+	@$(PIP) -e ".[rna,motifs,peptides]"
+	@touch $@
+
 .venv/.docs: .venv/.ready
 	@$(PIP) -e ".[docs]"
 	@touch $@
@@ -34,7 +39,7 @@ demo: .venv/.ready
 	@$(BIN)/python examples/demo.py $(ARGS)
 
 # One thread a worker: two single-threaded workers beat one worker with two threads on small tensors.
-test: .venv/.ready
+test: .venv/.extras
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile $(ARGS)
 
 lint: .venv/.ready
