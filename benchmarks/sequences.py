@@ -189,11 +189,11 @@ def chosen(rows: list[tuple[str, Settings]], only: list[str]) -> list[tuple[str,
     return [row for row in rows if any(part in row[0] for part in only)]
 
 
-def find(given: str | None, *names: str) -> Any:
+def find(given: str | None, names: Sequence[str], dtype: str) -> Any:
     """The first model that is there, or None."""
     for name in (given,) if given else names:
         if Path(name).is_dir() or name in shipped_models():
-            return sd.load(name, device="cpu")
+            return sd.load(name, device="cpu", dtype=dtype)
     return None
 
 
@@ -206,6 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", nargs="?", choices=("speed", *PARTS), help="all by default")
     parser.add_argument("--model", help="of molecules or dna")
+    parser.add_argument("--dtype", default="float32", help="of the network, or bfloat16")
     parser.add_argument("-n", type=int, default=20)
     parser.add_argument("--compared", type=int, default=10, help="molecules in each FCD")
     parser.add_argument("--reference", type=int, default=500, help="molecules FCD is to")
@@ -219,7 +220,7 @@ def main() -> None:
     for name, (measure, places) in PARTS.items():
         if args.part not in (None, name):
             continue
-        model = find(args.model if args.part else None, *places)
+        model = find(args.model if args.part else None, places, args.dtype)
         if model is None:
             print(f"{name}: no model at {' or '.join(places)}; train it by its recipe")
         else:
