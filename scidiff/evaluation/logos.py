@@ -23,7 +23,6 @@ _BASES = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00", "U": "
 _CLASSES = {"KRH": "#0072B2", "DE": "#D55E00", "STNQ": "#009E73", "GPC": "#CC79A7",
             "AVLIMFWY": "#3b3b3b"}
 _RESIDUES = {residue: colour for group, colour in _CLASSES.items() for residue in group}
-LEAST = 2  # rows that a position must have
 
 
 def alphabet_of(sequences: Sequence[str]) -> Alphabet:
@@ -36,7 +35,8 @@ def information(sequences: Sequence[str], alphabet: Alphabet) -> NDArray[np.floa
     """Heights (L, V) in bits: frequency of each letter times the information of its position.
 
     R = log2 V - (H + e), with the small-sample correction e = (V - 1) / (2 ln 2 n) of Schneider et
-    al. 1986, n the rows that reach the position; where R is below 0 nothing is drawn.
+    al. 1986, n the rows that reach the position; where R is below 0, as of a single row, nothing
+    is drawn.
     """
     V = len(alphabet.letters)
     ids = letter_ids(sequences, alphabet.letters)
@@ -45,7 +45,7 @@ def information(sequences: Sequence[str], alphabet: Alphabet) -> NDArray[np.floa
     p = counts / np.maximum(n, 1)[:, None]
     entropy = -(p * np.log2(p, where=p > 0, out=np.zeros_like(p))).sum(1)
     correction = (V - 1) / (2 * np.log(2) * np.maximum(n, 1))
-    bits = np.where(n >= LEAST, np.maximum(np.log2(V) - entropy - correction, 0.0), 0.0)
+    bits = np.maximum(np.log2(V) - entropy - correction, 0.0)
     return p * bits[:, None]
 
 

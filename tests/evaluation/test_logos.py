@@ -33,20 +33,24 @@ def test_positions_that_few_rows_reach_count_those_rows_alone():
     assert not information(["AAA", "A"], DNA)[1].any()  # one row says nothing
 
 
+def test_a_single_row_and_none_say_nothing():
+    assert not information(["WWW"], PEPTIDE).any()
+
+
 def test_the_alphabet_is_the_smallest_that_writes_all():
     assert alphabet_of(["ACGT"]) is DNA and alphabet_of(["ACGU"]) is RNA
     assert alphabet_of(["ACGW", "AC"]) is PEPTIDE
 
 
 def test_a_panel_a_group_on_one_scale():
-    picture = logo({"x": ["ACGT"] * 40, "y": ["ACGT", "AAAA"] * 20}, DNA)
+    picture = logo({"x": ["ACGT"] * 40, "y": ["ACGT", "CAAA"] * 20}, DNA)
     first, second = picture.axes
-    assert first.get_ylim() == second.get_ylim()
+    heights = information(["ACGT"] * 40, DNA).sum(1)
+    assert first.get_ylim() == second.get_ylim() == (0, pytest.approx(1.05 * heights.max()))
     assert first.get_title(loc="left") == "x  (n = 40)"
     assert len(first.patches) == 4
     tops = [p.get_extents().y1 for p in first.patches]
     assert max(tops) - min(tops) < 1e-6  # every position says the same
-    heights = information(["ACGT"] * 40, DNA).sum(1)
     box = first.patches[0].get_path().get_extents()
     assert box.height == pytest.approx(heights[0]) and box.width == pytest.approx(0.92)
 

@@ -153,11 +153,12 @@ def test_sites_are_where_either_strand_scores_enough():
     motifs = some_motifs()
     best = ["".join("ACGT"[int(i)] for i in m.weights.argmax(1)) for m in motifs]
     texts = [*rows(60, EVEN, 0, 90), *(f"CA{b}GT{reverse_complement(b)}" for b in best), "ACGTA"]
+    texts[-1] += best[-1][:-1]  # most of a site, and then the row ends
     found = motif_sites(texts, motifs)
     for m, column in zip(motifs, found.T, strict=True):
         enough = m.scan(texts).amax(1) >= _threshold(m) - motif_spectrum.GRID / 2
         assert column.tolist() == enough.sum(1).tolist()
-    assert (found[60:64].diagonal() >= 2).all() and found[:60].any() and not found[-1].any()
+    assert (found[60:64].diagonal() >= 2).all() and found[:60].any()
     turned = motif_sites([reverse_complement(t) for t in texts], motifs)
     assert np.array_equal(found, turned)
 
