@@ -12,7 +12,7 @@ from torch import Tensor
 from scidiff.api.string_constraints import Grammar, StringConstraint, read
 from scidiff.chem.valence import largest_valence
 from scidiff.data.graph_tokens import node_symbols
-from scidiff.data.tokens import EOS, PAD, Vocabulary
+from scidiff.data.tokens import EOS, FIRST_SYMBOL, PAD, Vocabulary
 from scidiff.rewards.registry import nearest
 from scidiff.samplers.automata import Automaton, all_of, ended, everything, symbols_only
 from scidiff.samplers.constraints import Accepted, Constraint
@@ -141,12 +141,25 @@ def check_given(ids: Tensor, asked: Sequence[str], vocabulary: Vocabulary) -> No
         return
     alone = [one for one in asked if not _fits([one], ids, vocabulary)]
     named = f"constraint {alone[0]!r}" if alone else f"constraints {', '.join(asked)} together"
-    raise ValueError(f"what is given contradicts {named}: no way to write the rest satisfies it")
+    raise ValueError(
+        f"what is given contradicts {named}{_first(alone[:1] or asked, ids[0], vocabulary)}: no "
+        "way to write the rest satisfies it"
+    )
 
 
 def _fits(asked: Sequence[str], ids: Tensor, vocabulary: Vocabulary) -> bool:
     automaton = ended(_strings(tuple(asked), vocabulary))
     return bool(len(automaton) and Accepted(automaton)(ids).any())
+
+
+def _first(asked: Sequence[str], row: Tensor, vocabulary: Vocabulary) -> str:
+    """The first token of a row (L,) with which it contradicts, were all behind it open."""
+    size, mask = int((row > EOS).sum()), vocabulary.mask_id
+    for at in range(size):
+        open_ = (torch.arange(len(row), device=row.device) > at) & (row > EOS)
+        if row[at] != mask and not _fits(asked, torch.where(open_, mask, row)[None], vocabulary):
+            return f" at {vocabulary.symbols[row[at] - FIRST_SYMBOL]!r}, position {at + 1}"
+    return f" in {size} tokens"
 
 
 def string_rows(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scidiff.api.infilling import read_rows, rewrite
 from scidiff.core import Rng, ScidiffError, seeded, uniform
-from scidiff.data.alignment import align, edit_distance
+from scidiff.data.alignment import Pair, align, edit_distance
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.domains.domain import spelled
 
@@ -152,8 +152,9 @@ def interpolate(
 ) -> SampleResult:
     """Draw n paths of `steps` rows from a to b, at the fractions s = 0, 1 / (steps - 1), ..., 1.
 
-    The two are aligned (`data.alignment`; equal lengths too). A column in which they agree is kept
-    in every row. Every other column has two uniforms u, v a path: at s it is b's if u < s, else
+    The two are aligned (`data.alignment`), or paired place by place where they are equally long
+    and the model's rows cannot hold what an alignment inserts. A column in which they agree is
+    kept in every row. Every other column has two uniforms u, v a path: at s it is b's if u < s, else
     a's (a gap is no token), and it is hidden, if it is a token, where v < write * (1 - |2s - 1|);
     the model then writes what is hidden. So a column is b's with probability s, changes sides once
     on a path, the ends are a and b exactly, and in the middle the share `write` of what differs is
@@ -172,12 +173,8 @@ def interpolate(
         _rewrites(model)
     both = _encoded(model, [a, b])
     ends = [ids[:size].tolist() for ids, size in zip(both, _lengths(both).tolist(), strict=True)]
-    columns, length = align(*ends), both.shape[1]
-    if len(columns) >= length:
-        raise ValueError(
-            f"aligned, the two have {len(columns) + 1} columns with the end, the model takes at "
-            f"most {length} tokens"
-        )
+    length = both.shape[1]
+    columns = _columns(*ends, length)
     fractions = [k / (steps - 1) for k in range(steps)] * n
     rows = _between(model, ends, columns, fractions, n, seed, write, length)
     done = []
@@ -207,10 +204,22 @@ def similarity(a: Sequence[Any], b: Sequence[Any]) -> float:
     return 1 - edit_distance(a, b) / max(len(a), len(b), 1)
 
 
+def _columns(a: Sequence[int], b: Sequence[int], length: int) -> list[Pair]:
+    columns = align(a, b)
+    if len(columns) < length:
+        return columns
+    if len(a) == len(b):
+        return [(i, i) for i in range(len(a))]
+    raise ValueError(
+        f"aligned, the two have {len(columns) + 1} columns with the end, the model takes at "
+        f"most {length} tokens"
+    )
+
+
 def _between(
     model: Model,
     ends: Sequence[Sequence[int]],
-    columns: Sequence[tuple[int | None, int | None]],
+    columns: Sequence[Pair],
     fractions: Sequence[float],
     n: int,
     seed: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scidiff.api.sources import model_folder
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
 from scidiff.networks.energy import Autoregressive, Energy, LeftToRight
@@ -38,10 +40,7 @@ class EnergyRequest:
         """What a result records of it."""
         if self.energy is None:
             return {}
-        name = getattr(self.energy, "name", None) or (
-            str(self.energy) if isinstance(self.energy, str | Path) else type(self.energy).__name__
-        )
-        return {"energy": name, "candidates": self.candidates, "window": self.window}
+        return {**_named(self.energy), "candidates": self.candidates, "window": self.window}
 
     def around(self, inner: MaskedSampler, vocabulary: Vocabulary) -> EnergySampler:
         """The sampler with this energy."""
@@ -49,11 +48,22 @@ class EnergyRequest:
         return EnergySampler(inner, energy, candidates=self.candidates, window=self.window)
 
 
+def _named(energy: Any) -> dict[str, Any]:
+    """A model by its name and digest, whether it is one or its folder; else a class."""
+    if isinstance(energy, str | Path):
+        folder = model_folder(energy)
+        config = json.loads((folder / "config.json").read_text())
+        name = config.get("name", folder.name)
+        return {"energy": name, "energy_sha256": config["sha256"]}
+    if hasattr(energy, "config"):
+        return {"energy": energy.name, "energy_sha256": energy.config["sha256"]}
+    return {"energy": type(energy).__name__}
+
+
 def find_energy(source: Any, vocabulary: Vocabulary, length: int) -> Energy:
     """The energy that `source` means for rows of `length` over `vocabulary`."""
     if isinstance(source, str | Path):
         from scidiff.api.model import Model
-        from scidiff.api.sources import model_folder
 
         source = Model(model_folder(source))
     engine = getattr(source, "engine", None)
@@ -83,6 +93,7 @@ def find_energy(source: Any, vocabulary: Vocabulary, length: int) -> Energy:
         engine.network,
         engine.network.mask_id,
         blocks=KINDS[kind],
+        device=engine.device,
         translate=_translation(vocabulary, engine.vocabulary, source.name),
     )
     return Autoregressive(read, vocabulary.mask_id)

@@ -62,7 +62,7 @@ class LeftToRight:
     `blocks` says that the network was trained on blocks and reads its clean copy. `translate` (V,)
     are the network's ids of the rows' ids, where the two vocabularies differ; both have PAD = 0.
     On the CPU equal rows are read once and each micro-batch of about 1,000 tokens is cut behind
-    its longest row.
+    its longest row. Rows go to `device`, where the network is, and their values come back.
     """
 
     def __init__(
@@ -72,12 +72,17 @@ class LeftToRight:
         *,
         blocks: bool = False,
         translate: Tensor | None = None,
+        device: torch.device | None = None,
     ) -> None:
+        self.device = device
         self.network, self.mask_id, self.blocks = network, mask_id, blocks
         self.translate, self.rows = translate, 0
 
     @torch.no_grad()
     def __call__(self, ids: Tensor) -> Tensor:
+        return self._read(ids if self.device is None else ids.to(self.device)).to(ids.device)
+
+    def _read(self, ids: Tensor) -> Tensor:
         ids = ids if self.translate is None else self.translate.to(ids.device)[ids]
         if ids.device.type != "cpu":
             return self._evaluate(ids)

@@ -147,4 +147,13 @@ def test_wrong_interpolations(model):
     with pytest.raises(ValueError, match="row 2: unknown token 'X'"):
         model.interpolate("CC", "CX")
     with pytest.raises(ValueError, match=f"with the end, the model takes at most {LENGTH}"):
-        model.interpolate("OFCNOFCNOFC", "FCNOFCNOFCN")
+        model.interpolate("OFCNOFCNOFC", "CNOFCNOFCN")
+
+
+def test_rows_that_cannot_hold_an_alignment_are_paired_by_place(model):
+    a, b = "OFCNOFCNOFC", "FCNOFCNOFCN"  # one shifted by a place: aligned, a column too many
+    rows = model.interpolate(a, b, 3, 40, write=0.0).texts
+    assert rows[0::3] == [a] * 40 and rows[2::3] == [b] * 40
+    assert {len(row) for row in rows} == {11}
+    assert all(row[i] in a[i] + b[i] for row in rows for i in range(11))
+    assert len(set(rows[1::3])) > 30

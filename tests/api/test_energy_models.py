@@ -30,6 +30,8 @@ def test_a_model_or_its_folder_chooses_among_candidates(folders, kind):
     assert [r.text for r in rows.records] != [r.text for r in plain.records]
     told = rows.provenance["sampling"]
     assert (told["energy"], told["candidates"], told["window"]) == (f"tiny-{kind}", 4, 1.0)
+    digest = loaded.config["sha256"]
+    assert told["energy_sha256"] == digest and again.provenance["sampling"] == told
     json.dumps(told)
     assert "energy" not in plain.provenance["sampling"]
 
