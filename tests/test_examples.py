@@ -45,6 +45,14 @@ def test_an_example_runs(script: Path, tmp_path: Path) -> None:
     assert _run(script, tmp_path, *arguments).strip()
 
 
+def test_inverse_folding_finds_a_sequence_for_its_target(tmp_path: Path) -> None:
+    pytest.importorskip("RNA", reason="needs the extra rna: pip install 'scidiff[rna]'")
+    target = "((((...)))).(((....)))"
+    said = _run(EXAMPLES / "inverse_folding.py", tmp_path, target).split()
+    assert said[0] == target and said[2] == "1.000" and len(said[1]) == len(target)
+    assert int(said[4]) <= 700
+
+
 def test_the_demo_makes_what_it_says(tmp_path: Path) -> None:
     said = _run(EXAMPLES / "demo.py", tmp_path, "made/here", "--quick")
     made = {p.name for p in (tmp_path / "made/here").iterdir()}
