@@ -91,7 +91,7 @@ DNA = [
 
 def draw(model: Any, n: int, seed: int, settings: Settings) -> tuple[list[Any], dict[str, str]]:
     """n records and what each cost."""
-    sampler = model.sampler(**settings)
+    sampler = model.sampler(**{"tokens_per_step": 1, **settings})  # whatever the model's own
     start = time.thread_time()
     x = sample(sampler, n, seeded(seed))
     seconds = time.thread_time() - start

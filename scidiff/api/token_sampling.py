@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,20 @@ class MethodSettings:
     def by_time(self) -> bool:
         """Whether rows are written over a time grid, position by position."""
         return self.remask is not None or self.schedule == ANCESTRAL
+
+
+PACES = ("tokens_per_step", "steps", "threshold", "entropy_bound", "schedule", "remask", "eta")
+WHERE = ("order", "randomness")
+
+
+def standing(usual: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's own settings that stand beside what a person asks, who need not know them: who
+    asks how many tokens a step replaces what the model says of that, and who asks for steps over
+    time also where they are written."""
+    replaced = PACES if any(name in asked for name in PACES) else ()
+    by_time = asked.get("remask") is not None or asked.get("schedule") == ANCESTRAL
+    gone = (*replaced, *(WHERE if by_time else ()))
+    return {name: value for name, value in usual.items() if name not in gone}
 
 
 def token_sampler(

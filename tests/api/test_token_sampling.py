@@ -5,7 +5,7 @@ import torch
 from token_laws import MASK, Flat
 
 from scidiff.api.settings import TokenSettings, chosen
-from scidiff.api.token_sampling import RULES, MethodSettings, token_sampler
+from scidiff.api.token_sampling import RULES, MethodSettings, standing, token_sampler
 from scidiff.core import seeded
 from scidiff.guidance.particles import sample
 from scidiff.samplers.ancestral import AncestralSampler
@@ -99,6 +99,22 @@ def test_results_tell_what_was_chosen_alone():
 def test_contradictions_are_named(asked, message):
     with pytest.raises(ValueError, match=message):
         made(**asked)
+
+
+@pytest.mark.parametrize("asked, stands", [
+    ({}, ["order", "temperature", "tokens_per_step"]),
+    ({"temperature": 0.5}, ["order", "temperature", "tokens_per_step"]),
+    ({"order": "margin"}, ["order", "temperature", "tokens_per_step"]),
+    ({"steps": 20}, ["order", "temperature"]),
+    ({"threshold": 0.9}, ["order", "temperature"]),
+    ({"steps": 20, "schedule": "cosine"}, ["order", "temperature"]),
+    ({"steps": 20, "schedule": "ancestral"}, ["temperature"]),
+    ({"steps": 20, "remask": "p2"}, ["temperature"]),
+])  # fmt: skip
+def test_what_is_asked_replaces_what_the_model_says_of_it(asked, stands):
+    own = {"order": "entropy", "tokens_per_step": 4, "temperature": 1.0}
+    assert sorted(standing(own, asked)) == stands
+    made(**{**standing(own, asked), **asked})  # and nothing contradicts itself
 
 
 def test_steps_over_time_hold_no_constraints():
