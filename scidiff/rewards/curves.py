@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-_STEEP = 2 * math.log(19)  # logistic slope that goes from .05 to .95 over one unit
+STEEP = 2 * math.log(19)  # logistic slope that goes from .05 to .95 over one unit
 
 
 def window(x: Tensor, low: float, high: float, width: float | None = None) -> Tensor:
@@ -38,7 +38,7 @@ def ramp(x: Tensor, low: float, high: float) -> Tensor:
 def sigmoid(x: Tensor, low: float, high: float) -> Tensor:
     """Logistic curve, .05 at `low` and .95 at `high`; falls where low > high."""
     _different("sigmoid", low, high)
-    return torch.sigmoid(_STEEP * ((x - low) / (high - low) - 0.5))
+    return torch.sigmoid(STEEP * ((x - low) / (high - low) - 0.5))
 
 
 def double_sigmoid(x: Tensor, low: float, high: float, width: float | None = None) -> Tensor:
@@ -50,7 +50,12 @@ def double_sigmoid(x: Tensor, low: float, high: float, width: float | None = Non
     width = (high - low) / 5 if width is None else width
     if width <= 0:
         raise ValueError(f"double_sigmoid needs width > 0, got {width}")
-    return torch.sigmoid(_STEEP * (x - low) / width) * torch.sigmoid(_STEEP * (high - x) / width)
+    return torch.sigmoid(STEEP * (x - low) / width) * torch.sigmoid(STEEP * (high - x) / width)
+
+
+def step(x: Tensor, at: float, falling: float = 0) -> Tensor:
+    """1 from `at` upwards, else 0; with falling=1, 1 up to `at`."""
+    return ((x <= at) if falling else (x >= at)).to(x.dtype)
 
 
 def gaussian(x: Tensor, mu: float, sigma: float) -> Tensor:
@@ -71,4 +76,4 @@ def _different(name: str, low: float, high: float) -> None:
 
 
 CURVES = {"window": window, "ramp": ramp, "sigmoid": sigmoid, "double_sigmoid": double_sigmoid,
-          "gaussian": gaussian}
+          "gaussian": gaussian, "step": step}

@@ -1,8 +1,8 @@
 """The grammar of reward expressions: parsed with `ast`, checked token by token, never evaluated.
 
-Numbers, reward names, rewards with parameters, + - * / **, min, max, mean, geometric_mean and the
-desirability curves. One fold over the tree serves both meanings: values of a batch, and the
-interval they must lie in (from which the floor of the whole expression follows).
+Numbers, reward names, rewards with parameters, + - * / **, min, max, mean, geometric_mean,
+chebyshev and the desirability curves. One fold over the tree serves both meanings: values of a
+batch, and the interval they must lie in (from which the floor of the whole expression follows).
 """
 
 from __future__ import annotations
@@ -27,11 +27,22 @@ def _geometric_mean(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(parts)).log().mean(0).exp()
 
 
+def _chebyshev(parts: Sequence[Tensor]) -> Tensor:
+    """min_i x_i + 0.05 mean_i x_i: the augmented Chebyshev scalarisation (Steuer and Choo 1983).
+
+    Unlike a weighted sum its maxima reach every part of a Pareto front; weights go inside, as in
+    chebyshev(0.7*qed, 0.3*sa).
+    """
+    found = torch.stack(list(parts))
+    return found.amin(0) + 0.05 * found.mean(0)
+
+
 MEANS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
     "min": lambda parts: torch.stack(list(parts)).amin(0),
     "max": lambda parts: torch.stack(list(parts)).amax(0),
     "mean": lambda parts: torch.stack(list(parts)).mean(0),
     "geometric_mean": _geometric_mean,
+    "chebyshev": _chebyshev,
 }
 _BINARY: dict[type, Callable[[Tensor, Tensor], Tensor]] = {
     ast.Add: torch.add, ast.Sub: torch.sub, ast.Mult: torch.mul, ast.Div: torch.div,

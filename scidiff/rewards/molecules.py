@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from functools import lru_cache
+from io import StringIO
 from typing import Any
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import QED, Mol, rdMolDescriptors
-from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+from rdkit.Contrib.NP_Score import npscorer
 from rdkit.Contrib.SA_Score import sascorer
 from rdkit.DataStructs import BulkTanimotoSimilarity
 
 from scidiff.chem.alerts import Alerts
 from scidiff.chem.molecules import parse
-from scidiff.rewards.scoring import NamedReward, bounded
+from scidiff.rewards.fingerprints import fingerprint
+from scidiff.rewards.scores import NamedReward, bounded
 
 
 @bounded(0, 1)
@@ -40,6 +44,19 @@ def sa(mols: Sequence[Mol]) -> list[float]:
 def sa_scores(mols: Sequence[Mol]) -> list[float]:
     """SA itself, from 1 (easy) to 10 (hard): the number that papers and MOSES report."""
     return [sascorer.calculateScore(m) for m in mols]
+
+
+@bounded(-5, 5)
+def np_likeness(mols: Sequence[Mol]) -> list[float]:
+    """Natural-product-likeness clipped to [-5, 5] (Ertl et al. 2008), the model RDKit ships."""
+    model = _natural_products()
+    return [min(max(npscorer.scoreMol(m, model), -5.0), 5.0) for m in mols]
+
+
+@lru_cache(maxsize=1)
+def _natural_products() -> Any:
+    with redirect_stderr(StringIO()):  # it tells of reading its model
+        return npscorer.readNPModel()
 
 
 def logp(mols: Sequence[Mol]) -> list[float]:
@@ -94,29 +111,29 @@ def alerts(mols: Sequence[Mol]) -> list[float]:
 class Similarity:
     """Tanimoto similarity in [0, 1] to one molecule: Morgan fingerprints, radius 2, 2,048 bits.
 
-    With `counts` the fingerprint is the unfolded count vector (sum of minima over sum of maxima).
-    Raises ValueError where `smiles` cannot be read.
+    With `counts` the fingerprint is the unfolded count vector (sum of minima over sum of maxima);
+    `fingerprint` may be another of `fingerprints.NAMES`. Raises ValueError where `smiles` cannot
+    be read.
     """
 
     smiles: str
     counts: bool = False
+    fingerprint: str = "ECFP4"
     bounds = (0.0, 1.0)
     floor = 0.0
-    _target: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_target", self._fingerprint(_read(self.smiles, "similarity")))
+        _read(self.smiles, "similarity")
+        fingerprint(self.fingerprint, self.counts)
 
     @property
     def name(self) -> str:
         return f"similarity({self.smiles!r})"
 
     def __call__(self, mols: Sequence[Mol]) -> list[float]:
-        return list(BulkTanimotoSimilarity(self._target, [self._fingerprint(m) for m in mols]))
-
-    def _fingerprint(self, mol: Mol) -> Any:
-        morgan = GetMorganGenerator(radius=2, fpSize=2048)
-        return morgan.GetSparseCountFingerprint(mol) if self.counts else morgan.GetFingerprint(mol)
+        make = fingerprint(self.fingerprint, self.counts)
+        target = make(_read(self.smiles, "similarity"))
+        return list(BulkTanimotoSimilarity(target, [make(m) for m in mols]))
 
 
 @dataclass(frozen=True)
@@ -156,6 +173,6 @@ def _read(smiles: str, who: str) -> Mol:
 
 REWARDS: Mapping[str, NamedReward | type | Callable[[Sequence[Mol]], list[float]]] = {
     "qed": qed, "sa": sa, "logp": logp, "mw": mw, "tpsa": tpsa, "hba": hba, "hbd": hbd,
-    "rings": rings, "aromatic_rings": aromatic_rings, "alerts": alerts,
+    "np_likeness": np_likeness, "rings": rings, "aromatic_rings": aromatic_rings, "alerts": alerts,
     "similarity": Similarity, "substructure": Substructure,
 }

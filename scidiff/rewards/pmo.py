@@ -18,12 +18,9 @@ from typing import Any, Protocol
 
 from rdkit import Chem
 from rdkit.Chem import GraphDescriptors, Mol, rdMolDescriptors
-from rdkit.Chem.rdFingerprintGenerator import (
-    GetAtomPairGenerator,
-    GetMorganFeatureAtomInvGen,
-    GetMorganGenerator,
-)
 from rdkit.DataStructs import TanimotoSimilarity
+
+from scidiff.rewards.fingerprints import fingerprint
 
 OSIMERTINIB = "COc1cc(N(C)CCN(C)C)c(NC(=O)C=C)cc1Nc2nccc(n2)c3cn(C)c4ccccc34"
 FEXOFENADINE = "CC(C)(C(=O)O)c1ccc(cc1)C(O)CCCN2CCC(CC2)C(O)(c3ccccc3)c4ccccc4"
@@ -53,16 +50,6 @@ PROPERTIES: dict[str, Callable[[Mol], float]] = {
     "aromatic_rings": rdMolDescriptors.CalcNumAromaticRings,
     "fluorines": lambda m: sum(a.GetAtomicNum() == 9 for a in m.GetAtoms()),
 }
-FINGERPRINTS: dict[str, Callable[[Mol], Any]] = {  # counts, unfolded; PHCO is a set of bits
-    "ECFP4": lambda m: GetMorganGenerator(radius=2).GetSparseCountFingerprint(m),
-    "ECFP6": lambda m: GetMorganGenerator(radius=3).GetSparseCountFingerprint(m),
-    "FCFP4": lambda m: GetMorganGenerator(
-        radius=2, atomInvariantsGenerator=GetMorganFeatureAtomInvGen()
-    ).GetSparseCountFingerprint(m),
-    "AP": lambda m: GetAtomPairGenerator(maxDistance=10).GetSparseCountFingerprint(m),
-    "PHCO": lambda m: _pharmacophores(m),
-}
-
 
 class Part(Protocol):
     """One term of an objective: a molecule's desirability in [0, 1]."""
@@ -96,7 +83,7 @@ class Like:
 
     def __call__(self, mol: Mol) -> float:
         t = TanimotoSimilarity(_target(self.smiles, self.fingerprint),
-                               FINGERPRINTS[self.fingerprint](mol))
+                               _print(self.fingerprint, mol))
         return min(t / self.enough, 1.0) if self.bell is None else self.bell(t)
 
 
@@ -194,8 +181,10 @@ def atom_counts(mol: Mol) -> Counter[str]:
     return found
 
 
-def _pharmacophores(mol: Mol) -> Any:
-    """Two-dimensional pharmacophores of Gobbi and Poppinger 1998, as bits."""
+def _print(kind: str, mol: Mol) -> Any:
+    """Unfolded counts, or as PHCO the pharmacophores of Gobbi and Poppinger 1998 as bits."""
+    if kind != "PHCO":
+        return fingerprint(kind, counts=True)(mol)
     from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D  # parses its patterns when imported
 
     return Generate.Gen2DFingerprint(mol, Gobbi_Pharm2D.factory)
@@ -217,8 +206,8 @@ def _formula(text: str) -> Counter[str]:
 
 
 @lru_cache(maxsize=64)
-def _target(smiles: str, fingerprint: str) -> Any:
-    return FINGERPRINTS[fingerprint](Chem.MolFromSmiles(smiles))
+def _target(smiles: str, kind: str) -> Any:
+    return _print(kind, Chem.MolFromSmiles(smiles))
 
 
 @lru_cache(maxsize=64)

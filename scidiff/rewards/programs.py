@@ -200,8 +200,13 @@ def arguments(line: str, who: str) -> list[str]:
 
 def digest(argv: Sequence[str]) -> str:
     """Digest of the files that a command line names, which are what decides its scores."""
-    files = [Path(shutil.which(a) or a) if i == 0 else Path(a) for i, a in enumerate(argv)]
-    found = b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files if f.is_file())
+    files = [Path(shutil.which(argv[0]) or argv[0]), *map(Path, argv[1:])]
+    return digest_files([f for f in files if f.is_file()])
+
+
+def digest_files(files: Sequence[Path]) -> str:
+    """Digest of what files hold."""
+    found = b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)
     return "files " + hashlib.sha256(found).hexdigest()[:16]
 
 

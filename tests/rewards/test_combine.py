@@ -26,6 +26,8 @@ QED, SA, LOGP = (list(REWARD(MOLS)) for REWARD in (molecules.qed, molecules.sa, 
     ("mean(qed, sa, 1)", lambda q, s, p: (q + s + 1) / 3),
     ("min(qed, 0.5)", lambda q, s, p: min(q, 0.5)),
     ("max(qed, sa)", lambda q, s, p: max(q, s)),
+    ("chebyshev(0.7*qed, sa)", lambda q, s, p: min(0.7 * q, s) + 0.05 * (0.7 * q + s) / 2),
+    ("step(logp, 1)", lambda q, s, p: float(p >= 1)),
     ("gaussian(logp, mu=-1, sigma=2)", lambda q, s, p: math.exp(-((p + 1) ** 2) / 8)),
     ("window(logp - qed, -1, 9)", lambda q, s, p: 1.0),
 ])
@@ -53,7 +55,7 @@ def test_a_repeated_term_is_asked_once(monkeypatch):
     ("window(logp, 1, 3)", 0, 1), ("logp", -math.inf, math.inf), ("-mw", -math.inf, 0),
     ("min(logp, qed)", -math.inf, 1), ("max(logp, qed)", 0, math.inf), ("0*mw", 0, 0),
     ("geometric_mean(qed, rings)", 0, math.inf), ("qed/(1+rings)", 0, 1),
-    ("qed/rings", None, None),
+    ("qed/rings", None, None), ("chebyshev(qed, rings)", 0, math.inf),
     ("qed**2", 0, 1), ("(qed-1)**2", None, None), ("3 - qed*sa", 2, 3)])
 def test_bounds_and_floor_follow_from_the_terms(source, low, high):
     unknown = (-math.inf, math.inf)
@@ -82,7 +84,7 @@ def test_one_reward_keeps_its_declared_floor_however_it_is_typed(monkeypatch, so
     ("'é' + qedd", r"''é'' is not allowed|\"'é'\" is not allowed"),
     ("qed +", "cannot read .* at position 6"),
     ("0.3 sa", "cannot read .* at position"),
-    ("similarity", r"needs parameters: similarity\(smiles, counts=False\)"),
+    ("similarity", r"needs parameters: similarity\(smiles, counts=False, "),
     ("similarity(CCO)", "'CCO' is not a text or a number"),
     ("similarity('C(')", r"'C\(' is not a SMILES .*position 1"),
     ("similarity(smile='C')", "missing a required argument: 'smiles'"),

@@ -38,3 +38,9 @@ def test_double_sigmoid_and_gaussian():
 def test_bad_parameters_name_the_curve(name, args):
     with pytest.raises(ValueError, match=name):
         at(CURVES[name], 1.0, *args)
+
+
+def test_a_step_holds_at_its_edge_and_may_fall():
+    x = torch.tensor([0.9, 1.0, 1.1], dtype=torch.float64)
+    assert CURVES["step"](x, 1.0).tolist() == [0, 1, 1]
+    assert CURVES["step"](x, 1.0, falling=1).tolist() == [1, 1, 0]
