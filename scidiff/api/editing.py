@@ -154,8 +154,9 @@ def interpolate(
 
     The two are aligned (`data.alignment`), or paired place by place where they are equally long
     and the model's rows cannot hold what an alignment inserts. A column in which they agree is
-    kept in every row. Every other column has two uniforms u, v a path: at s it is b's if u < s, else
-    a's (a gap is no token), and it is hidden, if it is a token, where v < write * (1 - |2s - 1|);
+    kept in every row. Every other column has two uniforms u, v a path: at s it is b's if u < s,
+    else a's (a gap is no token), and it is hidden, if it is a token, where
+    v < write * (1 - |2s - 1|);
     the model then writes what is hidden. So a column is b's with probability s, changes sides once
     on a path, the ends are a and b exactly, and in the middle the share `write` of what differs is
     the model's own. Neighbouring rows of a path are written independently of each other. Rows may
