@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from scidiff.api.model import Model, model_folder
 from scidiff.api.recipes import Recipe, parse, read
 from scidiff.core import ScidiffError
-from scidiff.data.alphabets import DNA, RNA
 from scidiff.data.formats import FASTA, GRAPHS
 from scidiff.data.tables import stream
 from scidiff.domains.domain import find_domain
 from scidiff.processes.tokens import OWNERS
+
+NUCLEIC = 0.9  # of the letters of a FASTA: the rest may be gaps and IUPAC codes, which are refused
 
 
 def choose_recipe(
@@ -62,11 +64,10 @@ def _usual(source: Path) -> str:
     if not suffixes & set(FASTA):
         return "smiles"
     first = next(stream(source)).objects()
-    letters = set().union(*(text.upper() for text in first)) - {"N"}
-    for name, alphabet in (("dna", DNA), ("rna", RNA)):
-        if letters <= set(alphabet.letters):
-            return name
-    return "peptide"
+    letters = Counter("".join(first).upper())
+    if sum(letters[base] for base in "ACGTUN") < NUCLEIC * letters.total():
+        return "peptide"
+    return "rna" if letters["U"] > letters["T"] else "dna"
 
 
 def _fresh(domain: str, steps: int) -> dict[str, Any]:

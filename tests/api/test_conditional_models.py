@@ -145,7 +145,8 @@ def test_a_model_goes_on_with_what_it_was_told(source, tmp_path, model):
 
 @pytest.mark.parametrize(
     ("letters", "domain"),
-    [("ACGT", "dna"), ("acgtN", "dna"), ("ACGU", "rna"), ("ACDK", "peptide")],
+    [("ACGT", "dna"), ("acgtN", "dna"), ("ACGU", "rna"), ("ACDK", "peptide"),
+     ("ACGT" * 9 + "RY-", "dna"), ("ACGU" * 5 + "TN", "rna"), ("GIGKFAGKAT", "peptide")],
 )
 def test_letters_say_which_domain_a_fasta_is_of(tmp_path, letters, domain):
     file = tmp_path / "rows.fasta"
