@@ -175,7 +175,7 @@ def interpolate(
     both = _encoded(model, [a, b])
     ends = [ids[:size].tolist() for ids, size in zip(both, _lengths(both).tolist(), strict=True)]
     length = both.shape[1]
-    columns = _columns(*ends, length)
+    columns = _columns(ends[0], ends[1], length)
     fractions = [k / (steps - 1) for k in range(steps)] * n
     rows = _between(model, ends, columns, fractions, n, seed, write, length)
     done = []
@@ -206,6 +206,7 @@ def similarity(a: Sequence[Any], b: Sequence[Any]) -> float:
 
 
 def _columns(a: Sequence[int], b: Sequence[int], length: int) -> list[Pair]:
+    """Pairs of places of a and b, at most `length` - 1 of them, see `interpolate`."""
     columns = align(a, b)
     if len(columns) < length:
         return columns
