@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from scidiff.data.records import Record
 from scidiff.rewards.cache import Cache
 from scidiff.rewards.executors import Executor, Serial
@@ -53,6 +55,9 @@ class Scorer:
     with a cost is not asked where another has failed or the result no longer depends on it. With
     `cache` every term is looked up on disk before it is asked; `kind` keeps apart objects of
     different domains that are written alike.
+
+    `discount` maps objects to factors in [0, 1] (`diversity.DiversityMemory`): a score v becomes
+    floor + (v - floor) factor. It is never remembered, so it may change between calls.
     """
 
     reward: Any
@@ -62,6 +67,7 @@ class Scorer:
     cache: Cache | None = None
     executor: Executor = field(default_factory=Serial)
     kind: str = ""
+    discount: Callable[[Sequence[Any]], Sequence[float]] | None = None
     asked: int = 0  # distinct objects, whether or not the disk knew them
     cache_hits: int = 0  # rows answered without asking
     disk_hits: int = 0  # of the objects asked, those that the cache on disk answered whole
@@ -75,6 +81,8 @@ class Scorer:
         if self.budget is not None and self.budget <= 0:
             raise ValueError("budget counts distinct objects and must be at least 1, "
                              f"got {self.budget}")
+        if self.discount is not None:
+            require_floor(self.reward)
         ordered = sorted(terms(self.reward).items(), key=lambda item: cost(item[1]))
         self._terms = dict(ordered)
         self._raised = dict.fromkeys(self._terms, 0)
@@ -95,10 +103,25 @@ class Scorer:
         return self.budget is not None and self.asked >= self.budget
 
     def score(self, records: Sequence[Record]) -> Scores:
-        """Score every record; rows keep their place.
+        """Score every record, discounted where there is a discount; rows keep their place.
 
         Raises RewardError when the reward returns the wrong thing or raises on everything.
         """
+        keys, scores = self._keyed(records)
+        if self.discount is None or not scores.ok.any():
+            return scores
+        known = {k: r.obj for k, r, ok in zip(keys, records, scores.ok.tolist(), strict=True)
+                 if ok}
+        factors = dict(zip(known, self.discount(list(known.values())), strict=True))
+        row = torch.tensor([factors.get(k, 1.0) for k in keys], dtype=torch.float64)
+        floor = require_floor(self.reward)
+        return Scores(floor + (scores.values - floor) * row, scores.status)
+
+    def plain(self, records: Sequence[Record]) -> Scores:
+        """Score every record without the discount."""
+        return self._keyed(records)[1]
+
+    def _keyed(self, records: Sequence[Record]) -> tuple[list[str | None], Scores]:
         keys = [self.key(r) if r.valid else None for r in records]
         fresh = {k: r for k, r in zip(keys, records, strict=True)
                  if k is not None and k not in self._known}
@@ -106,7 +129,7 @@ class Scorer:
         self.cache_hits += sum(k is not None for k in keys) - len(fresh)
         if chosen:
             self._ask(chosen, [fresh[k].obj for k in chosen])
-        return self._rows(keys, self._known, self.floor)
+        return keys, self._rows(keys, self._known, self.floor)
 
     __call__ = score
 
