@@ -62,5 +62,5 @@ if __name__ == "__main__":
     parser.add_argument("--calls", type=int, default=16, help="of the oracle, a design")
     parser.add_argument("--quick", action="store_true", help="a few designs, in seconds")
     typed = parser.parse_args()
-    quick = (typed.cell, 6, 6, 40)
+    quick = (typed.cell, 4, 4, 40)
     main(*(quick if typed.quick else (typed.cell, typed.designs, typed.calls, 1_000)))
