@@ -92,7 +92,8 @@ def test_it_is_a_reward():
 @pytest.mark.parametrize("wrong, message", [
     (dict(letters="AAC"), "two or more, each once, got 'AAC'"),
     (dict(motif_length=5), "motif_length <= letters, got 2, 5 and 4"),
-    (dict(motifs=0), "got 0, 2 and 4"), (dict(length=3), "2 motifs of 2 letters do not fit 3 places"),
+    (dict(motifs=0), "got 0, 2 and 4"),
+    (dict(length=3), "2 motifs of 2 letters do not fit 3 places"),
     (dict(quantization=3), "got 3 and 0.2"), (dict(banned=1.0), "got 2 and 1.0")])
 def test_parameters_are_checked(wrong, message):
     with pytest.raises(ValueError, match=message):
