@@ -71,16 +71,16 @@ class FeynmanKac(Generic[X]):
         eta = steady_eta(path.total) if eta is None else eta
         if not (eta > 0 and math.isfinite(eta)):
             raise ValueError(f"eta must be positive, got {eta}")
-        spreads = _spreads(spread, len(path.components))
+        widths = spreads(spread, len(path.components))
         self.denoiser, self.canvas, self.num_steps, self.eta = path, canvas, steps, eta
         self.denoise, self.total = denoise, path.total
         schedules = [c.schedule for c in path.components]
         nodes = make_nodes(times, schedules, steps)
-        self.active = _interval(active, schedules, nodes, path.total, eta, spreads)
+        self.active = _interval(active, schedules, nodes, path.total, eta, widths)
         self.times = torch.cat([nodes, nodes[-1:]]).to(device)
         made = [
             path_table(s, nodes, eta, path.total, width)
-            for s, width in zip(schedules, spreads, strict=True)
+            for s, width in zip(schedules, widths, strict=True)
         ]
         self.tables = tuple(table.finished().stacked().to(device) for table in made)
         self.clocks = _clocks(path, schedules, nodes, self.active).to(device)
@@ -223,7 +223,8 @@ def _interval(
     return float(lo), float(hi)
 
 
-def _spreads(spread: float | Sequence[float], components: int) -> list[float]:
+def spreads(spread: float | Sequence[float], components: int) -> list[float]:
+    """The standard deviation of the data in each component; ValueError where it is none."""
     each = [float(spread)] * components if isinstance(spread, int | float) else list(spread)
     if len(each) != components or not all(0 < s < math.inf for s in each):
         raise ValueError(
