@@ -31,16 +31,17 @@ from scidiff.data.records import Record
 from scidiff.domains.safe import fragment_record
 from scidiff.guidance.chunks import in_chunks
 from scidiff.guidance.particles import sample
-from scidiff.samplers.automata import Automaton
 from scidiff.samplers.canvas import FixedCanvas
-from scidiff.samplers.frames import FramedSampler, filling, frame
+from scidiff.samplers.constraints import Constraint
+from scidiff.samplers.filling import Filling
+from scidiff.samplers.frames import FramedSampler, frame
 from scidiff.samplers.masked import MaskedSampler
 
 if TYPE_CHECKING:
     from scidiff.api.model import Model
     from scidiff.api.results import SampleResult
 
-WAYS = 8  # orders, labels and sites that are drawn for a chunk of rows
+WAYS, ROWS = 8, 16  # orders, labels and sites are drawn anew for every 16 rows, at most 8 times
 Choice = Callable[[Random], Sequence[Mol]]
 Range = tuple[int, int]
 
@@ -96,7 +97,7 @@ def superstructure(
     model: Model, core: str, n: int = 16, seed: int = 0, *, sites: int | None = None, **how: Any
 ) -> SampleResult:
     """Grow a core, given without attachment points, in the place of `sites` of its hydrogens (one
-    or two by default), drawn anew for every eighth of a chunk of rows; see `linker`."""
+    or two by default), drawn anew for every 16 rows, at most eight times a chunk; see `linker`."""
     part = _part(core, "superstructure", 0, 0)
     open_at = open_sites(part)
     asked = (1, min(2, len(open_at))) if sites is None else (sites, sites)
@@ -115,8 +116,8 @@ def lead_optimisation(
     model: Model, lead: str, n: int = 16, seed: int = 0, *, piece: int | None = None, **how: Any
 ) -> SampleResult:
     """Write one piece of a molecule again and keep all others: the piece of that number, in the
-    order of their first atoms, or by default one drawn for every eighth of a chunk of rows; see
-    `linker`."""
+    order of their first atoms, or by default one drawn for every 16 rows, at most eight times a
+    chunk; see `linker`."""
     mol = parse(lead)
     if mol is None or points(mol):
         raise ValueError(f"lead_optimisation: expected a whole molecule, got {lead!r}")
@@ -172,7 +173,7 @@ def _task(
 
     def draw(rows: int, rng: torch.Generator) -> list[tuple[Record, bool]]:
         out: list[tuple[Record, bool]] = []
-        ways = min(rows, WAYS)
+        ways = max(1, min(rows // ROWS, WAYS))
         for i in range(ways):
             parts = list(choice(_python(rng)))
             around = arrange(engine, parts, _python(rng), size)
@@ -216,27 +217,31 @@ def _write(
     engine: TokenEngine, around: Arranged, n: int, rng: Rng, overrides: dict[str, Any]
 ) -> Tensor:
     """Draw the rests of n rows (n, L): first where pieces part and join, then, with only that kept
-    of it, the pieces."""
+    of it, the pieces, from left to right."""
     vocabulary = engine.vocabulary
     ids = around.rows(n, rng)
-    rest = ids == vocabulary.mask_id
-    skeleton = _framed(engine, ids, frame(vocabulary, around.ends), around, rng, overrides)
+    inner = _masked(engine, ids, overrides)
+    automaton = frame(vocabulary, around.ends)
+    framed = FramedSampler(inner, automaton, around.before_size, around.behind_size, around.most)
+    skeleton = sample(framed, n, rng).ids
     marks = torch.tensor([s == "." or s.startswith("%") for s in vocabulary.symbols])
     joints = torch.cat([marks.new_zeros(2), marks, marks.new_ones(1)]).to(ids.device)
-    hidden = skeleton.masked_fill(rest & ~joints[skeleton], vocabulary.mask_id)
-    return _framed(engine, hidden, filling(vocabulary), around, rng, overrides)
+    hide = (ids == vocabulary.mask_id) & ~joints[skeleton]
+    hidden = skeleton.masked_fill(hide, vocabulary.mask_id)
+    filling = Filling(vocabulary, around.before_size, around.behind_size)
+    filler = _masked(engine, hidden, {"order": "sequential", **overrides}, filling)
+    return sample(filler, n, rng).ids
 
 
-def _framed(
-    engine: TokenEngine, ids: Tensor, automaton: Automaton, around: Arranged, rng: Rng,
-    overrides: dict[str, Any],
-) -> Tensor:  # fmt: skip
-    canvas = FixedCanvas(ids, engine.vocabulary.mask_id)
-    inner = engine.sampler(canvas, **overrides)
+def _masked(
+    engine: TokenEngine, ids: Tensor, overrides: dict[str, Any], *constraints: Constraint
+) -> MaskedSampler:
+    """The model's sampler of these rows."""
+    inner = engine.sampler(FixedCanvas(ids, engine.vocabulary.mask_id), **overrides)
     if not isinstance(inner, MaskedSampler):
         raise ValueError("fragment tasks take no other constraints")
-    framed = FramedSampler(inner, automaton, around.before_size, around.behind_size, around.most)
-    return sample(framed, len(ids), rng).ids
+    inner.constraints = constraints
+    return inner
 
 
 def _checked(ids: Tensor, around: Arranged, parts: Sequence[Mol]) -> list[tuple[Record, bool]]:

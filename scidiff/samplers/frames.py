@@ -22,7 +22,6 @@ from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.samplers.orders import NEVER
 from scidiff.samplers.predictions import TokenPredictor, evaluate
-from scidiff.samplers.smiles_grammar import Place, SmilesRule, label_of
 from scidiff.samplers.trellis import Trellis, best_accepted, log_accepted, sample_accepted
 
 MOST_IN_A_RUN, MOST_ON_ONE = 2, 3  # labels in a row: a carbon in a chain has room for two
@@ -107,35 +106,6 @@ def frame(vocabulary: Vocabulary, ends: Ends) -> Automaton:
     rule = _FrameRule(ends.own, not ends.close)
     first = _At(frozenset(ends.close), frozenset(ends.open), joined=rule.free)
     return ended(explored(first, rule, rule.accepts, labels))
-
-
-@dataclass(frozen=True)
-class _PieceRule:
-    """SMILES in which labels are bonds of the atom before them, whatever the other end."""
-
-    smiles: SmilesRule
-
-    def __call__(self, at: Place, label: tuple[str, Hashable]) -> Place | None:
-        kind = label[0]
-        if kind == "join":
-            atom = at.atom.bonded(1) if at.after == "atom" and at.atom else None
-            return replace(at, atom=atom) if atom else None
-        if kind == "dot" and at.open:
-            return None  # a ring lies within one piece
-        return self.smiles(at, label)
-
-
-@lru_cache(maxsize=4)
-def filling(vocabulary: Vocabulary, *, depth: int = 2, rings: int = 2) -> Automaton:
-    """Rests whose pieces are SMILES with any labels: at most `depth` branches and `rings` ring
-    numbers open at a time, opened in order."""
-    labels: list[Hashable] = [None] * len(vocabulary)
-    for i, symbol in enumerate(vocabulary.symbols, start=FIRST_SYMBOL):
-        labels[i] = ("join", None) if symbol.startswith("%") else label_of(symbol)
-    numbers = sorted(s for s in vocabulary.symbols if s.isdigit())
-    smaller = {name: numbers[:i] for i, name in enumerate(numbers)}
-    rule = SmilesRule(depth, rings, 0, True, smaller)
-    return ended(explored(Place(), _PieceRule(rule), rule.ends, labels))
 
 
 def least_length(automaton: Automaton, most: int) -> int | None:
