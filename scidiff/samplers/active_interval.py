@@ -59,13 +59,11 @@ def log_moment_ratio(
     """
     value = lam(schedule, times).numpy()
     m = 1 / (1 + np.exp(2 * value) * spread**2)
-    one, two = (_log_moment(p, value, m, total, eta) for p in (1.0, 2.0))
+    one, two = (log_moment(p, value, m, total, eta) for p in (1.0, 2.0))
     return np.where(np.isfinite(two), two - 2 * one, np.inf)
 
 
-def _log_moment(
-    p: float, value: np.ndarray, m: np.ndarray, total: float, eta: float
-) -> np.ndarray:
+def log_moment(p: float, value: np.ndarray, m: np.ndarray, total: float, eta: float) -> np.ndarray:
     """log E[w^p] for weights from each place on; inf where it is infinite."""
     A, C, out = 0.0, 0.0, np.zeros(len(value))
     for k in range(len(value) - 2, -1, -1):

@@ -1,4 +1,5 @@
-"""Denoisers made of denoisers: classifier-free guidance.
+"""Denoisers made of denoisers: classifier-free guidance of token predictions; that of clean
+guesses is a `tempered.Product` with exponents (w, 1 - w).
 
 A bent token prediction also says what it was before it was normalised, so that the masked sampler
 can report `log_ratio` and `guided_sample` can weigh its draws towards the product they mean.
@@ -7,17 +8,13 @@ can report `log_ratio` and `guided_sample` can weigh its draws towards the produ
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from scidiff.data.tokens import TokenState
 from scidiff.processes.conditional import ConditionalNetwork
-from scidiff.processes.gaussian import Component, Continuous, ContinuousDenoiser, Parts
 from scidiff.samplers.masked import BentPredictor, TokenPredictor
-
-X = TypeVar("X", bound=Continuous)
 
 Weight = float | Callable[[TokenState, int | Tensor], Tensor]
 """A guidance weight: a number, or weight(x, k) -> (B,) for one that rows or steps differ in."""
@@ -128,35 +125,3 @@ def read_weights(denoiser: TokenPredictor, trunk: Tensor) -> Tensor:
     if isinstance(denoiser, BentPredictor):
         return denoiser.log_weights(trunk)
     return denoiser.log_probs(trunk)
-
-
-class ClassifierFreeGuess(Generic[X]):
-    """Classifier-free guidance of clean guesses, D = D_u + w (D_c - D_u) in every component (Ho
-    and Salimans 2022, eq. 6: linear in the score, hence in D).
-
-    At w = 1 it draws the conditional law. For other weights the chain's law is not the tilted one
-    (Bradley and Nakkiran 2024, arXiv 2408.09000), and no weights are reported here.
-    """
-
-    def __init__(
-        self,
-        conditional: ContinuousDenoiser[X],
-        unconditional: ContinuousDenoiser[X],
-        weight: float,
-    ) -> None:
-        if conditional.components != unconditional.components:
-            raise ValueError(
-                "both denoisers must have the same components, got "
-                f"{conditional.components} and {unconditional.components}"
-            )
-        self.conditional, self.unconditional, self.weight = conditional, unconditional, weight
-        self.components: tuple[Component, ...] = conditional.components
-
-    @property
-    def rows(self) -> int:
-        """Network rows evaluated so far, by both."""
-        return self.conditional.rows + self.unconditional.rows
-
-    def __call__(self, x: X, t: Tensor, /) -> Parts:
-        pairs = zip(self.conditional(x, t), self.unconditional(x, t), strict=True)
-        return tuple(plain + self.weight * (told - plain) for told, plain in pairs)

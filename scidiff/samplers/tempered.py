@@ -114,6 +114,17 @@ def anneal(denoiser: ContinuousDenoiser[X], power: float) -> Product[X]:
     return Product([denoiser], [power])
 
 
+def unfamiliar(denoiser: ContinuousDenoiser[X], control: float) -> Product[X]:
+    """q^(1 - sqrt(control)): away from the data, as MOOD draws out of distribution (Lee et al.
+    2023, arXiv 2206.07632, whose score is (1 - sqrt(control)) grad log q), and weighed here.
+
+    control is in [0, 1); MOOD takes 0.01 to 0.04.
+    """
+    if not 0 <= control < 1:
+        raise ValueError(f"control must be in [0, 1), got {control}")
+    return anneal(denoiser, 1 - control**0.5)
+
+
 class Tilted(Generic[X]):
     """gamma_t exp(beta_t r(x_t)) of a path and a reward that can be differentiated (arXiv
     2503.02819, proposition 3.4).
@@ -180,8 +191,10 @@ def scored(path: Path[X], bend: Bend, x: X, t: Tensor) -> Parts:
     """The clean guess whose score is that of the path: x~ + B (D - x~) + push."""
     guesses = []
     for c, part, mean, push in zip(path.components, x.parts, bend.mean, bend.push, strict=True):
-        place = part / per_row(alpha(c.schedule, t), part)
-        guesses.append(place + path.total * (mean - place) + push)
+        guess = path.total * mean + push
+        if path.total != 1:
+            guess = guess + (1 - path.total) * part / per_row(alpha(c.schedule, t), part)
+        guesses.append(guess)
     return tuple(guesses)
 
 

@@ -11,11 +11,12 @@ from scidiff.guidance.particles import guided_sample, sample
 from scidiff.guidance.selection import keep_all, nested, smc
 from scidiff.processes.discrete_flow import TokenNoise
 from scidiff.processes.schedules import VP, alpha
-from scidiff.samplers.compose import ClassifierFree, ClassifierFreeGuess
+from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.constraints import Count
 from scidiff.samplers.discrete_flow import DiscreteFlowSampler
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.masked import FixedCanvas, MaskedSampler
+from scidiff.samplers.tempered import Product
 from scidiff.testing import GaussianMixture, Table
 
 
@@ -176,7 +177,7 @@ def gaussians(weight):
     told = Oracle([GaussianMixture([1.0], [[1.0]], [[0.3]])], [VP(0.1, 20.0)])
     plain = Oracle([GaussianMixture([0.5, 0.5], [[1.0], [-1.0]], [[0.3], [0.5]])], [VP(0.1, 20.0)])
     plain.components = told.components
-    return ClassifierFreeGuess(told, plain, weight), told, plain
+    return Product([told, plain], [weight, 1 - weight]), told, plain
 
 
 @pytest.mark.parametrize("weight, mean, sd", [(1.0, 1.0, 0.3), (0.0, 0.0, 1.0823)])
@@ -213,7 +214,3 @@ def test_rows_of_both_are_counted_and_log_ratio_travels():
 def test_denoisers_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="same mask_id"):
         ClassifierFree(TOLD.denoiser(), Table.of(torch.ones(2, 2)).denoiser(), 1.0)
-    _, told, plain = gaussians(1.0)
-    plain.components = ()
-    with pytest.raises(ValueError, match="same components"):
-        ClassifierFreeGuess(told, plain, 1.0)

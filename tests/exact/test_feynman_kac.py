@@ -13,11 +13,11 @@ from scidiff.data.graphs import GraphCanvas, NodeCounts
 from scidiff.guidance.particles import guided_sample, sample
 from scidiff.guidance.selection import keep_all, smc
 from scidiff.processes.schedules import VE, VP, lam
-from scidiff.samplers.active_interval import _log_moment, active_interval, log_moment_ratio
+from scidiff.samplers.active_interval import active_interval, log_moment, log_moment_ratio
 from scidiff.samplers.feynman_kac import FeynmanKac, path_table, steady_eta
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.tables import multistep_table
-from scidiff.samplers.tempered import Product, Tilted, anneal
+from scidiff.samplers.tempered import Product, Tilted, anneal, unfamiliar
 from scidiff.samplers.weighed import free_entries, summed
 from scidiff.testing import GaussianMixture, check_full_graph, check_sampler
 
@@ -125,6 +125,12 @@ def test_as_a_plain_denoiser_a_path_says_its_score():
     assert torch.allclose((level * guess - x) / sigma**2, score, atol=1e-6)
 
 
+def test_out_of_distribution_control_widens_the_law():
+    assert unfamiliar(normal(0.0, 1.0), 0.04).total == 0.8
+    with pytest.raises(ValueError, match="control"):
+        unfamiliar(normal(0.0, 1.0), 1.0)
+
+
 # ---------------------------------------------------------------- tilts (T9)
 
 A = torch.tensor([[1.0, 0.5], [0.0, 1.5]], dtype=torch.float64)
@@ -230,7 +236,7 @@ def test_the_first_moment_is_the_closed_form():
     """E[w] of the moment rule is the integral of q^B, so the rule describes these chains."""
     times = torch.linspace(1, 1e-3, 4000, dtype=torch.float64)
     m = 1 / (1 + (2 * lam(SCHEDULE, times)).exp() * 0.36)
-    found = _log_moment(1.0, lam(SCHEDULE, times).numpy(), m.numpy(), 1.5, 2.0)[0]
+    found = log_moment(1.0, lam(SCHEDULE, times).numpy(), m.numpy(), 1.5, 2.0)[0]
     went = float(lam(SCHEDULE, times[-1]) - lam(SCHEDULE, times[0]))
     noise = 2 * math.pi * float(SCHEDULE.sigma(times[-1])) ** 2
     level = float(SCHEDULE.log_alpha(times[-1]).exp())
