@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 import torch
+from token_laws import chi2_z, distance, exact_law
 from torch import Tensor
 
 from scidiff.core import seeded
@@ -14,7 +15,7 @@ from scidiff.data.tokens import TokenState
 from scidiff.guidance import particles
 from scidiff.guidance.certificate import Guided
 from scidiff.guidance.lookahead import Exact, PosteriorMean, Rollout
-from scidiff.guidance.particles import difference, guided_sample, maximum, total
+from scidiff.guidance.particles import current, difference, guided_sample, maximum, total
 from scidiff.guidance.selection import (
     SCHEMES,
     PerParent,
@@ -145,13 +146,13 @@ def test_weights_are_unbiased_run_by_run(select, branch, populations):
     assert all(len(g.log_z) == populations for g in runs)
 
 
-@pytest.mark.parametrize("potential", [difference, maximum, total])
+@pytest.mark.parametrize("potential", [difference, current, maximum, total])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_potential_and_scheme_is_unbiased(potential, scheme, device):
     assert unbiased(run(smc(0.7, scheme), potential=potential, K=8, device=device))
 
 
-@pytest.mark.parametrize("potential", [maximum, total])
+@pytest.mark.parametrize("potential", [current, maximum, total])
 def test_potentials_close_with_branches_and_blocks(potential):
     assert unbiased(run(nested(0.7), sampler=masked(block_size=2), branch=3, potential=potential))
 
@@ -183,8 +184,8 @@ def test_any_value_is_unbiased(value, device):
 def test_the_law_tilted_is_the_samplers_own():
     # two tokens a step draw from another law than the table's; the weights must be for that one
     sampler = masked(tokens_per_step=2)
-    plain = particles.sample(sampler, 200_000, seeded(0)).ids
-    own = TABLE.frequencies(plain)
+    own = exact_law(TABLE, tokens_per_step=2)
+    assert distance(own, TABLE.p) > 0.05
     guided = run(nested(0.5), sampler=sampler, branch=4, repeats=4000)
     assert unbiased(guided, sampler_law=own)
     assert not unbiased(guided)
@@ -288,6 +289,59 @@ def test_svdd_with_the_posterior_mode_stays_off_the_target():
     assert total_variation(sharp(per_parent, 1, 10, Argmax(), 20_000))[0] == pytest.approx(
         0.545, abs=0.015
     )
+
+
+def test_svdd_with_one_candidate_is_plain_sampling():
+    g = sharp(per_parent, 1, 1, Argmax(), 20_000)
+    assert abs(chi2_z(TABLE, g.x.ids, TABLE.p)) < 4
+
+
+def test_svdd_that_takes_the_best_candidate_sees_few_states():
+    """The released code's choice, alpha = 0: greedy over the candidates of single particles."""
+    g = sharp(greedy, 1, 10, Argmax(), 20_000)
+    assert total_variation(g)[0] == pytest.approx(0.670, abs=0.015)
+    assert float(chain_reward(g.x).mean()) == pytest.approx(1.347, abs=0.02)
+    assert len(g.x.ids.unique(dim=0)) < 30 < 70 < len(
+        sharp(per_parent, 1, 10, Argmax(), 20_000).x.ids.unique(dim=0)
+    )
+    soft = run(per_parent, repeats=4000, K=1, branch=10, value=Argmax())  # strength 1.2
+    assert chain_reward(soft.x).mean() < chain_reward(g.x).mean() - 0.2
+
+
+@pytest.mark.slow
+def test_svdd_with_very_many_candidates_reaches_the_target():
+    tvs = [total_variation(sharp(per_parent, 1, M, Exact(SHARP), 60_000))[0]
+           for M in (1, 4, 10, 32, 128)]  # fmt: skip
+    assert tvs == sorted(tvs, reverse=True)
+    for tv, bound in zip(tvs[2:], (0.24, 0.07, 0.03), strict=True):
+        assert tv < bound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("potential", [difference, current, maximum, total])
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("K, ess", [(4, 0.5), (32, 0.0), (32, 0.5), (32, 1.0)])
+def test_z_of_the_sharp_target_is_unbiased(potential, scheme, K, ess):
+    n = 200_000 // K
+    g = guided_sample(masked(), chain_reward, n * K, seeded(5), select=smc(ess, scheme),
+                      strength=1 / 0.3, value=Argmax(), potential=potential, populations=n,
+                      )  # fmt: skip
+    weights = g.log_w.exp().view(n, K)
+    for f, truth in ((torch.ones(n, K), SHARP.z), (is_mode(g.x).view(n, K),
+                      SHARP.z * float(SHARP.p.max()))):  # fmt: skip
+        values = (weights * f).mean(1)
+        assert abs(float((values.mean() - truth) / (values.std() / n**0.5))) < 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("K, branch", [(1, 10), (4, 4), (10, 10)])
+def test_z_of_nested_svdd_is_unbiased(K, branch):
+    n = 60_000 if K * branch < 100 else 25_000
+    g = sharp(nested(1.0), K, branch, Exact(SHARP), n)
+    z = g.log_z.exp()
+    assert abs(float((z.mean() - SHARP.z) / (z.std() / n**0.5))) < 4
+    if K == 10:
+        assert total_variation(g)[0] < 0.045
 
 
 @pytest.mark.parametrize(
@@ -490,7 +544,7 @@ def test_mutant_rules_are_caught(mutant, branch):
     assert not unbiased(run(mutant, branch=branch))
 
 
-@pytest.mark.parametrize("potential", [difference, maximum, total])
+@pytest.mark.parametrize("potential", [difference, current, maximum, total])
 def test_potentials_close_to_the_final_score(potential, monkeypatch):
     guided = run(keep_all, potential=potential, repeats=5)
     assert torch.allclose(guided.log_w, guided.scores)

@@ -9,8 +9,17 @@ from torch import Tensor
 
 from scidiff.core import Shared, Stacked, normal, seeded
 from scidiff.guidance import particles
-from scidiff.guidance.particles import difference, guided_sample, maximum, total
-from scidiff.guidance.selection import greedy, nested, per_parent, smc
+from scidiff.guidance.cascade import Cascade
+from scidiff.guidance.evolution import evolve
+from scidiff.guidance.particles import difference, guided_sample, maximum, sample, total
+from scidiff.guidance.refine import Improve, refine
+from scidiff.guidance.search import (
+    noise_search,
+    path_search,
+    rollover,
+    successive_halving,
+)
+from scidiff.guidance.selection import Replacing, greedy, nested, per_parent, smc
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,19 @@ class TaggedWalk:
 
     def predict_clean(self, x, k, rng):
         return x
+
+    def renoise(self, clean, k, rng):
+        return replace(clean, x=clean.x + normal((len(clean),), rng))
+
+
+@dataclass(frozen=True)
+class TaggedAndWeighed(Tagged):
+    log_ratio: Tensor | None = None
+
+
+class WeighedWalk(TaggedWalk):
+    def init(self, n, rng):
+        return TaggedAndWeighed(**vars(super().init(n, rng)))
 
 
 def owners(x: Tagged) -> list[Tensor]:
@@ -97,6 +119,54 @@ def test_everything_stays_with_its_particle(seed, populations, select, branch, p
     assert torch.equal(
         guided.ancestors // (24 // populations), torch.arange(24) // (24 // populations)
     )
+
+
+def judge(seen):
+    def reward(x: Tagged) -> Tensor:
+        seen.append(x)
+        return torch.sin(3.0 * x.x).double()
+
+    return reward
+
+
+SEARCHES = {
+    "noise": lambda walk, r, rng: noise_search(walk, r, 12, rng, rounds=3),
+    "paths": lambda walk, r, rng: path_search(
+        walk, r, 12, rng, start=2, back=1, forward=2, branch=3, populations=4
+    ),
+    "rollover": lambda walk, r, rng: rollover(walk, r, 12, rng, quota=3),
+    "halving": lambda walk, r, rng: successive_halving(
+        walk, r, 24, rng, rungs=(2, 4), populations=4
+    ),
+    "refinement": lambda walk, r, rng: refine(
+        walk, r, sample(walk, 12, rng), rng, rounds=3, back=2,
+        improve=Improve(nested(1.0), 2, 3, 4.0),
+    ),
+    "evolution": lambda walk, r, rng: evolve(
+        walk, r, sample(walk, 12, rng), rng, rounds=3, back=2, offspring=5, populations=3,
+        key=lambda x: x.x.tolist(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.parametrize("seed", range(3))
+def test_everything_stays_with_its_particle_in_searches_too(name, seed):
+    seen = []
+    found = SEARCHES[name](TaggedWalk(), judge(seen), seeded(seed))
+    assert all(agree(x) for x in [*seen, found.x])
+    assert torch.allclose(found.scores, torch.sin(3.0 * found.x.x).double())
+    if name in ("paths", "rollover", "halving", "evolution"):  # others start anew under new names
+        assert torch.equal(found.ancestors, found.x.condition.tag)
+
+
+@pytest.mark.parametrize("select, branch", [(smc(0.9), 2), (Replacing(0.3), 2)])
+def test_cascades_keep_what_belongs_to_a_particle(select, branch):
+    seen = []
+    walk = Cascade(WeighedWalk(), lambda x, k, rng: x.x, 3)
+    guided = guided_sample(walk, judge(seen), 24, seeded(0), select=select, branch=branch)
+    assert all(agree(x) for x in [*seen, guided.x])
+    assert torch.equal(guided.ancestors, guided.x.condition.tag)
 
 
 def test_candidates_stand_beside_their_parent():
