@@ -2,6 +2,7 @@
 E[w x] and E[w x^2] are those of prod_i q_i^b_i exp(r) at every eta, and without weights they are
 not."""
 
+import copy
 import math
 
 import pytest
@@ -325,6 +326,7 @@ def test_a_state_is_read_like_the_one_inside():
     x = sample(sampler, 5, seeded(0))
     assert torch.equal(x.X, x.state.X) and torch.equal(x.mask, x.state.mask)
     assert (x.X[~x.mask] == 0).all() and x.log_ratio.isfinite().all()
+    assert torch.equal(copy.deepcopy(x).A, x.A)
     with pytest.raises(AttributeError):
         _ = x.nothing_of_the_kind
 
