@@ -156,10 +156,11 @@ def fit_value(
     `sweeps` 0 regresses on the ends of the runs (Monte Carlo, "SVDD-MC"). With sweeps the targets
     are bootstrapped, exp v_k(x) = E[exp v_{k+1}(x')] (soft Q): fitted iteration, in each sweep
     from the network of the one before, so that as many sweeps as there are looks reach the start.
-    The network is trained in place and ends in eval mode.
+    The network is trained in place, on the device of the runs, and ends in eval mode.
     """
     config = config or TrainConfig(2000, batch_size=512, lr=2e-3, precision="32-true")
     offset, visits = runs.offset, runs.visits
+    network.to(visits.k.device)
     if sweeps == 0:
         _train(network, visits, offset, config)
     for _ in range(sweeps):
@@ -171,8 +172,9 @@ def _train(network: nn.Module, visits: Visits, offset: float, config: TrainConfi
     batches = VisitBatches(visits, config.batch_size, config.seed)
     with tempfile.TemporaryDirectory() as out:
         trainer = Trainer(
-            network, ExponentialTarget(offset), batches, config, Path(out), accelerator="cpu"
-        )
+            network, ExponentialTarget(offset), batches, config, Path(out),
+            accelerator="cuda" if visits.k.is_cuda else "cpu",
+        )  # fmt: skip
         trainer.fit()
         trainer.use_averaged()
 

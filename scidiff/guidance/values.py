@@ -131,6 +131,10 @@ class LearnedValue:
         steps = torch.as_tensor(k, device=rng.device).expand(len(x))
         return (self.network(bare(x), steps).double() + self.offset) / self.strength
 
+    def to(self, device: torch.device | str) -> LearnedValue:
+        """The same with its network moved to `device`."""
+        return LearnedValue(self.network.to(device), self.strength, self.offset)
+
     def save(self, folder: Path | str, card: str = "# A learned value\n") -> None:
         """Write a model directory: model.safetensors, config.json and README.md."""
         told = {"strength": self.strength, "offset": self.offset}

@@ -221,7 +221,7 @@ def test_a_value_learned_in_seconds_beats_the_mean_reward(tmp_path):
     tv = svdd(value, 10, 6000)
     assert tv < 0.33  # .225 with the exact value, .474 with E[r | x], .545 with the mode
     value.save(tmp_path / "value", "# mine")
-    again = LearnedValue.load(tmp_path / "value")
+    again = LearnedValue.load(tmp_path / "value").to("cpu")
     x = masked().init(5, seeded(0))
     assert torch.equal(again(x, 0, seeded(0)), value(x, 0, seeded(0)))
     assert again.strength == value.strength and again.offset == value.offset
