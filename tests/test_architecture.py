@@ -67,7 +67,7 @@ AT_TOP = {
 IN_FUNCTIONS = {
     "data": {"pandas", "pyarrow", "rdkit"},
     "training": {"huggingface_hub", "tensorboard"},
-    "rewards": {"RNA", "pyjaspar", "macrel", "onnxruntime"},  # extras
+    "rewards": {"RNA", "pyjaspar", "macrel", "onnxruntime", "ray"},  # extras
     "evaluation": {"fcd_torch"},
     "api": {"matplotlib", "lightning", "scipy"},
 }

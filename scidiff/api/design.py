@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,9 +21,11 @@ from scidiff.guidance.chunks import in_chunks
 from scidiff.guidance.lookahead import Decoded, PosteriorMean, Rollout, Value
 from scidiff.guidance.particles import guided_sample
 from scidiff.guidance.selection import keep_all, nested, per_parent, smc
-from scidiff.rewards.combine import components
+from scidiff.rewards.cache import Cache
 from scidiff.rewards.combine import reward as resolve_reward
-from scidiff.rewards.scoring import RewardError, Scorer, Scores, Status, require_floor
+from scidiff.rewards.executors import Executor, Serial
+from scidiff.rewards.scoring import RewardError, Scorer, Status, require_floor
+from scidiff.rewards.workers import Processes
 from scidiff.samplers.strided import StridedSampler
 
 if TYPE_CHECKING:
@@ -32,7 +35,6 @@ CALLS = 128  # reward calls a design where no budget is given
 ROWS = 8192  # particles and candidates run together; part of what a seed means
 STRENGTH = 100.0  # for rewards in [0, 1]: alpha = 0.01 of the SVDD paper
 _OWN = ("smiles", "valid", "reason", "canonical", "score", "log_w", "status")  # a row's columns
-_log = logging.getLogger("scidiff")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ def design(
     *,
     strength: float = STRENGTH,
     floor: float | None = None,
+    cache: str | Path | None = None,
+    workers: int = 1,
+    timeout: float = 60.0,
     **settings: Any,
 ) -> DesignResult:
     """Design n objects: draw from p(x) exp(strength r(x)), one object from each of n populations.
@@ -107,6 +112,8 @@ def design(
     method's population size, branching and look-aheads follow from it. Methods: svdd (local
     choice; Li et al. 2024), nested (svdd with carried weights, consistent), smc, best-of-n. A
     model that writes from left to right is looked ahead by rollouts, others by the posterior mean.
+    `cache` is a file of scores that runs and processes share. With `workers` above 1 the reward is
+    asked in that many processes, at most `timeout` seconds an object; the results are the same.
     """
     chosen = find_method(method)
     if n <= 0:
@@ -116,9 +123,14 @@ def design(
         raise ValueError(
             f"budget counts distinct objects asked; {n} designs need at least {n}, got {budget}"
         )
-    scorer = Scorer(resolve_reward(reward, floor=floor), key=model.domain.key, budget=budget)
-    require_floor(scorer.reward)
-    plan, run = run_method(model, chosen, scorer, n, budget // n, seed, strength, settings)
+    resolved = resolve_reward(reward, floor=floor)
+    require_floor(resolved)
+    with executing(workers, timeout) as executor:
+        scorer = Scorer(
+            resolved, key=model.domain.key, budget=budget, kind=model.domain.kind,
+            cache=None if cache is None else Cache(cache), executor=executor,
+        )  # fmt: skip
+        plan, run = run_method(model, chosen, scorer, n, budget // n, seed, strength, settings)
     if scorer.messages and len(scorer.messages) == scorer.asked:
         why = next(iter(scorer.messages.values()))
         raise RewardError(f"reward {scorer.name!r} scored none of {scorer.asked} objects: {why}")
@@ -205,7 +217,7 @@ def _result(
     scores = scorer.score(records)  # remembered: nothing is asked again
     columns: dict[str, list[Any]] = {
         "score": scores.values.tolist(),
-        **_terms(model, scorer, records, scores),
+        **_terms(scorer, records),
         "log_w": run.log_z.tolist(),
         "status": [Status(s).name.lower() for s in scores.status.tolist()],
     }
@@ -231,21 +243,21 @@ def _result(
     return DesignResult(rows, certificate=run.certificate, ledger=run.ledger, settings=settings)
 
 
-def _terms(
-    model: Model, scorer: Scorer, records: Sequence[Record], scores: Scores
-) -> dict[str, list[float]]:
-    """Terms of the reward for the scored rows, NaN elsewhere; each distinct object is asked once
-    more, outside the budget, because a reward's terms are not remembered."""
-    keys = {i: model.domain.key(r) for i, r in enumerate(records) if scores.ok[i]}
-    first = {key: records[i].obj for i, key in keys.items()}
-    try:
-        parts = components(scorer.reward, list(first.values()))
-    except Exception as error:  # foreign code; it must not cost a finished run
-        _log.warning("the terms of the reward are left out: %s: %s", type(error).__name__, error)
-        return {}
-    found = {}
-    for name, part in parts.items():
-        value = dict(zip(first, part.values.tolist(), strict=True))
-        column = f"term {name}" if name in _OWN else name
-        found[column] = [value[keys[i]] if i in keys else math.nan for i in range(len(records))]
-    return found
+def _terms(scorer: Scorer, records: Sequence[Record]) -> dict[str, list[float]]:
+    """Terms of the reward, remembered from the run; NaN where a row has none."""
+    return {
+        f"term {name}" if name in _OWN else name: part.values.masked_fill(
+            ~part.ok, math.nan
+        ).tolist()
+        for name, part in scorer.parts(records).items()
+    }
+
+
+@contextmanager
+def executing(workers: int, timeout: float) -> Iterator[Executor]:
+    """Where a reward is asked: here, or in processes that are closed afterwards."""
+    if workers == 1:
+        yield Serial()
+        return
+    with Processes(workers, timeout) as processes:
+        yield processes

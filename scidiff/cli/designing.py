@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -50,6 +51,13 @@ def design(
     floor: Annotated[
         float | None, typer.Option(help="The score of an invalid object, for an unbounded reward.")
     ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Scores that runs and processes share.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that ask the reward.")] = 1,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds an object may take, with several processes.")
+    ] = 60.0,
     out: Out = None,
     quality: Quality = None,
     device: Device = None,
@@ -75,7 +83,8 @@ def design(
     drawer = load(model, device, dtype)
     chosen = drawer.chosen(n, quality, **given(strength=strength, **settings))
     with working(f"designing {n} objects with {drawer.name}"):
-        result = run(drawer, score, n=n, method=method, budget=budget, seed=seed, **chosen)
+        result = run(drawer, score, n=n, method=method, budget=budget, seed=seed, cache=cache,
+                     workers=workers, timeout=timeout, **chosen)
     summary = result.summary()
     found = {"summary": summary, "provenance": result.provenance}
     if out is not None:

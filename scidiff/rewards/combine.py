@@ -166,17 +166,6 @@ class Declared:
         rows = len(next(iter(parts.values())))
         return known(parts) if known else torch.full((rows,), math.nan, dtype=torch.float64)
 
-    def parts(self, objects: Sequence[Any]) -> dict[str, Scores]:
-        """Terms of the reward underneath; empty where it has none."""
-        return components(self.reward, objects)
-
-
-def components(reward: Any, objects: Sequence[Any]) -> dict[str, Scores]:
-    """Terms of a reward that is made of several, name -> Scores; empty for a single term."""
-    parts: Callable[..., dict[str, Scores]] | None = getattr(reward, "parts", None)
-    found = parts(objects) if parts else {}
-    return found if len(found) > 1 else {}
-
 
 def _resolve(spec: Any) -> Any:
     if isinstance(spec, str):
@@ -191,4 +180,4 @@ def _resolve(spec: Any) -> Any:
     return spec
 
 
-__all__ = ["Declared", "Expression", "components", "reward"]
+__all__ = ["Declared", "Expression", "reward"]

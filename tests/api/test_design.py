@@ -19,7 +19,7 @@ def model(tiny_model) -> Model:
 class Atoms:
     """Heavy atoms / 10; counts the objects it is asked for."""
 
-    floor, name = 0.0, "atoms"
+    floor, name, version = 0.0, "atoms", "1"
 
     def __init__(self):
         self.seen = []
@@ -71,6 +71,23 @@ def test_the_terms_of_a_formula_are_columns(model):
     )
     scores = ok["score"].tolist()
     assert scores == sorted(scores, reverse=True)
+
+
+def test_a_cache_on_disk_answers_the_next_run(model, tmp_path):
+    first, second = Atoms(), Atoms()
+    file = tmp_path / "scores.db"
+    made = [design(model, atoms, 3, "smc", 60, cache=file) for atoms in (first, second)]
+    assert first.seen and not second.seen
+    assert made[0].to_frame().equals(made[1].to_frame())
+    assert made[0].provenance["ledger"] == made[1].provenance["ledger"]  # equal runs, equal files
+
+
+def test_processes_give_what_one_gives(model):
+    alone = design(model, "qed", 2, "best-of-n", 8)
+    shared = design(model, "qed", 2, "best-of-n", 8, workers=2, timeout=60)
+    assert alone.to_frame().equals(shared.to_frame())
+    with pytest.raises(ValueError, match="workers >= 1"):
+        design(model, "qed", 2, "best-of-n", 8, workers=0)
 
 
 # ---------------------------------------------------------------- best of n

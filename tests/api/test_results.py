@@ -241,14 +241,16 @@ def _length_reward():
 
     class Two:
         name, floor = "two", 0.0
+        leaves = {
+            "length": lambda objects: [float(len(Chem.MolToSmiles(m))) for m in objects],
+            "score": lambda objects: [1.0] * len(objects),
+        }
 
-        def parts(self, objects):
-            size = [float(len(Chem.MolToSmiles(m))) if isinstance(m, Chem.Mol) else 0.0
-                    for m in objects]
-            return {"length": _scores(size), "score": _scores([1.0] * len(objects))}
+        def combine(self, parts):
+            return _scores((parts["length"].values + 1).tolist())
 
         def score(self, objects):
-            return _scores((self.parts(objects)["length"].values + 1).tolist())
+            return self.combine({"length": _scores(self.leaves["length"](objects))})
 
     def _scores(values):
         return Scores.of((v, Status.OK) for v in values)

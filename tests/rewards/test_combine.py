@@ -10,7 +10,7 @@ from rdkit import Chem
 
 from scidiff.data.records import Record
 from scidiff.rewards import molecules, registry
-from scidiff.rewards.combine import Expression, components, reward
+from scidiff.rewards.combine import reward
 from scidiff.rewards.scoring import RewardError, Scorer, Scores, Status, require_floor
 
 MOLS = [Chem.MolFromSmiles(s) for s in ("CC(=O)Oc1ccccc1C(=O)O", "CCO", "c1ccc2ccccc2c1")]
@@ -177,14 +177,6 @@ def test_declaring_a_floor_and_a_name():
 def test_what_is_no_reward_is_refused(spec):
     with pytest.raises(ValueError, match="a reward is an expression"):
         reward(spec)
-
-
-def test_components_are_the_terms_of_a_formula():
-    terms = components(Expression("qed*similarity('CCO')"), MOLS)
-    assert list(terms) == ["qed", "similarity('CCO')"]
-    assert components(Expression("qed"), MOLS) == {}
-    assert list(components(reward("qed + sa", floor=0), MOLS)) == ["qed", "sa"]
-    assert components(molecules.qed, MOLS) == {}
 
 
 class Dear:
