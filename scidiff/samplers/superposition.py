@@ -213,8 +213,8 @@ class Together(Generic[X]):
 
     @property
     def rows(self) -> int:
-        """Network rows evaluated so far, by all."""
-        return sum(denoiser.rows for denoiser in self.denoisers)
+        """Network rows evaluated so far, by all; a denoiser that comes twice counts once."""
+        return sum(d.rows for d in {id(d): d for d in self.denoisers}.values())
 
     def each(self, x: X, t: Tensor) -> tuple[Parts, ...]:
         """The clean guesses of all."""

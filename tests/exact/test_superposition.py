@@ -191,6 +191,7 @@ def test_denoisers_that_agree_share_equally():
     shares = chain._and_shares(x, 0, (normal((4, 2), seeded(1)),))
     assert torch.equal(shares, torch.full((4, 2), 0.5, dtype=torch.float64))
     assert sample(chain, 4, seeded(0)).parts[0].isfinite().all()
+    assert chain.denoiser.rows == ABOVE.rows
 
 
 # ---------------------------------------------------------------- rows and contract
