@@ -59,8 +59,8 @@ def infill(
 
 def read_rows(model: Model, x: TokenState, overrides: Mapping[str, Any]) -> list[Record]:
     """Finished rows as records; one that breaks a constraint on strings is invalid."""
-    asked = constraints_of(model.engine, overrides)
-    return checked(model.domain.decode(x), x.ids, asked, model.engine.vocabulary)
+    records, asked = model.domain.decode(x), constraints_of(model.engine, overrides)
+    return checked(records, x.ids, asked, model.engine.vocabulary) if asked else records
 
 
 def constraints_of(engine: Engine, overrides: Mapping[str, Any]) -> tuple[str, ...]:
