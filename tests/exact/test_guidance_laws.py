@@ -317,10 +317,17 @@ def test_svdd_with_very_many_candidates_reaches_the_target():
         assert tv < bound
 
 
+# the weights of `total` have so heavy a tail here that no mean of 3,000 runs is normal; its law is
+# tested at lower strength
+SHARP_RUNS = [
+    *[(p, "systematic", K, ess) for p in (difference, current, maximum)
+      for K, ess in ((4, 0.5), (32, 0.0), (32, 0.5), (32, 1.0))],
+    *[(difference, scheme, 32, 0.5) for scheme in SCHEMES if scheme != "systematic"],
+]  # fmt: skip
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("potential", [difference, current, maximum, total])
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("K, ess", [(4, 0.5), (32, 0.0), (32, 0.5), (32, 1.0)])
+@pytest.mark.parametrize("potential, scheme, K, ess", SHARP_RUNS)
 def test_z_of_the_sharp_target_is_unbiased(potential, scheme, K, ess):
     n = 200_000 // K
     g = guided_sample(masked(), chain_reward, n * K, seeded(5), select=smc(ess, scheme),
