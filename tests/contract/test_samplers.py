@@ -20,6 +20,7 @@ from scidiff.samplers.constraints import Count, draw_within
 from scidiff.samplers.corrector import PredictorCorrector
 from scidiff.samplers.discrete_flow import DiscreteFlowSampler, FlowRate, Posterior
 from scidiff.samplers.energy import EnergySampler
+from scidiff.samplers.feynman_kac import FeynmanKac
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.guided_flow import GuidedFlow
 from scidiff.samplers.masked import (
@@ -35,6 +36,9 @@ from scidiff.samplers.paces import EntropyBounded, Scheduled, Threshold
 from scidiff.samplers.path_planning import FullRowPlanner, PathSampler
 from scidiff.samplers.remasking import Capped, Corrector, LeastSure, Loop, Rescaled
 from scidiff.samplers.strided import StridedSampler
+from scidiff.samplers.superposition import Superposition
+from scidiff.samplers.tempered import Product
+from scidiff.samplers.token_products import TokenProduct
 from scidiff.testing import chain_table, check_full_graph, check_sampler
 
 TABLE = chain_table()
@@ -92,6 +96,13 @@ SAMPLERS = {
     "graphs without noise": lambda: graphs(solver="2m", eta=0.0),
     "graphs, corrected": lambda: PredictorCorrector(
         graphs(solver="reverse"), snr=0.2, scale_eps=1
+    ),
+    "graphs, a product": lambda: FeynmanKac(
+        Product([tiny_graph_denoiser()] * 2, [1.0, 0.5]), GRAPHS, steps=4, spread=(1.0, 0.5)
+    ),
+    "graphs, superposed": lambda: Superposition([tiny_graph_denoiser()] * 2, GRAPHS, steps=4),
+    "token product": lambda: MaskedSampler(
+        TokenProduct([TABLE.denoiser()] * 2, [1.0, 0.5]), BLANK
     ),
     "first hitting": lambda: MaskedSampler(TABLE.denoiser(), BLANK),
     "two tokens a step": lambda: MaskedSampler(TABLE.denoiser(), BLANK, tokens_per_step=2),
