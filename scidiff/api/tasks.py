@@ -2,12 +2,13 @@
 
 Given parts are tokens that nothing writes; what is written between them is drawn given that it
 makes one connected molecule of them (`samplers.frames`). So every attempt is a row, and none is
-refused or tried again: what can go wrong is chemistry that the grammar of the text does not know.
+refused or tried again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ import torch
 from rdkit.Chem import Mol
 from torch import Tensor
 
+from scidiff.api.entry import load
+from scidiff.api.model import Model
 from scidiff.api.parts import Arranged, arrange, joined
 from scidiff.api.token_engine import TokenEngine
 from scidiff.chem.given import (
@@ -38,27 +41,30 @@ from scidiff.samplers.frames import FramedSampler, frame
 from scidiff.samplers.masked import MaskedSampler
 
 if TYPE_CHECKING:
-    from scidiff.api.model import Model
     from scidiff.api.results import SampleResult
 
 WAYS, ROWS = 8, 16  # orders, labels and sites are drawn anew for every 16 rows, at most 8 times
 Choice = Callable[[Random], Sequence[Mol]]
 Range = tuple[int, int]
+Source = Model | str | Path  # or the name or folder of one
 
 
-def de_novo(model: Model, n: int = 16, seed: int = 0, **how: Any) -> SampleResult:
+def de_novo(model: Source, n: int = 16, seed: int = 0, **how: Any) -> SampleResult:
     """Draw molecules from nothing, by the same grammar as the other tasks."""
     return _task(model, "de_novo", [], lambda rng: [], n, seed, **how)
 
 
 def linker(
-    model: Model, fragments: Sequence[str], n: int = 16, seed: int = 0, **how: Any
+    model: Source, fragments: Sequence[str], n: int = 16, seed: int = 0, **how: Any
 ) -> SampleResult:
-    """Join two or more fragments, each with one attachment point, by what the model writes.
+    """Join two or more fragments, each with one attachment point, by what the model (or that of
+    this name) writes.
 
     `size` (low, high) bounds the tokens that are written, drawn uniformly; by default they
     complete a length of the training set. Other keyword arguments override the model's sampling
-    settings. The column kept says whether the row is one valid molecule that holds all given parts
+    settings, but what lies between joints is written from left to right. Tokens that leave no
+    valid piece possible are not drawn, which bends the model's law. The column kept says whether
+    the row is one valid molecule that holds all given parts
     with their hydrogens, charges and stereo. Raises ValueError for a fragment that cannot be read,
     has another number of attachment points, holds tokens that the model has no likeness of, or
     leaves no room.
@@ -68,7 +74,7 @@ def linker(
 
 
 def scaffold_morphing(
-    model: Model, side_chains: Sequence[str], n: int = 16, seed: int = 0, **how: Any
+    model: Source, side_chains: Sequence[str], n: int = 16, seed: int = 0, **how: Any
 ) -> SampleResult:
     """Write another core between the side chains of a molecule, two or more with one attachment
     point each; see `linker`."""
@@ -78,7 +84,7 @@ def scaffold_morphing(
 
 
 def motif_extension(
-    model: Model, motif: str, n: int = 16, seed: int = 0, **how: Any
+    model: Source, motif: str, n: int = 16, seed: int = 0, **how: Any
 ) -> SampleResult:
     """Go on from a motif with one attachment point; see `linker`."""
     part = _part(motif, "motif_extension", 1, 1)
@@ -86,7 +92,7 @@ def motif_extension(
 
 
 def scaffold_decoration(
-    model: Model, scaffold: str, n: int = 16, seed: int = 0, **how: Any
+    model: Source, scaffold: str, n: int = 16, seed: int = 0, **how: Any
 ) -> SampleResult:
     """Write something at every attachment point of a scaffold, one or more; see `linker`."""
     part = _part(scaffold, "scaffold_decoration", 1)
@@ -94,7 +100,7 @@ def scaffold_decoration(
 
 
 def superstructure(
-    model: Model, core: str, n: int = 16, seed: int = 0, *, sites: int | None = None, **how: Any
+    model: Source, core: str, n: int = 16, seed: int = 0, *, sites: int | None = None, **how: Any
 ) -> SampleResult:
     """Grow a core, given without attachment points, in the place of `sites` of its hydrogens (one
     or two by default), drawn anew for every 16 rows, at most eight times a chunk; see `linker`."""
@@ -113,7 +119,7 @@ def superstructure(
 
 
 def lead_optimisation(
-    model: Model, lead: str, n: int = 16, seed: int = 0, *, piece: int | None = None, **how: Any
+    model: Source, lead: str, n: int = 16, seed: int = 0, *, piece: int | None = None, **how: Any
 ) -> SampleResult:
     """Write one piece of a molecule again and keep all others: the piece of that number, in the
     order of their first atoms, or by default one drawn for every 16 rows, at most eight times a
@@ -158,7 +164,7 @@ def _part(smiles: str, task: str, least: int, most: int | None = None) -> Mol:
 
 
 def _task(
-    model: Model,
+    model: Source,
     task: str,
     given: Sequence[Mol],
     choice: Choice,
@@ -169,6 +175,7 @@ def _task(
     **overrides: Any,
 ) -> SampleResult:
     """Draw n rows around the parts that `choice` draws, and check what of them was kept."""
+    model = model if isinstance(model, Model) else load(model)
     engine = _engine(model, n, size)
 
     def draw(rows: int, rng: torch.Generator) -> list[tuple[Record, bool]]:

@@ -103,6 +103,8 @@ class Filling:
         return ids.new_tensor([self._fine(row) for row in ids.tolist()]).bool()
 
     def _fine(self, row: list[int]) -> bool:
+        if EOS not in row:
+            return False
         row = row[: row.index(EOS)]
         if sum(token in self.labels for token in row) != 2 * row.count(self.dot):
             return False
