@@ -162,6 +162,7 @@ class Model:
         self, n: int, seed: int = 0, *, first: int = 0, **overrides: Any
     ) -> Iterator[list[Record]]:
         """Draw the rows of `sample` chunk by chunk, from chunk `first` on."""
+        from scidiff.api.infilling import read_rows
         from scidiff.guidance.chunks import in_chunks
         from scidiff.guidance.particles import sample
         from scidiff.samplers.masked import told_rows
@@ -175,7 +176,7 @@ class Model:
         def draw(size: int, rng: torch.Generator) -> list[Record]:
             nonlocal done
             told = sampler if table is None else told_rows(sampler, table[done : done + size])
-            records = self.domain.decode(sample(told, size, rng))
+            records = read_rows(self, sample(told, size, rng), overrides)
             done += size
             return records
 

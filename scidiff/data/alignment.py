@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 T = TypeVar("T")
 Pair = tuple[int | None, int | None]
+Letters = NDArray[np.integer[Any]]
 
 
 def _table(a: Sequence[T], b: Sequence[T]) -> list[list[int]]:
@@ -23,6 +27,25 @@ def _table(a: Sequence[T], b: Sequence[T]) -> list[list[int]]:
 def edit_distance(a: Sequence[T], b: Sequence[T]) -> int:
     """The fewest substitutions, insertions and deletions that turn a into b (Levenshtein 1966)."""
     return _table(a, b)[-1][-1]
+
+
+def edit_distances(
+    word: Letters, ids: Letters, lengths: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Levenshtein distances of one word (M,) to rows (B, L) of given lengths: (B,).
+
+    D_ij = min(D_i-1,j + 1, D_i-1,j-1 + [a_i != b_j], D_i,j-1 + 1), a line at a time: insertions
+    along a line are j + min_{k <= j} (T_k - k), a running minimum.
+    """
+    places = np.arange(int(lengths.max(initial=0)) + 1)
+    ids = ids[:, :len(places) - 1]
+    line = np.broadcast_to(places, (len(ids), len(places))).copy()
+    for i, letter in enumerate(word, 1):
+        above = line + 1
+        above[:, 0] = i
+        above[:, 1:] = np.minimum(above[:, 1:], line[:, :-1] + (ids != letter))
+        line = places + np.minimum.accumulate(above - places, 1)
+    return line[np.arange(len(ids)), lengths]
 
 
 def align(a: Sequence[T], b: Sequence[T]) -> list[Pair]:

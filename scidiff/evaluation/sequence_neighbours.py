@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scidiff.data.alignment import edit_distances
 from scidiff.data.letters import BEHIND, kmer_codes, letter_ids
 
 BLOCK, KNOWN = 512, 4_096  # rows of a block of pairs
@@ -65,25 +66,6 @@ def _nearest(
         found = edit_distances(word, ids[chosen], lengths[chosen]) / longer[chosen]
         best = min(best, float(found.min()))
     return best
-
-
-def edit_distances(
-    word: NDArray[np.int8], ids: NDArray[np.int8], lengths: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Levenshtein distances of one word (M,) to rows (B, L) of given lengths: (B,).
-
-    D_ij = min(D_i-1,j + 1, D_i-1,j-1 + [a_i != b_j], D_i,j-1 + 1), a line at a time: insertions
-    along a line are j + min_{k <= j} (T_k - k), a running minimum.
-    """
-    places = np.arange(int(lengths.max(initial=0)) + 1)
-    ids = ids[:, :len(places) - 1]
-    line = np.broadcast_to(places, (len(ids), len(places))).copy()
-    for i, letter in enumerate(word, 1):
-        above = line + 1
-        above[:, 0] = i
-        above[:, 1:] = np.minimum(above[:, 1:], line[:, :-1] + (ids != letter))
-        line = places + np.minimum.accumulate(above - places, 1)
-    return line[np.arange(len(ids)), lengths]
 
 
 def known_pieces(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdkit.DataStructs import BulkTanimotoSimilarity
 
+from scidiff.data.alignment import edit_distances
 from scidiff.rewards.fingerprints import fingerprint
 from scidiff.rewards.novelty import scaffold
 from scidiff.rewards.registry import nearest
@@ -75,7 +76,7 @@ class NearSequence:
         # a difference in length is a lower bound of the distance
         near = np.abs(lengths - len(obj)) <= self.threshold * longer
         chosen = [t for t, n in zip(self._texts, near, strict=True) if n]
-        found = edit_distances(obj, chosen)
+        found = text_distances(obj, chosen)
         return int((found <= self.threshold * longer[near]).sum())
 
 
@@ -125,23 +126,11 @@ class DiversityMemory:
         return tuple(self._known)
 
 
-def edit_distances(word: str, others: Iterable[str]) -> NDArray[np.int64]:
-    """Levenshtein distances of a word to B others, (B,), a line of all tables at a time.
-
-    D_ij = min(D_i-1,j + 1, D_i-1,j-1 + [a_i != b_j], D_i,j-1 + 1); insertions along a line are
-    j + min_{k <= j} (T_k - k), a running minimum.
-    """
+def text_distances(word: str, others: Iterable[str]) -> NDArray[np.int64]:
+    """Levenshtein distances of a word to B others, (B,)."""
     texts = list(others)
     lengths = np.array([len(t) for t in texts], dtype=np.int64)
     width = int(lengths.max(initial=0))
-    letters = np.array([[*map(ord, t)] + [-1] * (width - len(t)) for t in texts], dtype=np.int64)
-    places = np.arange(width + 1)
-    line = np.tile(places, (len(texts), 1))
-    for i, letter in enumerate(word, 1):
-        above = line + 1
-        above[:, 0] = i
-        if width:
-            change = line[:, :-1] + (letters != ord(letter))
-            above[:, 1:] = np.minimum(above[:, 1:], change)
-        line = places + np.minimum.accumulate(above - places, axis=1)
-    return line[np.arange(len(texts)), lengths]
+    rows = [[*map(ord, t)] + [-1] * (width - len(t)) for t in texts]
+    ids = np.array(rows, dtype=np.int64).reshape(len(texts), width)
+    return edit_distances(np.array([*map(ord, word)], dtype=np.int64), ids, lengths)

@@ -59,13 +59,7 @@ class Oracle:
 
         Raises CheckpointError for a folder that is missing, damaged, or holds another model.
         """
-        path = Path(folder)
-        if not path.is_dir():
-            known = sorted(p.name for p in SHIPPED.glob("*") if p.is_dir())
-            if str(folder) not in known:
-                raise CheckpointError(f"no oracle {str(folder)!r}{nearest(str(folder), known)}; "
-                                      f"expected a folder or one of {', '.join(known)}")
-            path = SHIPPED / str(folder)
+        path = _find(folder)
         config = read_config(path)
         if "oracle" not in config:
             raise CheckpointError(f"{path} holds a model of domain {config['domain']!r}, "
@@ -169,6 +163,11 @@ class OracleReward:
         return f"oracle({self.folder!r}, {self.output!r})"
 
     @property
+    def version(self) -> str:
+        """Digest of the weights, so that scores of another training are not taken for its own."""
+        return str(read_config(_find(self.folder))["sha256"])
+
+    @property
     def floor(self) -> float:
         oracle = _loaded(self.folder)
         return oracle.floors[oracle.index(self.output)]
@@ -182,6 +181,18 @@ class OracleReward:
             found = oracle.predict([spelled[i] for i in known])
             values[known] = found[:, oracle.index(self.output)]
         return values.tolist()
+
+
+def _find(folder: str | Path) -> Path:
+    """The folder of an oracle, or of the shipped one of that name."""
+    path = Path(folder)
+    if path.is_dir():
+        return path
+    known = sorted(p.name for p in SHIPPED.glob("*") if p.is_dir())
+    if str(folder) not in known:
+        raise CheckpointError(f"no oracle {str(folder)!r}{nearest(str(folder), known)}; "
+                              f"expected a folder or one of {', '.join(known)}")
+    return SHIPPED / str(folder)
 
 
 _loaded = lru_cache(maxsize=8)(Oracle.load)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from scidiff.data.alignment import edit_distances
 from scidiff.data.letters import letter_ids
 from scidiff.evaluation import sequence_neighbours as near
 
@@ -29,7 +30,7 @@ def test_edit_distances_are_those_of_the_recursion():
     rows = ["", *words(60, 1, 12, "ACD")]
     ids = letter_ids(rows, PEPTIDES)
     for word in ["ACDA", *words(5, 1, 15, "ACD", 1)]:
-        found = near.edit_distances(letter_ids([word], PEPTIDES)[0], ids,
+        found = edit_distances(letter_ids([word], PEPTIDES)[0], ids,
                                     np.array([len(r) for r in rows]))
         assert found.tolist() == [edits(word, r) for r in rows]
 

@@ -7,7 +7,7 @@ from rdkit import Chem
 
 from scidiff.data.alignment import edit_distance
 from scidiff.data.records import Record
-from scidiff.rewards.diversity import DiversityMemory, edit_distances
+from scidiff.rewards.diversity import DiversityMemory, text_distances
 from scidiff.rewards.molecules import Similarity, logp, qed
 from scidiff.rewards.scores import RewardError, Status
 from scidiff.rewards.scoring import Scorer
@@ -20,8 +20,8 @@ def test_edit_distances_are_those_of_the_table():
     draw = random.Random(0)
     words = ["".join(draw.choice("ACGU") for _ in range(draw.randrange(12))) for _ in range(30)]
     for word in [*words[:8], "", "ACGUACGUACGU"]:
-        assert edit_distances(word, words).tolist() == [edit_distance(word, w) for w in words]
-    assert edit_distances("AC", []).tolist() == [] and edit_distances("AC", ["", ""]).sum() == 4
+        assert text_distances(word, words).tolist() == [edit_distance(word, w) for w in words]
+    assert text_distances("AC", []).tolist() == [] and text_distances("AC", ["", ""]).sum() == 4
 
 
 def test_scaffolds_fill_a_bucket_and_a_known_object_counts_once():

@@ -231,3 +231,8 @@ def test_shipped_oracles_are_found_by_name_in_an_expression():
     assert value == [Oracle.load("enhancer-oracle").predict(row)[0, 2]]
     with pytest.raises(CheckpointError, match="did you mean 'enhancer-judge'"):
         Oracle.load("enhancer-jugde")
+
+
+def test_its_version_is_that_of_its_weights():
+    versions = {OracleReward(name).version for name in ("utr-oracle", "utr-judge")}
+    assert len(versions) == 2 and all(len(v) == 64 for v in versions)
