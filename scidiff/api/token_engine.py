@@ -19,7 +19,7 @@ from scidiff.api.infilling import infill_rows
 from scidiff.api.rows import ROWS, Rows, StringRows, blank
 from scidiff.api.settings import ConditionRequest, TokenSettings, choose, chosen
 from scidiff.api.token_bounds import block_bound, length_log_prob, masked_bound
-from scidiff.api.token_sampling import MethodSettings, TokenSampler, token_sampler
+from scidiff.api.token_sampling import MethodSettings, TokenSampler, standing, token_sampler
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Asked
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
@@ -105,7 +105,8 @@ class TokenEngine:
         records = (
             TokenSettings, MethodSettings, EnergyRequest, ConditionRequest, *self.rows.requests
         )  # fmt: skip
-        return choose(records, {**self.config.get("sampling", {}), **overrides})
+        usual = standing(self.config.get("sampling", {}), overrides)
+        return choose(records, {**usual, **overrides})
 
     def sampler(
         self, canvas: Canvas | None = None, **overrides: Any

@@ -199,7 +199,7 @@ class TokenTransformer(nn.Module):
         3.2)."""
         with torch.autocast(trunk.device.type, enabled=False):
             logits = F.linear(trunk.float(), self.head.weight.float())
-            hidden = torch.tensor(self.mask_id, device=trunk.device)
+            hidden = torch.full((), self.mask_id, device=trunk.device)
             return logits.index_fill(-1, hidden, float("-inf"))
 
     def log_probs(self, trunk: Tensor) -> Tensor:

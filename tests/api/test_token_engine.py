@@ -9,7 +9,7 @@ from token_engines import VOCABULARY, L, engine, left_to_right
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import EOS, PAD, encode_rows
 from scidiff.guidance.particles import sample
-from scidiff.samplers.paces import Fixed
+from scidiff.samplers.paces import Fixed, Scheduled
 
 # ---------------------------------------------------------------- likelihood
 
@@ -154,3 +154,10 @@ def test_settings_reach_the_sampler():
     assert not sampler.order.stochastic and sampler.num_steps == 4
     lengths = engine("masked").sampler().canvas
     assert lengths.max_masked == 3 and lengths.length == L
+
+
+def test_a_pace_that_is_asked_for_replaces_the_models_own():
+    e = engine("masked", tokens_per_step=4)
+    assert e.sampler(steps=2).pace == Scheduled(2, "cosine")
+    assert e.settings({"steps": 2})["tokens_per_step"] == 1
+    assert e.sampler(temperature=0.5).pace == Fixed(4)

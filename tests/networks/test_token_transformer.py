@@ -6,8 +6,8 @@ import torch
 from scidiff.core import ScidiffError, Tape, seeded
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.networks.layers import rotary_table, rotate
+from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.networks.token_transformer import (
-    TokenDenoiser,
     TokenTransformer,
     TokenTransformerConfig,
     block_causal_mask,
