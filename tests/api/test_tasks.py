@@ -125,3 +125,9 @@ def test_what_cannot_be_asked(model, ask, what):
 def test_models_of_other_kinds_are_refused(tiny_model):
     with pytest.raises(ScidiffError, match="masked model of molecules in pieces"):
         tasks.linker(tiny_model, ["[*]C", "[*]C"])
+
+
+def test_the_shipped_model_joins_two_parts():
+    rows = tasks.linker("moses-fragments", ["[*]c1ccc(F)cc1", "[*]N1CCOCC1"], n=4)
+    assert rows.valid.all() and all(rows.columns["kept"])
+    assert rows.provenance["model"] == "moses-fragments" and rows.novelty is not None

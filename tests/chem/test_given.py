@@ -58,6 +58,8 @@ HELD = [
     ("[*]C(F)Cl", "N[C@H](F)Cl", True),  # nothing was said
     ("[*]C/C=C/F", "NC/C=C/F", True),
     ("[*]C/C=C/F", "NC/C=C\\F", False),
+    ("[*]c1c[nH]cn1", "Cc1cnc[nH]1", False),  # a tautomer: hydrogens alone differ
+    ("[*]C[O]", "CC[O-]", False),  # charge alone
     ("[*]C=O", "CC=O.C", False),  # two parts
 ]
 

@@ -129,6 +129,13 @@ def in_order(rest: list[str], ends: Ends) -> bool:
     return own == list(ends.own[: len(own)])
 
 
+def test_one_atom_has_room_for_three_labels():
+    automaton = frame(VOCABULARY, ENDS)
+    for rest, told in (("C%10%11%12.C%12", True), ("CC%10%11%12.C%12", False)):
+        ids = torch.tensor([[*VOCABULARY.encode(rest), EOS]])
+        assert automaton.accepts(ids).item() is told
+
+
 def test_the_shortest_rest():
     assert least_length(frame(VOCABULARY, ENDS), 20) == 3  # C%10%11
     assert least_length(frame(VOCABULARY, ENDS), 2) is None

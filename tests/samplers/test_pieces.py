@@ -55,7 +55,8 @@ def test_pieces_of_molecules_are_accepted(reader, vocabulary, smiles):
 @pytest.mark.parametrize("text", [
     "c1cccc1", "n1cccc1", "C1CC", "C(C", "FCF(C)", "C1C1", "C11", "C12CC12", "C1(C)C1", "cc", "=C",
     "C(C)(C)(C)(C)C", "O=c1ccccc1", "c1ccc(cc)cc1", "n1c=Cc1C", "C=O=C", "c1ccccc1=", "s1ccccc1",
-    "[nH]1ccccc1", "c1%10%10ccccc1", "O%10%10C", "(C)", "C()C", "C%10%10%10%10C"])  # fmt: skip
+    "C1CC(c2cccc2c2cccc2)C1", "O=c1nC1", "[nH]1ccccc1", "c1%10%10ccccc1", "O%10%10C", "(C)",
+    "C()C", "C%10%10%10%10C"])  # fmt: skip
 def test_others_are_not(reader, vocabulary, text):
     assert not reader.possible(kinds(reader, vocabulary, text))
 
