@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from scidiff.api.model import Model
+from scidiff.api.typed import typed
 from scidiff.core import Sampler, Select, seeded
 from scidiff.data.records import Record
 from scidiff.guidance.certificate import Guided, merged
@@ -90,6 +91,7 @@ METHODS: dict[str, Method] = {
 }
 
 
+@typed
 def design(
     model: Model,
     reward: Any,
@@ -225,7 +227,8 @@ def _result(
         range(len(records)),
         key=lambda i: (int(scores.status[i]), -columns["score"][i] if scores.ok[i] else 0.0),
     )
-    cost = {k: v for k, v in vars(run.ledger).items() if k != "seconds"}  # equal runs, equal files
+    same = ("network_rows", "asked", "cache_hits")  # equal runs are equal files
+    cost = {name: getattr(run.ledger, name) for name in same}
     rows = SampleResult(
         [records[i] for i in order],
         kind=model.domain.kind,

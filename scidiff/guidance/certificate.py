@@ -26,10 +26,12 @@ class Ledger:
     asked: int  # distinct objects asked, or states scored where the reward keeps no count
     cache_hits: int  # rows answered without asking
     seconds: float  # wall clock
+    disk_hits: int = 0  # of the objects asked, those that a cache on disk answered
 
     def __str__(self) -> str:
+        disk = f" ({self.disk_hits:,} from disk)" if self.disk_hits else ""
         return (
-            f"{self.asked:,} objects asked, {self.cache_hits:,} cache hits, "
+            f"{self.asked:,} objects asked{disk}, {self.cache_hits:,} cache hits, "
             f"{self.network_rows:,} network rows, {self.seconds:.1f} s"
         )
 
@@ -43,15 +45,16 @@ class Meter:
         self.asker = reward if self.counts_itself else value
         self.before, self.clock = self._read(), time.perf_counter()
 
-    def _read(self) -> tuple[int, int, int]:
+    def _read(self) -> tuple[int, int, int, int]:
         rows, asked = getattr(self.denoiser, "rows", 0), getattr(self.asker, "asked", 0)
-        return rows, asked, getattr(self.reward, "cache_hits", 0)
+        hits, disk = (getattr(self.reward, name, 0) for name in ("cache_hits", "disk_hits"))
+        return rows, asked, hits, disk
 
     def ledger(self, finished: int) -> Ledger:
         """Count what was used since the start; `finished` states were given to the reward."""
-        rows, asked, hits = (a - b for a, b in zip(self._read(), self.before, strict=True))
+        rows, asked, hits, disk = (a - b for a, b in zip(self._read(), self.before, strict=True))
         asked += 0 if self.counts_itself or self.reward is None else finished
-        return Ledger(rows, asked, hits, time.perf_counter() - self.clock)
+        return Ledger(rows, asked, hits, time.perf_counter() - self.clock, disk)
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,10 @@ class Decoded:
         return self.scorer.cache_hits
 
     @property
+    def disk_hits(self) -> int:
+        return self.scorer.disk_hits
+
+    @property
     def floor(self) -> float | None:
         return self.scorer.floor
 

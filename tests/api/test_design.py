@@ -79,6 +79,8 @@ def test_a_cache_on_disk_answers_the_next_run(model, tmp_path):
     made = [design(model, atoms, 3, "smc", 60, cache=file) for atoms in (first, second)]
     assert first.seen and not second.seen
     assert made[0].to_frame().equals(made[1].to_frame())
+    costs = [m.ledger for m in made]
+    assert [c.disk_hits for c in costs] == [0, costs[0].asked] and "from disk" in str(costs[1])
     assert made[0].provenance["ledger"] == made[1].provenance["ledger"]  # equal runs, equal files
 
 
