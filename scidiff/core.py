@@ -209,7 +209,9 @@ def normal(shape: Sequence[int], rng: Rng) -> Tensor:
 def seeded(seed: int, chunk: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """Make the generator of chunk `chunk` of a run: streams of different (seed, chunk) are
     unrelated, but on the CPU, where torch keeps 32 bits of a seed, two of N are equal with
-    probability N^2 / 2^33."""
+    probability N^2 / 2^33. Raises ValueError for a negative seed."""
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, got {seed}")
     state = np.random.SeedSequence([seed, chunk]).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state >> 1))
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from scidiff.api.infilling import read_rows, rewrite
+from scidiff.api.typed import typed
 from scidiff.core import Rng, ScidiffError, seeded, uniform
 from scidiff.data.alignment import Pair, align, edit_distance
 from scidiff.data.tokens import EOS, PAD, TokenState
@@ -25,6 +26,7 @@ CHUNK = 1000  # rows drawn under one seed
 Span = tuple[int, int]
 
 
+@typed
 def edit(
     model: Model,
     texts: str | Sequence[str],
@@ -139,6 +141,7 @@ class Part:
         return (keys.argsort(1).argsort(1) < wanted[:, None]) & (place < length[:, None])
 
 
+@typed
 def interpolate(
     model: Model,
     a: str,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scidiff.api.model import SHIPPED, Model
 from scidiff.api.sources import model_source
+from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from scidiff.evaluation.novelty import Known
     from scidiff.evaluation.suite import Suite
 
+
+@typed
 def load(name: str | Path, *, device: str | None = None, dtype: str = "float32") -> Model:
     """Load a model: a shipped name, a model directory, hf://owner/name, or a file of GDSS.
 
@@ -30,7 +33,14 @@ def load(name: str | Path, *, device: str | None = None, dtype: str = "float32")
 
 def sample(model: Model | str | Path, n: int, seed: int = 0, **settings: Any) -> SampleResult:
     """Draw n objects from a model or the name of one; see Model.sample."""
-    return (model if isinstance(model, Model) else load(model)).sample(n, seed, **settings)
+    return opened(model).sample(n, seed, **settings)
+
+
+def opened(model: Model | str | Path) -> Model:
+    """A model as it is, or the one of a name."""
+    if not isinstance(model, Model | str | Path):
+        raise ValueError(f"model must be a model or the name of one, got {model!r}")
+    return model if isinstance(model, Model) else load(model)
 
 
 def evaluate(

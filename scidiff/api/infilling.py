@@ -11,6 +11,7 @@ from torch import Tensor
 from scidiff.api.constraining import check_given
 from scidiff.api.gaps import Sizes, one_range
 from scidiff.api.string_constraints import checked
+from scidiff.api.typed import typed
 from scidiff.core import Rng, ScidiffError, seeded, uniform
 from scidiff.data.records import Record
 from scidiff.data.tokens import EOS, PAD, TokenState
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Range = tuple[int, int]
 
 
+@typed
 def infill(
     model: Model,
     pattern: str,
@@ -74,6 +76,8 @@ def _sizes(gap: Range | Sequence[Range] | None) -> tuple[Sizes, Any]:
     """Lengths of gaps, and how they are recorded."""
     if gap is None:
         return None, None
+    if not isinstance(gap, Sequence) or not len(gap):
+        raise ValueError(f"gap must be (low, high) or a list of them, one a gap, got {gap!r}")
     if len(gap) == 2 and all(isinstance(bound, int) for bound in gap):
         low, high = _range(gap)
         return range(low, high + 1), [low, high]
@@ -82,8 +86,9 @@ def _sizes(gap: Range | Sequence[Range] | None) -> tuple[Sizes, Any]:
 
 
 def _range(gap: Any) -> Range:
-    if not isinstance(gap, Sequence) or len(gap) != 2 or not 0 < gap[0] <= gap[1]:
-        raise ValueError(f"gap must be (low, high) with 0 < low <= high, got {gap}")
+    pair = isinstance(gap, Sequence) and len(gap) == 2 and all(isinstance(b, int) for b in gap)
+    if not pair or not 0 < gap[0] <= gap[1]:
+        raise ValueError(f"gap must be (low, high) with 0 < low <= high, got {gap!r}")
     return gap[0], gap[1]
 
 

@@ -15,6 +15,7 @@ from scidiff.api.properties import Property, sample_property
 from scidiff.api.sources import SHIPPED as SHIPPED
 from scidiff.api.sources import choose_device as choose_device
 from scidiff.api.sources import model_folder as model_folder
+from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Asked, Conditions, per_row, varies
 from scidiff.data.records import Record
@@ -97,6 +98,7 @@ class Model:
         used = {"model": self.name, "sha256": self.config["sha256"], "seed": seed, "chunk": CHUNK}
         return {**used, "scidiff": __version__, "torch": torch.__version__, **extra}
 
+    @typed
     def sample(
         self,
         n: int,
@@ -128,6 +130,7 @@ class Model:
             result = sample_property(self, n, how.pop("condition"), seed, **how)
             return result.corrected() if correct else result
         overrides = self.chosen(n, quality, seconds, **overrides)
+        settings = self.engine.settings(overrides)
         records: list[Record] = []
         for part in self.chunks(n, seed, **overrides):
             records += part
@@ -135,7 +138,6 @@ class Model:
                 on_rows(len(part))
         asked = overrides.get("condition")
         columns = per_row(asked, n) if asked else None
-        settings = self.engine.settings(overrides)
         result = self.result(records, seed, columns, n=n, sampling=settings)
         return result.corrected() if correct else result
 
@@ -232,6 +234,7 @@ class Model:
             return reason.split("; the vocabulary")[0]
         return ""
 
+    @typed
     def log_likelihood(
         self,
         strings: Sequence[str],
@@ -256,6 +259,8 @@ class Model:
 
         if draws < 2:
             raise ValueError(f"draws must be at least 2 to give a standard error, got {draws}")
+        if not len(strings):
+            raise ValueError("log_likelihood takes at least one text, got none")
         texts = spelled(self.domain, strings)
         value, error = self.engine.log_likelihood(
             texts, draws, block_size, seed, method, condition

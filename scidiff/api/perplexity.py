@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scidiff.api.entry import opened
 from scidiff.api.flow_engine import FlowEngine
 from scidiff.api.token_engine import TokenEngine
+from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
 from scidiff.evaluation.intervals import RATIO, ratio_interval
 from scidiff.evaluation.metric import Metric, Report
@@ -19,9 +22,10 @@ if TYPE_CHECKING:
     from scidiff.api.model import Model
 
 
-def perplexity(model: Model, strings: Sequence[str], **how: Any) -> Report:
+@typed
+def perplexity(model: Model | str | Path, strings: Sequence[str], **how: Any) -> Report:
     """Nats a string, perplexity per token (its end counted) and per padded position, and bits per
-    character, with 95 % intervals over strings.
+    character, of a model or the name of one, with 95 % intervals over strings.
 
     A string's nats are -log p of all of it, its length included, so that models that are given
     the length and models that write the end compare; of models with a bound they are the bound,
@@ -29,6 +33,7 @@ def perplexity(model: Model, strings: Sequence[str], **how: Any) -> Report:
     for every string, as tables in which padding is predicted too. `how` goes to
     `Model.log_likelihood`. A string whose length no training row has makes them infinite.
     """
+    model = opened(model)
     engine = model.engine
     if not isinstance(engine, TokenEngine | FlowEngine):
         raise ScidiffError(

@@ -184,7 +184,10 @@ def _reward_name(name: str) -> str:
     if found is None:
         folded = {other.lower(): other for other in known}
         if name.lower() not in folded:
-            raise ValueError(f"no reward is called {name!r}{nearest(name, known)}")
+            raise ValueError(
+                f"a property is measured by the reward of its name, and no reward is called "
+                f"{name!r}{nearest(name, known)}; as a value it is asked by condition={{...}}"
+            )
         name = folded[name.lower()]
         found = known[name]
     if isinstance(found, type):

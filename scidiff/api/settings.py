@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from scidiff.api.string_constraints import read
+from scidiff.api.typed import check_type
 from scidiff.rewards.registry import nearest
 from scidiff.samplers.discrete_flow import EulerJumps, FlowRate, Kernel, Posterior
 from scidiff.samplers.orders import (
@@ -124,10 +125,6 @@ class GraphRequest:
     def __post_init__(self) -> None:
         if self.nodes is not None and self.nodes < 1:
             raise ValueError(f"nodes must be at least 1, got {self.nodes}")
-        if isinstance(self.constraints, str):
-            raise ValueError(
-                f"constraints must be a list of names, got the text {self.constraints!r}"
-            )
 
 
 @dataclass(frozen=True)
@@ -137,10 +134,6 @@ class StringRequest:
     constraints: tuple[str, ...] = ()  # see `string_constraints`; also as objects
 
     def __post_init__(self) -> None:
-        if isinstance(self.constraints, str):
-            raise ValueError(
-                f"constraints must be a list, got the text {self.constraints!r}"
-            )
         written = tuple(str(read(asked)) for asked in self.constraints)
         object.__setattr__(self, "constraints", written)
 
@@ -168,15 +161,18 @@ def chosen(record: Any) -> dict[str, Any]:
 
 
 def choose(records: Sequence[type], chosen: Mapping[str, Any]) -> list[Any]:
-    """Fill one record of each class from `chosen`; an unknown name is an error that lists the
-    known ones."""
+    """Fill one record of each class from `chosen`. Raises ValueError for an unknown name, with
+    the known ones, and for a value of another type than its field's."""
     known = {f.name: record for record in records for f in fields(record)}
+    types = {f.name: f.type for record in records for f in fields(record)}
     unknown = [name for name in chosen if name not in known]
     if unknown:
         raise ValueError(
             f"unknown sampling setting {unknown[0]!r}; expected one of {', '.join(known)}"
             f"{nearest(unknown[0], known)}"
         )
+    for name, value in chosen.items():
+        check_type(name, value, types[name])
     return [
         record(**{name: value for name, value in chosen.items() if known[name] is record})
         for record in records

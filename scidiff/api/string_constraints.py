@@ -65,11 +65,14 @@ class Fixed:
     kind: ClassVar[str] = "fixed"
 
     def __post_init__(self) -> None:
-        wrong = [at for at in self.tokens if not isinstance(at, int) or at < 0]
-        if wrong or not self.tokens:
+        known = isinstance(self.tokens, Mapping) and all(
+            isinstance(at, int) and at >= 0 and isinstance(token, str) and token
+            for at, token in self.tokens.items()
+        )
+        if not known or not self.tokens:
             raise ValueError(
                 "Fixed takes positions from 0 with their tokens, as in {0: 'A', 5: 'T'}, got "
-                f"{dict(self.tokens)}"
+                f"{self.tokens!r}"
             )
 
     @classmethod
@@ -180,8 +183,8 @@ class Pattern:
     kind: ClassVar[str] = "pattern"
 
     def __post_init__(self) -> None:
-        if not self.text:
-            raise ValueError("Pattern takes a text such as 'ACGT????*', got an empty one")
+        if not isinstance(self.text, str) or not self.text:
+            raise ValueError(f"Pattern takes a text such as 'ACGT????*', got {self.text!r}")
 
     @classmethod
     def of(cls, bound: str) -> Pattern:
@@ -205,8 +208,8 @@ class Runs:
     kind: ClassVar[str] = "runs"
 
     def __post_init__(self) -> None:
-        if self.longest < 1:
-            raise ValueError(f"Runs takes the longest run, 1 or more, got {self.longest}")
+        if not isinstance(self.longest, int) or self.longest < 1:
+            raise ValueError(f"Runs takes the longest run, 1 or more, got {self.longest!r}")
 
     @classmethod
     def of(cls, bound: str) -> Runs:

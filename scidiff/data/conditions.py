@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -64,15 +65,15 @@ class Column:
         """Rows (n, width); raises ValueError for an unknown label or what is no number."""
         if not self.labels:
             return np.array([[_number(self.name, v)] for v in values], np.float32)
-        index = {label: i for i, label in enumerate(self.labels)}
         for v in values:
-            if v not in index:
+            if v not in self.labels:
                 near = get_close_matches(str(v), self.labels, 1, 0.4)
                 raise ValueError(
                     f"condition {self.name!r} must be one of {', '.join(self.labels)}, got {v!r}"
                     + (f"; did you mean {near[0]!r}?" if near else "")
                 )
-        return np.eye(len(index), dtype=np.float32)[[index[v] for v in values]]
+        at = [self.labels.index(v) for v in values]
+        return np.eye(len(self.labels), dtype=np.float32)[at]
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Conditions:
         ValueError for a condition that is missing, unknown or of another length."""
         for name in asked:
             if name not in self.names:
-                near = get_close_matches(name, self.names, 1)
+                near = get_close_matches(str(name), self.names, 1)
                 raise ValueError(
                     f"unknown condition {name!r}; this model takes {', '.join(self.names)}"
                     + (f"; did you mean {near[0]!r}?" if near else "")
@@ -152,6 +153,7 @@ def _number(name: str, value: Any) -> float:
             value = float(value)
         except ValueError:
             raise ValueError(f"condition {name!r} must be a number, got {value!r}") from None
-    if isinstance(value, bool) or not math.isfinite(value):
+    known = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    if not known or not math.isfinite(value):
         raise ValueError(f"condition {name!r} must be a finite number, got {value!r}")
     return float(value)

@@ -146,11 +146,11 @@ def test_unknown_settings_are_named_with_those_of_this_kind_of_model(models, kin
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"eta": -1.0}, "eta must be 0 or more, got -1"),
         ({"rho": -0.5}, "rho must be 0 or more"),
-        ({"eta": math.nan}, "eta must be 0 or more, got nan"),
+        ({"eta": math.nan}, "eta must be a number or None, got nan"),
         ({"grid": "lamda"}, "unknown grid 'lamda'.*'lambda'"),
         ({"snr": -1.0}, "snr"),
         ({"constraints": ("valence",)}, "token by token"),
-        ({"constraints": "valence"}, "a list of names"),
+        ({"constraints": "valence"}, "must be a list, got the text"),
     ],
 )
 def test_wrong_settings_of_a_continuous_model(models, wrong, line):
