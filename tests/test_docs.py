@@ -1,5 +1,5 @@
 """The code in CONTRIBUTING.md runs as it stands: a block that names its file becomes that module,
-the others check it. The blocks of docs/guide.md run one after the other."""
+the others check it. The blocks of docs/guide.md and docs/sequences.md run one after the other."""
 
 import importlib
 import re
@@ -60,12 +60,20 @@ def test_the_reward_is_found_by_its_path(monkeypatch: pytest.MonkeyPatch) -> Non
     assert reward("scidiff.rewards.shape:sp3").floor == 0
 
 
-def test_the_guide_runs_from_top_to_bottom(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    "page, said, files",
+    [
+        ("guide", "2 designs", {"mols.csv", "hits.html"}),
+        ("sequences", "perplexity", {"k562.fasta"}),
+    ],
+)
+def test_a_page_runs_from_top_to_bottom(
+    page: str, said: str, files: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "guide"}
-    for block in BLOCK.findall((ROOT / "docs/guide.md").read_text()):
-        exec(compile(block, "a block of docs/guide.md", "exec"), names)
-    assert "2 designs" in capsys.readouterr().out
-    assert {"mols.csv", "hits.html"} <= {p.name for p in tmp_path.iterdir()}
+    names: dict[str, object] = {"__name__": page}
+    for block in BLOCK.findall((ROOT / f"docs/{page}.md").read_text()):
+        exec(compile(block, f"a block of docs/{page}.md", "exec"), names)
+    assert said in capsys.readouterr().out
+    assert files <= {p.name for p in tmp_path.iterdir()}
