@@ -17,6 +17,7 @@ from scidiff.core import ScidiffError
 COMMANDS = [
     ["sample"],
     ["infill"],
+    ["fragments"],
     ["design"],
     ["train"],
     ["tune"],
