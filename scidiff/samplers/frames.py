@@ -17,11 +17,11 @@ from torch import Tensor
 
 from scidiff.core import Rng
 from scidiff.data.tokens import EOS, FIRST_SYMBOL, PAD, TokenState, Vocabulary
+from scidiff.samplers.around import Around
 from scidiff.samplers.automata import Automaton, ended, explored
-from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.samplers.orders import NEVER
-from scidiff.samplers.predictions import TokenPredictor, evaluate
+from scidiff.samplers.predictions import evaluate
 from scidiff.samplers.trellis import Trellis, best_accepted, log_accepted, sample_accepted
 
 MOST_IN_A_RUN, MOST_ON_ONE = 2, 3  # labels in a row: a carbon in a chain has room for two
@@ -122,7 +122,7 @@ def least_length(automaton: Automaton, most: int) -> int | None:
     return None
 
 
-class FramedSampler:
+class FramedSampler(Around):
     """The inner sampler, which writes only what an automaton accepts between what stands before
     and behind.
 
@@ -134,21 +134,9 @@ class FramedSampler:
     def __init__(
         self, inner: MaskedSampler, automaton: Automaton, before: int, behind: int, most: int
     ) -> None:
-        self.inner, self.before, self.behind = inner, before, behind
+        super().__init__(inner)
+        self.before, self.behind = before, behind
         self.trellis = Trellis(automaton, most)
-        self.num_steps, self.stochastic = inner.num_steps, inner.stochastic
-
-    @property
-    def denoiser(self) -> TokenPredictor:
-        return self.inner.denoiser
-
-    @property
-    def canvas(self) -> Canvas:
-        return self.inner.canvas
-
-    def init(self, n: int, rng: Rng) -> TokenState:
-        """Draw n rows of the canvas and evaluate the network there."""
-        return self.inner.init(n, rng)
 
     def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Write the next positions of every row, then evaluate the network.
@@ -177,10 +165,6 @@ class FramedSampler:
         rows, before = self._draw(x.ids, self._told(x), rng)
         plain = self.inner.predict_clean(x, k, rng).ids
         return replace(x, ids=torch.where(before[:, None] > NEVER, rows, plain), trunk=None)
-
-    def renoise(self, clean: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        """Hide again as the inner sampler does."""
-        return self.inner.renoise(clean, k, rng)
 
     def _told(self, x: TokenState) -> Tensor:
         """What the inner sampler draws from at every position, (B, L, V) float64."""

@@ -12,16 +12,16 @@ from torch.nn import functional as F
 
 from scidiff.core import Rng
 from scidiff.data.tokens import PAD, TokenState
+from scidiff.samplers.around import Around
 from scidiff.samplers.automata import Automaton
 from scidiff.samplers.blocks import in_current_block
-from scidiff.samplers.canvas import Canvas
-from scidiff.samplers.masked import MaskedSampler, told_rows
+from scidiff.samplers.masked import MaskedSampler
 from scidiff.samplers.orders import NEVER, race
-from scidiff.samplers.predictions import BentPredictor, TokenPredictor, evaluate
+from scidiff.samplers.predictions import BentPredictor, evaluate
 from scidiff.samplers.trellis import Trellis, best_accepted, log_accepted, sample_accepted
 
 
-class GrammarLookahead:
+class GrammarLookahead(Around):
     """The inner sampler, whose guesses of the end are accepted rows.
 
     The plain guess is a product of marginals prod_l p_l(x_l | x), as a string nearly always
@@ -36,24 +36,8 @@ class GrammarLookahead:
                 "a guess of the whole row needs a sampler of whole rows, got block_size "
                 f"{inner.block_size} of {inner.canvas.length}"
             )
-        self.inner, self.given = inner, Given(inner, automaton)
-        self.num_steps, self.stochastic = inner.num_steps, inner.stochastic
-
-    @property
-    def denoiser(self) -> TokenPredictor:
-        return self.inner.denoiser
-
-    @property
-    def canvas(self) -> Canvas:
-        return self.inner.canvas
-
-    def init(self, n: int, rng: Rng) -> TokenState:
-        """Draw n rows of the canvas and evaluate the network there."""
-        return self.inner.init(n, rng)
-
-    def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        """Step as the inner sampler does."""
-        return self.inner.step(x, k, rng)
+        super().__init__(inner)
+        self.given = Given(inner, automaton)
 
     def predict_clean(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Draw an accepted row from the stored prediction."""
@@ -61,12 +45,8 @@ class GrammarLookahead:
             return x
         return self.given.guess(x, rng)
 
-    def renoise(self, clean: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        """Hide again as the inner sampler does."""
-        return self.inner.renoise(clean, k, rng)
 
-
-class GrammarSampler:
+class GrammarSampler(Around):
     """The inner sampler with a proposal that looks ahead: only accepted rows are ever written.
 
     Where the inner sampler writes x_M at the positions M from p(x_M | x), this one writes them
@@ -82,29 +62,9 @@ class GrammarSampler:
     """
 
     def __init__(self, inner: MaskedSampler, automaton: Automaton) -> None:
-        self.inner, self.given = inner, Given(inner, automaton)
-        self.num_steps, self.stochastic = inner.num_steps, inner.stochastic
+        super().__init__(inner)
+        self.given = Given(inner, automaton)
         self._whole = inner.block_size == inner.canvas.length
-
-    @property
-    def denoiser(self) -> TokenPredictor:
-        return self.inner.denoiser
-
-    @property
-    def canvas(self) -> Canvas:
-        return self.inner.canvas
-
-    @property
-    def condition(self) -> Tensor | None:
-        return self.inner.condition
-
-    @condition.setter
-    def condition(self, rows: Tensor) -> None:
-        self.inner = told_rows(self.inner, rows)
-
-    def init(self, n: int, rng: Rng) -> TokenState:
-        """Draw n rows of the canvas and evaluate the network there."""
-        return self.inner.init(n, rng)
 
     def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Write the next positions of every row, then evaluate the network."""
@@ -126,10 +86,6 @@ class GrammarSampler:
         if isinstance(k, int) and k >= self.num_steps:
             return x
         return self.given.guess(x, rng) if self._whole else self.inner.predict_clean(x, k, rng)
-
-    def renoise(self, clean: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        """Hide again as the inner sampler does."""
-        return self.inner.renoise(clean, k, rng)
 
     def _arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
         if isinstance(k, int) and k >= self.num_steps:
