@@ -57,6 +57,8 @@ def graph_constraints(
 
 def _parsed(name: str) -> tuple[str, str]:
     known = [example.partition(":")[0] for example in EXAMPLES]
+    if not isinstance(name, str):
+        raise ValueError(f"a constraint of graphs is one of {', '.join(EXAMPLES)}, got {name!r}")
     kind, _, bound = name.partition(":")
     if kind not in known:
         raise ValueError(

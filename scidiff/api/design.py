@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from scidiff.api.entry import opened
 from scidiff.api.model import Model
 from scidiff.api.typed import typed
 from scidiff.core import Sampler, Select, seeded
@@ -93,7 +94,7 @@ METHODS: dict[str, Method] = {
 
 @typed
 def design(
-    model: Model,
+    model: Model | str | Path,
     reward: Any,
     n: int = 64,
     method: str = "nested",
@@ -109,15 +110,16 @@ def design(
 ) -> DesignResult:
     """Design n objects: draw from p(x) exp(strength r(x)), one object from each of n populations.
 
-    `reward` is an expression ("0.7*qed + 0.3*sa"), a name, "package.module:name", or a callable
-    on a list of objects. `budget` counts distinct objects asked (default 128 a design); the
-    method's population size, branching and look-aheads follow from it. Methods: svdd (local
-    choice; Li et al. 2024), nested (svdd with carried weights, consistent), smc, best-of-n. A
-    model that writes from left to right is looked ahead by rollouts, others by the posterior mean.
+    `model` is one or its name. `reward` is an expression ("0.7*qed + 0.3*sa"), a name,
+    "package.module:name", or a callable on a list of objects. `budget` counts distinct objects
+    asked (default 128 a design); the method's population size, branching and look-aheads follow
+    from it. Methods: svdd (local choice; Li et al. 2024), nested (svdd with carried weights,
+    consistent), smc, best-of-n. A model that writes from left to right is looked ahead by
+    rollouts, others by the posterior mean.
     `cache` is a file of scores that runs and processes share. With `workers` above 1 the reward is
     asked in that many processes, at most `timeout` seconds an object; the results are the same.
     """
-    chosen = find_method(method)
+    model, chosen = opened(model), find_method(method)
     if n <= 0:
         raise ValueError(f"n must be at least 1, got {n}")
     budget = CALLS * n if budget is None else budget

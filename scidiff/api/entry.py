@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ def opened(model: Model | str | Path) -> Model:
     return model if isinstance(model, Model) else load(model)
 
 
+@typed
 def evaluate(
     objects: SampleResult | DesignResult | Sequence[Any] | str | Path,
     suite: str = "moses",
@@ -105,6 +106,9 @@ def _numbered(objects: Any, column: str | None, suite: Suite) -> Iterator[tuple[
         if not shards.is_run(objects):
             return rows.from_file(objects, column, kind, check)
         objects = shards.molecules(objects)
+    if not isinstance(objects, Iterable):
+        raise ValueError("objects must be a result, a list of objects or a file of them, got "
+                         f"{objects!r}")
     return rows.listed(objects, kind, check)
 
 

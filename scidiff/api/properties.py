@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -196,7 +197,8 @@ def _reward_name(name: str) -> str:
 
 
 def _range(name: str, pair: Any) -> tuple[float, float]:
-    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+    known = isinstance(pair, Sequence) and len(pair) == 2
+    if not known or not all(end is None or isinstance(end, Real) for end in pair):
         raise ValueError(f"{name} must be (low, high), None for an open side, got {pair!r}")
     low = -math.inf if pair[0] is None else float(pair[0])
     high = math.inf if pair[1] is None else float(pair[1])

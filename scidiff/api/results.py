@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scidiff.api.saving import SUFFIXES, check_output, plain, provenance_text, save
+from scidiff.api.typed import typed
 from scidiff.data.records import Record
 from scidiff.guidance.certificate import Certificate, Ledger
 
@@ -184,6 +185,7 @@ class SampleResult:
 
         return page_of(self)
 
+    @typed
     def save(self, path: str | Path) -> None:
         """Write by suffix: csv, parquet, html; smi, sdf, png for molecules; fasta for sequences;
         g6, npz, png for graphs.

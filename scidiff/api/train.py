@@ -16,6 +16,7 @@ from scidiff.api.intake import Source, load_strings
 from scidiff.api.model import Model, choose_device, model_folder
 from scidiff.api.recipe_defaults import choose_recipe
 from scidiff.api.recipes import Recipe
+from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Conditions
 from scidiff.data.tokens import Vocabulary
@@ -36,6 +37,7 @@ OnLog = Callable[[str, int, dict[str, float]], None]
 _log = logging.getLogger("scidiff")
 
 
+@typed
 def train(
     source: str | Path,
     out: str | Path,

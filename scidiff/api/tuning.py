@@ -13,10 +13,12 @@ from typing import Any
 
 from scidiff.api.card import hardware
 from scidiff.api.distances import Distance, find_distance
+from scidiff.api.entry import opened
 from scidiff.api.frontier import undominated
 from scidiff.api.gdss_files import sidecar
 from scidiff.api.model import Model
 from scidiff.api.sources import SHIPPED
+from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
 from scidiff.data import datasets, tables
 from scidiff.data.records import Record
@@ -36,8 +38,9 @@ LADDERS: Mapping[str, Sequence[Any]] = {
 """The setting that costs, and its values from cheap to dear."""
 
 
+@typed
 def tune(
-    model: Model,
+    model: Model | str | Path,
     reference: str | Path | Sequence[str],
     *,
     n: int = ROWS,
@@ -57,6 +60,7 @@ def tune(
     The frontier goes into config.json, for a file of GDSS beside it, or under `out` (a directory,
     for a file a .json); a shipped model is copied there. Raises ScidiffError where it cannot be.
     """
+    model = opened(model)
     if n < 20:
         raise ValueError(f"n must be at least 20 to rank settings, got {n}")
     if not minutes > 0:

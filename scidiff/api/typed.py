@@ -25,6 +25,14 @@ def _listed(value: Any) -> bool:
     return isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
 
 
+def _whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+
+
+def _pair(value: Any) -> bool:
+    return _listed(value) and len(value) == 2 and all(map(_whole, value))
+
+
 def _number(value: Any) -> bool:
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         return False
@@ -32,15 +40,11 @@ def _number(value: Any) -> bool:
 
 
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "int": (
-        "a whole number",
-        lambda v: isinstance(v, Integral) and not isinstance(v, bool | np.bool_),
-    ),
+    "int": ("a whole number", _whole),
     "float": ("a number", _number),
     "bool": ("True or False", lambda v: isinstance(v, bool | np.bool_)),
     "str": ("text", lambda v: isinstance(v, str)),
     "Path": ("a path", lambda v: isinstance(v, Path)),
-    "Sequence[str]": ("a list of texts", _listed),
     "tuple[str, ...]": ("a list", _listed),
     "Mapping[str, Any]": (
         "a mapping such as {'cell': 'K562'}",
@@ -49,6 +53,13 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "None": ("None", lambda v: v is None),
 }
 KINDS["Asked"] = KINDS["Mapping[str, Any]"]
+KINDS["Span"] = ("a pair of whole numbers", _pair)
+MANY = {
+    "Sequence[str]": ("str", "a list of texts"),
+    "Sequence[int]": ("int", "a list of whole numbers"),
+    "Sequence[Span]": ("Span", "a list of pairs of whole numbers"),
+}
+KINDS |= {many: (words, _listed) for many, (_, words) in MANY.items()}
 
 
 def check_type(name: str, value: Any, annotation: Any) -> None:
@@ -61,10 +72,12 @@ def check_type(name: str, value: Any, annotation: Any) -> None:
         expected = " or ".join(KINDS[part][0] for part in parts)
         text = "the text " if isinstance(value, str) else ""
         raise ValueError(f"{name} must be {expected}, got {text}{_short.repr(value)}")
-    if "Sequence[str]" in parts and not isinstance(value, str):
-        for row, text in enumerate(value, start=1):
-            if not isinstance(text, str):
-                raise ValueError(f"{name}: row {row} must be text, got {_short.repr(text)}")
+    many = [part for part in parts if part in MANY]
+    if many and _listed(value):
+        one, fits = KINDS[MANY[many[0]][0]]
+        for row, item in enumerate(value, start=1):
+            if not fits(item):
+                raise ValueError(f"{name}: row {row} must be {one}, got {_short.repr(item)}")
 
 
 def typed(function: Callable[P, R]) -> Callable[P, R]:

@@ -19,6 +19,7 @@ LISTED = "Sequence[str]"
     ("int", 3), ("int", np.int64(3)), ("int | None", None), ("float", 3), ("float", math.inf),
     ("float", np.float32(0.5)), ("bool", np.True_), ("str | Path", Path("x")), (LISTED, ()),
     (LISTED, np.array(["C", "N"])), (LISTED, pd.Series(["C"])), ("str | Sequence[str]", "CC"),
+    ("Sequence[int] | None", np.array([1, 2])), ("Sequence[Span]", [(1, 2), [3, 4]]),
     ("Mapping[str, Any] | None", {"cell": "K562"}), ("tuple[str, ...]", [sd.Runs(5)]),
     ("Model | str", 5), ("Any", object()),
 ])  # fmt: skip
@@ -37,6 +38,9 @@ def test_what_fits_or_is_not_known_passes(annotation, value):
     ("str", 5, "x must be text, got 5"),
     (LISTED, "CCO", "x must be a list of texts, got the text 'CCO'"),
     (LISTED, ["C", 5], "x: row 2 must be text, got 5"),
+    ("Sequence[int]", [1, "a"], "x: row 2 must be a whole number, got 'a'"),
+    ("Sequence[Span]", [1, 2], "x: row 1 must be a pair of whole numbers, got 1"),
+    ("Sequence[Span] | None", "ab", "x must be a list of pairs of whole numbers or None, got"),
     ("Asked | None", "K562", "x must be a mapping such as {'cell': 'K562'} or None, got the "
                              "text 'K562'"),
     ("tuple[str, ...]", sd.Require("TA"), "x must be a list, got Require"),
@@ -101,6 +105,10 @@ WRONG = {
     "gap of text": (lambda m: m.infill("C[*]", gap=("1", "2")), "gap must be .low, high."),
     "texts": (lambda m: m.edit(5), "texts must be text or a list of texts, got 5"),
     "fraction": (lambda m: m.edit("CC", fraction="x"), "fraction must be a number or None"),
+    "positions": (
+        lambda m: m.edit("CC", positions=[1.5]), "positions: row 1 must be a whole number",
+    ),
+    "spans": (lambda m: m.edit("CC", spans=(1, 2)), "spans: row 1 must be a pair of whole number"),
     "interpolate": (lambda m: m.interpolate("CC", 5), "b must be text, got 5"),
     "one string": (lambda m: m.log_likelihood("CCO"), "strings must be a list of texts"),
     "no strings": (lambda m: m.log_likelihood([]), "log_likelihood takes at least one text"),
@@ -110,6 +118,14 @@ WRONG = {
     "floor": (lambda m: sd.design(m, "qed", floor="x"), "floor must be a number or None"),
     "load": (lambda m: sd.load(None), "name must be text or a path, got None"),
     "no model": (lambda m: sd.sample(5, n=1), "model must be a model or the name of one, got 5"),
+    "design": (lambda m: sd.design(5, "qed"), "model must be a model or the name of one, got 5"),
+    "tune": (lambda m: sd.tune(5, ["CC"]), "model must be a model or the name of one, got 5"),
+    "minutes": (lambda m: sd.tune(m, ["CC"], minutes="x"), "minutes must be a number"),
+    "train": (lambda m: sd.train(5, "out"), "source must be text or a path, got 5"),
+    "evaluate": (lambda m: sd.evaluate(5, fcd=False), "objects must be a result, a list of obj"),
+    "suite": (lambda m: sd.evaluate(["CC"], suite=5), "suite must be text, got 5"),
+    "save": (lambda m: m.sample(1).save(5), "path must be text or a path, got 5"),
+    "ends": (lambda m: sd.Property(logp=("a", "b")), "logp must be .low, high., None for an open"),
     "a property": (lambda m: sd.Property(mrl=(1, 2)), "no reward is called 'mrl'.*condition="),
 }  # fmt: skip
 
@@ -128,6 +144,18 @@ def test_a_wrong_type_is_one_line(model, ask, message):
 def test_a_constraint_of_another_type_says_what_it_takes(wrong):
     with pytest.raises(ValueError, match="^(Fixed|Runs|Pattern) takes .*, got"):
         wrong()
+
+
+def test_a_constraint_of_graphs_is_written():
+    with pytest.raises(ValueError, match="a constraint of graphs is one of .*, got Runs"):
+        sd.load("qm9-graph").sample(1, constraints=[sd.Runs(5)])
+
+
+def test_a_design_takes_the_name_of_a_model(tmp_path):
+    folder = write_tiny_model(tmp_path / "tiny")
+    how = {"reward": "qed", "n": 2, "budget": 8, "method": "best-of-n"}
+    named, held = sd.design(folder, **how), sd.design(sd.load(folder), **how)
+    assert named.rows.texts == held.rows.texts and named.settings == held.settings
 
 
 def test_perplexity_takes_the_name_of_a_model(tmp_path):
