@@ -9,7 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from scidiff.api.string_constraints import Grammar, StringConstraint, read
+from scidiff.api.motifs import places
+from scidiff.api.string_constraints import Fixed, Grammar, Pattern, StringConstraint, read
 from scidiff.chem.valence import largest_valence
 from scidiff.data.graph_tokens import node_symbols
 from scidiff.data.tokens import EOS, FIRST_SYMBOL, PAD, Vocabulary
@@ -122,7 +123,8 @@ def string_automaton(
     """
     made = [read(text) for text in asked]
     for constraint in made:
-        if not _possible(_strings((str(constraint),), vocabulary), lengths):
+        short = _least(constraint, vocabulary) <= max(lengths)
+        if not short or not _possible(_strings((str(constraint),), vocabulary), lengths):
             raise ValueError(
                 f"constraint {str(constraint)!r} holds for no string of "
                 f"{_span(lengths)} tokens, which this model writes{_hint(constraint)}"
@@ -195,6 +197,16 @@ def _strings(asked: tuple[str, ...], vocabulary: Vocabulary) -> Automaton:
     """The strings that satisfy all of these, without their end."""
     parts = [symbols_only(everything(len(vocabulary)))]
     return all_of([*parts, *(symbols_only(read(t).automaton(vocabulary)) for t in asked)])
+
+
+def _least(constraint: StringConstraint, vocabulary: Vocabulary) -> int:
+    """Fewest tokens of a string that satisfies it, as far as its text says: automata of places far
+    beyond a model's rows are not built."""
+    if isinstance(constraint, Fixed):
+        return max(constraint.tokens) + 1
+    if isinstance(constraint, Pattern):
+        return sum(place != "*" for place in places(constraint.text, vocabulary, gaps=True))
+    return 0
 
 
 def _possible(automaton: Automaton, lengths: Sequence[int]) -> bool:

@@ -85,6 +85,8 @@ def test_both_strands_are_meant_where_asked():
     ("rna", ["forbid:GC:both"], "both_strands is of DNA, a model of A C G T, got one of A C G U"),
     ("dna", ["pattern:ACGT"], "'pattern:ACGT' holds for no string of 6 to 8 tokens, .* write [*]"),
     ("dna", ["fixed:9=A"], "'fixed:9=A' holds for no string of 6 to 8 tokens, which this model"),
+    ("dna", ["fixed:1000000=A"], "'fixed:1000000=A' holds for no string of 6 to 8 tokens"),
+    ("dna", ["pattern:*" + "A" * 300_000], "holds for no string of 6 to 8 tokens"),
     ("dna", ["require:ACGTACGTA"], "'require:ACGTACGTA' holds for no string of 6 to 8 tokens"),
     ("dna", ["fixed:0=A,1=C", "forbid:AC"], "fixed:0=A,1=C, forbid:AC contradict each other"),
     ("dna", ["fixed:0=AC"], "position 0 takes one token, got 'AC'"),
