@@ -143,7 +143,8 @@ def _column(name: str, value: Any, n: int) -> list[Any]:
     if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
         return [value] * n
     if len(value) != n:
-        raise ValueError(f"condition {name!r} must have one value or {n}, got {len(value)}")
+        values = "one value" if n == 1 else f"one value or {n}"
+        raise ValueError(f"condition {name!r} must have {values}, got {len(value)}")
     return list(value)
 
 

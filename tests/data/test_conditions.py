@@ -40,12 +40,20 @@ def test_a_config_holds_all_of_it():
         ({"cell": "A", "load": 1}, "must be one of a, b, c, got 'A'"),
         ({"cell": "a", "load": "much"}, "'load' must be a number, got 'much'"),
         ({"cell": "a", "load": math.nan}, "'load' must be a finite number, got nan"),
+        ({"cell": "a", "load": None}, "'load' must be a finite number, got None"),
+        ({"cell": {"a": 1}, "load": 1}, "must be one of a, b, c, got {'a': 1}"),
+        ({"cell": "a", "load": 1, 5: 1}, "unknown condition 5; this model takes cell, load"),
         ({"cell": ["a"], "load": 1}, "'cell' must have one value or 2, got 1"),
     ],
 )
 def test_what_cannot_be_asked_is_named(asked, message):
     with pytest.raises(ValueError, match=message):
         KNOWN.encode(asked, 2)
+
+
+def test_one_row_has_one_value():
+    with pytest.raises(ValueError, match="'cell' must have one value, got 2"):
+        KNOWN.encode({"cell": ["a", "b"], "load": 1}, 1)
 
 
 @pytest.mark.parametrize(
