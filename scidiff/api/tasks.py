@@ -20,6 +20,7 @@ from scidiff.api.entry import load
 from scidiff.api.model import Model
 from scidiff.api.parts import Arranged, arrange, joined
 from scidiff.api.token_engine import TokenEngine
+from scidiff.api.typed import typed
 from scidiff.chem.given import (
     holds,
     open_sites,
@@ -45,15 +46,17 @@ if TYPE_CHECKING:
 
 WAYS, ROWS = 8, 16  # orders, labels and sites are drawn anew for every 16 rows, at most 8 times
 Choice = Callable[[Random], Sequence[Mol]]
-Range = tuple[int, int]
+Span = tuple[int, int]
 Source = Model | str | Path  # or the name or folder of one
 
 
+@typed
 def de_novo(model: Source, n: int = 16, seed: int = 0, **how: Any) -> SampleResult:
     """Draw molecules from nothing, by the same grammar as the other tasks."""
     return _task(model, "de_novo", [], lambda rng: [], n, seed, **how)
 
 
+@typed
 def linker(
     model: Source, fragments: Sequence[str], n: int = 16, seed: int = 0, **how: Any
 ) -> SampleResult:
@@ -73,6 +76,7 @@ def linker(
     return _task(model, "linker", parts, lambda rng: rng.sample(parts, len(parts)), n, seed, **how)
 
 
+@typed
 def scaffold_morphing(
     model: Source, side_chains: Sequence[str], n: int = 16, seed: int = 0, **how: Any
 ) -> SampleResult:
@@ -83,6 +87,7 @@ def scaffold_morphing(
     return _task(model, "scaffold_morphing", parts, shuffled, n, seed, **how)
 
 
+@typed
 def motif_extension(
     model: Source, motif: str, n: int = 16, seed: int = 0, **how: Any
 ) -> SampleResult:
@@ -91,6 +96,7 @@ def motif_extension(
     return _task(model, "motif_extension", [part], lambda rng: [part], n, seed, **how)
 
 
+@typed
 def scaffold_decoration(
     model: Source, scaffold: str, n: int = 16, seed: int = 0, **how: Any
 ) -> SampleResult:
@@ -99,6 +105,7 @@ def scaffold_decoration(
     return _task(model, "scaffold_decoration", [part], lambda rng: [part], n, seed, **how)
 
 
+@typed
 def superstructure(
     model: Source, core: str, n: int = 16, seed: int = 0, *, sites: int | None = None, **how: Any
 ) -> SampleResult:
@@ -118,6 +125,7 @@ def superstructure(
     return _task(model, "superstructure", [part], grown, n, seed, **how)
 
 
+@typed
 def lead_optimisation(
     model: Source, lead: str, n: int = 16, seed: int = 0, *, piece: int | None = None, **how: Any
 ) -> SampleResult:
@@ -144,7 +152,7 @@ def lead_optimisation(
 
 
 def _parts(smiles: Sequence[str], task: str, least: int) -> list[Mol]:
-    if isinstance(smiles, str) or len(smiles) < least:
+    if len(smiles) < least:
         raise ValueError(f"{task}: expected a list of {least} or more fragments, got {smiles!r}")
     return [_part(text, task, 1, 1) for text in smiles]
 
@@ -163,6 +171,7 @@ def _part(smiles: str, task: str, least: int, most: int | None = None) -> Mol:
 # ---------------------------------------------------------------- drawing
 
 
+@typed
 def _task(
     model: Source,
     task: str,
@@ -171,7 +180,7 @@ def _task(
     n: int,
     seed: int,
     *,
-    size: Range | None = None,
+    size: Span | None = None,
     **overrides: Any,
 ) -> SampleResult:
     """Draw n rows around the parts that `choice` draws, and check what of them was kept."""
@@ -196,7 +205,7 @@ def _task(
     )  # fmt: skip
 
 
-def _engine(model: Model, n: int, size: Range | None) -> TokenEngine:
+def _engine(model: Model, n: int, size: Span | None) -> TokenEngine:
     """The model's engine, after a look at what is asked."""
     engine = model.engine
     if (
