@@ -72,9 +72,36 @@ def residual(probabilities: Tensor, rng: Rng) -> Tensor:
     return torch.where(slots < copies.sum(-1, keepdim=True), sure, drawn)
 
 
+def ssp(probabilities: Tensor, rng: Rng) -> Tensor:
+    """Srinivasan sampling process: floor or ceil of K p copies each, negatively associated, so
+    that averages converge in whatever order the particles stand (Gerber, Chopin and Whiteley
+    2019, arXiv 1707.01845, section 3.2). The fractions of K p meet in pairs, and then those who
+    carry what is left of each pair: log2 K rounds.
+    """
+    P, K = probabilities.shape
+    share = K * probabilities
+    copies = share.floor()
+    share, u = share - copies, uniform((P, K), rng).to(share)
+    holder = torch.arange(K, device=share.device).expand(P, K)
+    while share.shape[1] > 1:
+        met = share.shape[1] // 2 * 2
+        (a, b), (i, j) = ((v[:, 0:met:2], v[:, 1:met:2]) for v in (share, holder))
+        both, draw, u = a + b, u[:, : met // 2], u[:, met // 2 :]
+        full = both >= 1  # one of the two gets a copy and the other what is left, else one all
+        first = torch.where(full, draw * (2 - both) < 1 - b, draw * both < a)
+        copies = copies.scatter_add(1, torch.where(first, i, j), full.to(copies))
+        left, carrier = both - full.to(both), torch.where(first ^ full, i, j)
+        share = torch.cat([left, share[:, met:]], 1)
+        holder = torch.cat([carrier, holder[:, met:]], 1)
+    copies = copies.scatter_add(1, holder, share.round())  # a whole number, but for rounding
+    slots = torch.arange(K, device=copies.device, dtype=copies.dtype).repeat(P, 1)
+    return torch.searchsorted(copies.cumsum(-1), slots, right=True).clamp(max=K - 1)
+
+
 SCHEMES: dict[str, Callable[[Tensor, Rng], Tensor]] = {
     "systematic": systematic,
     "stratified": stratified,
+    "ssp": ssp,
     "residual": residual,
     "multinomial": multinomial,
 }

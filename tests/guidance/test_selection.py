@@ -14,6 +14,7 @@ from scidiff.guidance.selection import (
     per_parent,
     residual,
     smc,
+    ssp,
     systematic,
 )
 
@@ -39,17 +40,47 @@ def test_expected_copies_are_k_times_p(scheme):
 def test_schemes_are_ordered_by_their_noise():
     noise = {s: float(copies(SCHEMES[s](weights(), seeded(0))).var(0).sum()) for s in SCHEMES}
     assert noise["systematic"] <= noise["stratified"] < noise["residual"] < noise["multinomial"]
+    assert noise["ssp"] == pytest.approx(noise["systematic"], rel=0.03)  # floor or ceil, both
 
 
-def test_systematic_copies_are_floor_or_ceil():
-    c, p = copies(systematic(weights(), seeded(0))), weights()
+@pytest.mark.parametrize("scheme", [systematic, ssp])
+def test_copies_are_floor_or_ceil(scheme):
+    c, p = copies(scheme(weights(), seeded(0))), weights()
     assert ((c >= (7 * p).floor()) & (c <= (7 * p).ceil())).all()
 
 
-def test_residual_keeps_the_whole_parts():
-    assert (copies(residual(weights(), seeded(0))) >= (7 * weights()).floor()).all()
-    even = torch.full((4, 8), 0.125, dtype=torch.float64)
-    assert (residual(even, seeded(0)).sort(1).values == torch.arange(8)).all()
+def covariance(scheme, p, runs=40_000):
+    """Of the copies (K, K), in standard errors."""
+    c = copies(scheme(p.expand(runs, -1), seeded(3)), len(p))
+    c = c - c.mean(0)
+    each = c[:, :, None] * c[:, None, :]
+    return each.mean(0) / (each.std(0) / runs**0.5).clamp(min=1e-12)
+
+
+def test_copies_by_ssp_are_negatively_associated_and_systematic_ones_are_not():
+    even = torch.full((6,), 1 / 12, dtype=torch.float64)
+    p = torch.cat([even, even.new_tensor([0.5])])
+    apart = ~torch.eye(7, dtype=torch.bool)
+    assert (covariance(ssp, p)[apart] < 4).all()
+    assert (covariance(systematic, p)[apart] > 4).any()
+
+
+@pytest.mark.parametrize("K", [1, 2, 3, 13, 64])
+def test_ssp_gives_out_all_places_whatever_the_rounding(K):
+    p = torch.linspace(-3, 4, K, dtype=torch.float64).softmax(0).expand(500, K)
+    index = ssp(p, seeded(K))
+    assert index.shape == (500, K) and (index.diff(dim=1) >= 0).all()
+    c = copies(index, K)
+    assert ((c >= (K * p - 1e-9).floor()) & (c <= (K * p + 1e-9).ceil())).all()
+
+
+def test_ssp_draws_two_together_as_its_duels_do():
+    p = torch.tensor([0.7, 0.5, 0.8, 1.0], dtype=torch.float64) / 3
+    a, b, c, d = (4 * p - (4 * p).floor()).tolist()  # 2 in all, a + b > 1 > c + d
+    law = (a + b - 1) / (a + b - 1 + c + d)  # who lost of the first pair beats the second pair's
+    drawn = copies(ssp(p.expand(40_000, 4), seeded(5)), 4) - (4 * p).floor()
+    both = float((drawn[:, 0] * drawn[:, 1]).mean())
+    assert abs(both - law) < 4 * (law * (1 - law) / 40_000) ** 0.5
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
