@@ -227,10 +227,12 @@ class MaskedSampler:
         return replace(x, ids=torch.where(guess == self.denoiser.mask_id, PAD, guess), trunk=None)
 
     def renoise(self, clean: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        """Hide a random subset again, exactly as many as a canvas row hides at step k (the slowest
-        one, where rows differ in pace); evaluate."""
+        """Hide again exactly as many positions as a canvas row hides at step k (the slowest one,
+        where rows differ in pace), of each block the last ones where it is written from left to
+        right, else a random subset; evaluate."""
         free = self.canvas.free(clean.ids)
-        keys = in_blocks(uniform(free.shape, rng).masked_fill(~free, -1.0), self.block_size, -1.0)
+        keys = self._late(free, rng).masked_fill(~free, -1.0)
+        keys = in_blocks(keys, self.block_size, -1.0)
         left = left_per_block((keys >= 0).sum(-1), column(k), self.pace)
         rank = keys.argsort(-1, descending=True).argsort(-1)
         hide = (rank < left[..., None]).flatten(1)[:, : free.shape[1]]
@@ -240,6 +242,12 @@ class MaskedSampler:
             return self._arrive(x, k)
         blank = replace(x, ids=clean.ids.masked_fill(free, self.denoiser.mask_id))
         return self._arrive(replace(x, memory=self._begin(blank, free).memory), k)
+
+    def _late(self, free: Tensor, rng: Rng) -> Tensor:
+        """Keys (B, L) from 0 on, the larger the later a position of `free` (B, L) was written."""
+        if isinstance(self.order, Sequential):
+            return torch.arange(float(free.shape[1]), device=free.device).expand(free.shape)
+        return uniform(free.shape, rng)
 
     def _begin(self, x: TokenState, generated: Tensor) -> TokenState:
         """Evaluate the network at rows in which all that is `generated` (B, L) is hidden, and keep
