@@ -83,6 +83,12 @@ def test_ssp_draws_two_together_as_its_duels_do():
     assert abs(both - law) < 4 * (law * (1 - law) / 40_000) ** 0.5
 
 
+def test_residual_keeps_the_whole_parts():
+    assert (copies(residual(weights(), seeded(0))) >= (7 * weights()).floor()).all()
+    even = torch.full((4, 8), 0.125, dtype=torch.float64)
+    assert (residual(even, seeded(0)).sort(1).values == torch.arange(8)).all()
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_one_heavy_particle_takes_all(scheme):
     log_w = torch.tensor([[[0.0], [2000.0], [-2000.0]]], dtype=torch.float64)
