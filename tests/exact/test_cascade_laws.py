@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from gaussian_targets import chain_law, gaussian
+from tilted_runs import z_scores
 
 from scidiff.core import seeded
 from scidiff.data.tokens import TokenState
@@ -19,7 +20,7 @@ from scidiff.samplers.masked import FixedCanvas, MaskedSampler
 from scidiff.samplers.strided import StridedSampler
 from scidiff.testing import chain_reward, chain_table, check_sampler
 
-TABLE, STRENGTH, RUNS, K = chain_table(), 1.2, 1500, 6
+TABLE, STRENGTH = chain_table(), 1.2
 TARGET = TABLE.tilted(chain_reward, STRENGTH)
 
 
@@ -47,40 +48,23 @@ SURROGATES = {
 }
 
 
-def z_scores(sampler, reward, select, branch=1, seed=0):
-    """Estimates of Z and of Z P(first token = 2), against the truth, in standard errors."""
-    g = guided_sample(
-        sampler, reward, RUNS * K, seeded(seed), select=select, branch=branch, populations=RUNS,
-        strength=STRENGTH,
-    )  # fmt: skip
-    tilt = TABLE.p if reward is None else TABLE.p * (STRENGTH * TARGET.rewards).exp()
-    w = g.log_w.exp().view(RUNS, K)
-    out = []
-    for f, truth in (
-        (torch.ones(RUNS, K), tilt.sum()),
-        ((g.x.ids[:, 0] == 2).view(RUNS, K), tilt[TABLE.seqs[:, 0] == 2].sum()),
-    ):
-        values = (w * f).mean(1)
-        out.append(float((values.mean() - truth) / (values.std() / RUNS**0.5)))
-    return out
-
-
 @pytest.mark.parametrize("name", SURROGATES)
 @pytest.mark.parametrize("reward", [None, chain_reward])
 @pytest.mark.parametrize("select, branch", [(keep_all, 1), (smc(0.5), 1), (nested(0.5), 3)])
 def test_cascades_keep_the_law(name, reward, select, branch):
-    assert all(abs(z) < 4 for z in z_scores(SURROGATES[name](masked()), reward, select, branch))
+    sampler = SURROGATES[name](masked())
+    assert all(abs(z) < 4 for z in z_scores(sampler, reward, select, TARGET, branch))
 
 
 def test_a_cascade_of_strides_and_a_stride_of_cascades_keep_it_too():
     for sampler in (Cascade(StridedSampler(masked(), 2), wrong, 3, 0.7),
                     StridedSampler(Cascade(masked(), wrong, 3, 0.7), 2)):  # fmt: skip
-        assert all(abs(z) < 4 for z in z_scores(sampler, chain_reward, smc(0.5)))
+        assert all(abs(z) < 4 for z in z_scores(sampler, chain_reward, smc(0.5), TARGET))
 
 
 def test_cascades_of_cascades_add_their_ratios():
     twice = Cascade(Cascade(masked(), wrong, 3, 0.7), patchy, 3, 0.7)
-    assert all(abs(z) < 4 for z in z_scores(twice, chain_reward, smc(0.5)))
+    assert all(abs(z) < 4 for z in z_scores(twice, chain_reward, smc(0.5), TARGET))
 
 
 def test_without_its_ratio_a_cascade_bends_the_law():
@@ -88,9 +72,8 @@ def test_without_its_ratio_a_cascade_bends_the_law():
         def step(self, x, k, rng):
             return replace(super().step(x, k, rng), log_ratio=None)
 
-    assert not all(
-        abs(z) < 4 for z in z_scores(Silent(masked(), Exact(TARGET), 3), chain_reward, smc(0.5))
-    )
+    silent = Silent(masked(), Exact(TARGET), 3)
+    assert not all(abs(z) < 4 for z in z_scores(silent, chain_reward, smc(0.5), TARGET))
 
 
 def test_the_oracle_sees_one_candidate_of_each_parent():

@@ -3,6 +3,7 @@ exact soft value leaves nothing to weigh."""
 
 import pytest
 import torch
+from tilted_runs import z_scores
 from token_laws import exact_law
 
 from scidiff.core import seeded
@@ -16,7 +17,7 @@ from scidiff.samplers.classifier import ClassifierGuided, ExactChange, FirstOrde
 from scidiff.samplers.masked import FixedCanvas, MaskedSampler
 from scidiff.testing import chain_reward, chain_table, check_sampler
 
-TABLE, STRENGTH, RUNS, K = chain_table(), 1.2, 1500, 6
+TABLE, STRENGTH = chain_table(), 1.2
 TARGET = TABLE.tilted(chain_reward, STRENGTH)
 BLANK = FixedCanvas.blank(4, TABLE.mask_id)
 
@@ -46,23 +47,6 @@ def twisted(change, weight=1.0, **options) -> Twisted:
     return Twisted(MaskedSampler(guided, BLANK, **options))
 
 
-def z_scores(sampler, reward, select, branch, law):
-    g = guided_sample(
-        sampler, reward, RUNS * K, seeded(0), select=select, branch=branch, populations=RUNS,
-        strength=STRENGTH,
-    )  # fmt: skip
-    tilt = law if reward is None else law * (STRENGTH * TARGET.rewards).exp()
-    w = g.log_w.exp().view(RUNS, K)
-    out = []
-    for f, truth in (
-        (torch.ones(RUNS, K), tilt.sum()),
-        ((g.x.ids[:, 0] == 2).view(RUNS, K), tilt[TABLE.seqs[:, 0] == 2].sum()),
-    ):
-        values = (w * f).mean(1)
-        out.append(float((values.mean() - truth) / (values.std() / RUNS**0.5)))
-    return out
-
-
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("reward", [None, chain_reward])
 @pytest.mark.parametrize("tokens", [1, 2])
@@ -70,7 +54,7 @@ def z_scores(sampler, reward, select, branch, law):
 def test_twisted_proposals_keep_the_law(name, reward, tokens, select, branch):
     law = exact_law(TABLE, tokens_per_step=tokens)
     sampler = twisted(CHANGES[name](), 0.8, tokens_per_step=tokens)
-    assert all(abs(z) < 4 for z in z_scores(sampler, reward, select, branch, law))
+    assert all(abs(z) < 4 for z in z_scores(sampler, reward, select, TARGET, branch, law))
 
 
 def test_the_exact_value_leaves_every_weight_equal_to_z():
