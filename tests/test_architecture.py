@@ -67,7 +67,18 @@ AT_TOP = {
 IN_FUNCTIONS = {
     "data": {"pandas", "pyarrow", "rdkit"},
     "training": {"huggingface_hub", "tensorboard"},
-    "rewards": {"RNA", "pyjaspar", "macrel", "onnxruntime", "ray"},  # extras
+    "rewards": {  # extras
+        "RNA",
+        "chemprop",
+        "macrel",
+        "onnxruntime",
+        "openbabel",
+        "posebusters",
+        "pyjaspar",
+        "ray",
+        "tblite",
+        "vina",
+    },
     "evaluation": {"fcd_torch"},
     "api": {"matplotlib", "lightning", "scipy"},
 }
