@@ -6,6 +6,8 @@ function of the molecule.
 
 from __future__ import annotations
 
+from typing import Any
+
 from rdkit import Chem, rdBase
 from rdkit.Chem import Mol
 from rdkit.Chem.rdDistGeom import EmbedMolecule, ETKDGv3
@@ -65,7 +67,7 @@ def embed(mol: Mol, seed: int = 0) -> Mol:
 
 def _place(mol: Mol, seed: int) -> None:
     """Crowded cages need a start from random coordinates (Spellmeyer et al. 1997)."""
-    settings = ETKDGv3()
+    settings: Any = ETKDGv3()
     settings.randomSeed = seed
     for anywhere in (False, True):
         settings.useRandomCoords = anywhere
