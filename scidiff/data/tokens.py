@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,6 +143,7 @@ class TokenState(Stacked):
     log_ratio: Tensor | None = None  # (B,) log target kernel - log drawn kernel of the last step
     condition: Tensor | None = None  # (B, C) what the rows are asked to be like
     memory: tuple[Tensor | Shared, ...] | None = None  # (B, ...) each, what a sampler keeps
+    cache: Stacked | tuple[Any, ...] | None = None  # (B, ...) each, what the network keeps
 
     def __post_init__(self) -> None:
         if self.ids.ndim != 2 or self.ids.dtype != torch.int64:

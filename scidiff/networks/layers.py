@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,6 +39,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -
     return score.softmax(-1).to(v.dtype) @ v
 
 
+Seen = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Keys and values of the positions that are evaluated -> those that are attended, with what is
+kept of earlier ones; (B, H, L, head_dim) each."""
+
+
 class Attention(nn.Module):
     """Multi-head attention with rotary positions and RMS-normalised queries and keys (Henry et al.
     2020)."""
@@ -47,13 +54,21 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, angles: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-        """x (B, L, D), angles (L, head_dim / 2), mask broadcastable to (B, heads, L, L), True =
-        may attend."""
+    def forward(
+        self,
+        x: Tensor,
+        angles: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        seen: Seen | None = None,
+    ) -> Tensor:
+        """x (B, L, D), angles (L, head_dim / 2) or (B, 1, L, head_dim / 2), mask broadcastable to
+        (B, heads, L, keys), True = may attend."""
         B, L, D = x.shape
         q, k, v = self.qkv(x).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         cos, sin = angles.cos().to(q.dtype), angles.sin().to(q.dtype)
         q, k = (rotate(F.rms_norm(z, z.shape[-1:]), cos, sin) for z in (q, k))
+        k, v = (k, v) if seen is None else seen(k, v)
         y = attend(q, k, v, mask, causal)
         return self.out(y.transpose(1, 2).reshape(B, L, D))
 
@@ -68,6 +83,13 @@ class Block(nn.Module):
         self.up = nn.Linear(width, expand * width, bias=False)
         self.down = nn.Linear(expand * width, width, bias=False)
 
-    def forward(self, x: Tensor, angles: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-        x = x + self.attention(self.norm1(x), angles, mask, causal)
+    def forward(
+        self,
+        x: Tensor,
+        angles: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        seen: Seen | None = None,
+    ) -> Tensor:
+        x = x + self.attention(self.norm1(x), angles, mask, causal, seen)
         return x + self.down(F.relu(self.up(self.norm2(x))).square())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -9,7 +11,10 @@ from torch import Tensor
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import PAD, TokenState
+from scidiff.networks.block_cache import PrefixCache, Written, finished, look
 from scidiff.networks.token_transformer import GivenTokens, TokenTransformer
+
+TOKENS_A_CALL = 1024  # that fit the cache of a processor
 
 
 class TokenDenoiser:
@@ -19,6 +24,11 @@ class TokenDenoiser:
     On the CPU only unfinished rows and columns up to the last block in use are evaluated, in
     micro-batches of about 1,000 tokens that fit the cache; on a GPU the whole batch runs as it
     is, so nothing waits for the device. `micro_batch` bounds the rows of one network call.
+
+    With `cache`, `recall` keeps the keys and values of finished blocks in the state and evaluates
+    what is new alone: the same output up to rounding, for as much memory as `PrefixCache` states.
+    The host has to look at how far rows are, so None means: where it may (`compact`). It takes a
+    network that writes in blocks.
     """
 
     def __init__(
@@ -30,6 +40,7 @@ class TokenDenoiser:
         micro_batch: int | None = None,
         compact: bool | None = None,
         shown: bool = True,
+        cache: bool | None = None,
     ) -> None:
         if block_size is not None and not 1 <= block_size <= network.config.max_length:
             raise ScidiffError(
@@ -41,6 +52,14 @@ class TokenDenoiser:
         self.mask_id, self.vocab_size = network.mask_id, network.config.vocab_size
         on_cpu = next(network.parameters()).device.type == "cpu"
         self.compact = on_cpu if compact is None else compact
+        if cache and block_size is None:
+            raise ScidiffError(
+                "cache=True needs a network that writes in blocks: here every position sees all "
+                "others, so each token that is written changes what is kept of every position; "
+                "leave cache out"
+            )
+        blocks = block_size is not None and block_size < network.config.max_length
+        self.cache = blocks and (self.compact if cache is None else cache)
 
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
         """Trunk output (B, L, D) at x; zero where `compact` found nothing left to say."""
@@ -52,22 +71,60 @@ class TokenDenoiser:
         return torch.cat([self._evaluate(x[r]) for r in rows])
 
     @torch.no_grad()
+    def recall(self, x: TokenState, k: int | Tensor) -> tuple[Tensor, PrefixCache | None]:
+        """Trunk output (B, L, D) at x, zero but in each row's current block, and what is kept from
+        there on; without `cache` the output of a plain call."""
+        if not self.cache or self.block_size is None or self.block_size >= x.ids.shape[1]:
+            return self(x, k), None
+        cache = x.cache
+        if not isinstance(cache, PrefixCache) or cache.block_size != self.block_size:
+            cache = PrefixCache.blank(self.network, x, self.block_size, self.dtype)
+        first, end = cache.known(x, self.mask_id), self._columns(x.ids)
+        out = torch.zeros(*x.ids.shape, self.network.trunk_width, device=x.ids.device)
+        written: list[Written] = []
+        for rows, width in self._windows(first, end):
+            part = x[rows]
+            with self._asked(part) as network:
+                trunk, keys = look(network, part, cache[rows], first[rows], width)
+            last = (width - 1) % self.block_size + 1  # positions of the current block
+            here = end[rows, None] - last + torch.arange(last, device=rows.device)
+            out[rows[:, None], here] = trunk[:, -last:].float()
+            written += finished(keys[..., :-last, :], rows, first[rows], self.block_size)
+        return out, cache.keep(x, written, self.mask_id) if written else cache
+
+    def _windows(self, first: Tensor, end: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """Rows (n,) whose `first` (B,) blocks are kept and that are read up to column `end` (B,),
+        together where they lack as many columns: micro-batches and that number."""
+        width = (end - first * (self.block_size or 1)).masked_fill(end == 0, 0)
+        order = first.argsort(stable=True)
+        for size in width.unique().tolist():
+            if size:
+                rows = order[width[order] == size]
+                yield from ((chunk, size) for chunk in rows.split(self._chunk(size)))
+
+    @torch.no_grad()
     def log_probs(self, trunk: Tensor) -> Tensor:
         """(B, M, D) -> (B, M, V) float32, normalised, MASK = -inf."""
         return self.network.log_probs(trunk)
 
     @torch.no_grad()
     def _evaluate(self, x: TokenState) -> Tensor:
-        self.rows += len(x)
-        network: TokenTransformer | GivenTokens = self.network
-        device = x.ids.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            if self.shown and x.condition is not None:
-                everyone = torch.ones(len(x), dtype=torch.bool, device=x.ids.device)
-                network = self.network.given(x.condition, everyone)
+        with self._asked(x) as network:
             if self.block_size is None:
                 return network.bidirectional(x.ids).float()
             return network.prefix(x.ids, self.block_size).float()
+
+    @contextmanager
+    def _asked(self, x: TokenState) -> Iterator[TokenTransformer | GivenTokens]:
+        """The network in its precision, told what the rows of x are asked to be like."""
+        self.rows += len(x)
+        low = self.dtype == torch.bfloat16
+        with torch.autocast(x.ids.device.type, torch.bfloat16, enabled=low):
+            if not self.shown or x.condition is None:
+                yield self.network
+            else:
+                everyone = torch.ones(len(x), dtype=torch.bool, device=x.ids.device)
+                yield self.network.given(x.condition, everyone)
 
     def _compacted(self, x: TokenState) -> Tensor:
         """Evaluate unfinished rows only, longest first, each micro-batch cut to the columns it
@@ -79,7 +136,7 @@ class TokenDenoiser:
         rows = rows[needed[rows] > 0]
         while len(rows):
             widest = int(needed[rows[-1]])
-            size = min(max(1, 1024 // widest), self.micro_batch or len(ids))
+            size = self._chunk(widest)
             chunk, rows = rows[-size:], rows[:-size]
             part = x[chunk]
             out[chunk, :widest] = self._evaluate(replace(part, ids=part.ids[:, :widest]))
@@ -94,3 +151,7 @@ class TokenDenoiser:
             return torch.where(hidden.any(1), ids.shape[1] - behind, 0)
         end = (hidden.int().argmax(1) // self.block_size + 1) * self.block_size
         return torch.where(hidden.any(1), end.clamp(max=ids.shape[1]), 0)
+
+    def _chunk(self, width: int) -> int:
+        """How many rows of `width` positions are evaluated at once."""
+        return min(max(1, TOKENS_A_CALL // width), self.micro_batch or TOKENS_A_CALL)

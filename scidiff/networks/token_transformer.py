@@ -11,6 +11,7 @@ a gap.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,7 +25,7 @@ from scidiff.networks.conditioning import (
     check_standard,
     time_features,
 )
-from scidiff.networks.layers import Block, rotary_table
+from scidiff.networks.layers import Block, Seen, rotary_table
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,10 @@ class TokenTransformer(nn.Module):
         causal: bool = False,
         t: Tensor | None = None,
         condition: Tensor | None = None,
+        seen: Sequence[Seen] | None = None,
     ) -> Tensor:
         """One pass over ids (B, L) whose left neighbours are `previous` (B, L), with an embedded
-        condition (B, D): (B, L, D)."""
+        condition (B, D) and what each layer has `seen` before: (B, L, D)."""
         x = F.rms_norm(self.own(ids) + self.previous(previous), (self.config.width,))
         if (t is None) == self.config.time:
             raise ValueError(f"t must be {'(B,)' if self.config.time else None} here, got {t}")
@@ -149,8 +151,8 @@ class TokenTransformer(nn.Module):
         if self.asked is not None and self.asked_in is not None:
             told = self.asked.hidden(len(ids)) if condition is None else condition
             x = x + self.asked_in(told)[:, None]
-        for block in self.blocks:
-            x = block(x, angles, mask, causal)
+        for i, block in enumerate(self.blocks):
+            x = block(x, angles, mask, causal, None if seen is None else seen[i])
         return self.norm(x)
 
     def given(self, condition: Tensor, shown: Tensor) -> GivenTokens:
@@ -179,6 +181,20 @@ class TokenTransformer(nn.Module):
         L = ids.shape[1]
         seen = block_causal_mask(L, block_size, ids.device)
         return self.trunk(ids, shifted(ids), self.angles[:L], seen, condition=condition)
+
+    def behind(
+        self,
+        ids: Tensor,
+        places: Tensor,
+        mask: Tensor | None,
+        seen: Sequence[Seen],
+        condition: Tensor | None = None,
+    ) -> Tensor:
+        """The positions `places` (B, W) of rows ids (B, L), behind what each layer has `seen`:
+        (B, W, D)."""
+        own, before = (row.gather(1, places) for row in (ids, shifted(ids)))
+        angles = self.angles[places][:, None]
+        return self.trunk(own, before, angles, mask, condition=condition, seen=seen)
 
     def two_copy(
         self, noisy: Tensor, clean: Tensor, block_size: int, condition: Tensor | None = None
@@ -229,6 +245,12 @@ class GivenTokens:
     def prefix(self, ids: Tensor, block_size: int) -> Tensor:
         """See TokenTransformer.prefix."""
         return self.network.prefix(ids, block_size, self.condition)
+
+    def behind(
+        self, ids: Tensor, places: Tensor, mask: Tensor | None, seen: Sequence[Seen]
+    ) -> Tensor:
+        """See TokenTransformer.behind."""
+        return self.network.behind(ids, places, mask, seen, self.condition)
 
     def two_copy(self, noisy: Tensor, clean: Tensor, block_size: int) -> Tensor:
         """See TokenTransformer.two_copy."""

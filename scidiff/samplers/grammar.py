@@ -89,7 +89,7 @@ class GrammarSampler(Around):
 
     def _arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
         if isinstance(k, int) and k >= self.num_steps:
-            return replace(x, trunk=None)
+            return replace(x, trunk=None, cache=None)
         return evaluate(self.denoiser, x, k)
 
 

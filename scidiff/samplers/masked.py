@@ -224,7 +224,8 @@ class MaskedSampler:
         hidden = x.ids == self.denoiser.mask_id
         drawn = self.draw(everywhere(self.denoiser, x), rng)
         guess = torch.where(in_current_block(hidden, self.block_size), drawn, x.ids)
-        return replace(x, ids=torch.where(guess == self.denoiser.mask_id, PAD, guess), trunk=None)
+        ids = torch.where(guess == self.denoiser.mask_id, PAD, guess)
+        return replace(x, ids=ids, trunk=None, cache=None)
 
     def renoise(self, clean: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Hide again exactly as many positions as a canvas row hides at step k (the slowest one,
@@ -260,7 +261,7 @@ class MaskedSampler:
     def _arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
         """Evaluate the network at x before step k; after the last nobody would read it."""
         if isinstance(k, int) and k >= self.num_steps:
-            return replace(x, trunk=None)
+            return replace(x, trunk=None, cache=None)
         return evaluate(self.denoiser, x, k)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -42,6 +42,15 @@ class BentPredictor(Protocol):
         ...
 
 
+@runtime_checkable
+class CachingPredictor(Protocol):
+    """A TokenPredictor that keeps in the state what it need not compute again."""
+
+    def recall(self, x: TokenState, k: int | Tensor) -> tuple[Tensor, Any]:
+        """Trunk output (B, L, D) at x, and what is to stand in `cache` from there on."""
+        ...
+
+
 def start(canvas: Canvas, condition: Tensor | None, n: int, rng: Rng) -> TokenState:
     """Draw n rows of the canvas and hand the rows of `condition` (R, C) out to n / R each."""
     if condition is None:
@@ -65,12 +74,20 @@ def evaluate(
     (everyone) is the only choice inside a compiled step.
     """
     if among is None or x.trunk is None:
-        return replace(x, trunk=Shared(denoiser(replace(x, trunk=None), k)))
+        trunk, cache = recalled(denoiser, replace(x, trunk=None), k)
+        return replace(x, trunk=Shared(trunk), cache=cache)
     rows = among.nonzero()[:, 0]
     if not len(rows):
         return x
     told = denoiser(replace(x, trunk=None)[rows], k[rows] if isinstance(k, Tensor) else k)
     return replace(x, trunk=Shared(x.trunk.dense().index_copy(0, rows, told)))
+
+
+def recalled(denoiser: TokenPredictor, x: TokenState, k: int | Tensor) -> tuple[Tensor, Any]:
+    """Trunk output (B, L, D) at x, and what the denoiser keeps from there on, None if nothing."""
+    if isinstance(denoiser, CachingPredictor):
+        return denoiser.recall(x, k)
+    return denoiser(x, k), None
 
 
 def stored(x: TokenState) -> Shared:
