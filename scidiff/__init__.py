@@ -18,6 +18,7 @@ _PUBLIC = {
     "evaluate": "scidiff.api.entry",
     "train": "scidiff.api.train",
     "design": "scidiff.api.design",
+    "campaign": "scidiff.api.campaigns",
     "tune": "scidiff.api.tuning",
     "reward": "scidiff.rewards.combine",
     "datasets": "scidiff.data",
@@ -38,6 +39,7 @@ _PUBLIC = {
 __all__ = sorted([*_PUBLIC, "__version__"])
 
 if TYPE_CHECKING:
+    from scidiff.api.campaigns import campaign as campaign
     from scidiff.api.design import design as design
     from scidiff.api.entry import evaluate as evaluate
     from scidiff.api.entry import load as load

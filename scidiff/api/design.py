@@ -2,94 +2,38 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from scidiff.api.entry import opened
+from scidiff.api.harvest import harvest
+from scidiff.api.methods import METHODS, find_method
 from scidiff.api.model import Model
+from scidiff.api.populations import Populations
 from scidiff.api.typed import typed
-from scidiff.core import Sampler, Select, seeded
-from scidiff.data.records import Record
-from scidiff.guidance.certificate import Guided, merged
-from scidiff.guidance.chunks import in_chunks
-from scidiff.guidance.lookahead import Decoded, PosteriorMean, Rollout, Value
-from scidiff.guidance.particles import guided_sample
-from scidiff.guidance.selection import keep_all, nested, per_parent, smc
+from scidiff.guidance.campaign import Campaign, Limits, Strategy
+from scidiff.guidance.journal import Journal
+from scidiff.guidance.lookahead import Decoded
 from scidiff.rewards.cache import Cache
 from scidiff.rewards.combine import reward as resolve_reward
+from scidiff.rewards.diversity import DiversityMemory
 from scidiff.rewards.executors import Executor, Serial
-from scidiff.rewards.scoring import RewardError, Scorer, Status, require_floor
+from scidiff.rewards.registry import nearest
+from scidiff.rewards.scoring import RewardError, Scorer, require_floor
 from scidiff.rewards.workers import Processes
-from scidiff.samplers.strided import StridedSampler
+from scidiff.training.interrupts import held_back
 
 if TYPE_CHECKING:
-    from scidiff.api.results import DesignResult
+    from scidiff.api.design_result import DesignResult
 
 CALLS = 128  # reward calls a design where no budget is given
-ROWS = 8192  # particles and candidates run together; part of what a seed means
 STRENGTH = 100.0  # for rewards in [0, 1]: alpha = 0.01 of the SVDD paper
-_OWN = ("smiles", "valid", "reason", "canonical", "score", "log_w", "status")  # a row's columns
+SCORES = "scores.db"  # of a campaign that is given no cache of its own
 
-
-@dataclass(frozen=True)
-class Plan:
-    """How a design spends its calls: a population of `particles`, each look-ahead scoring
-    particles * branch guesses at about `looks` steps, then every finished particle."""
-
-    particles: int
-    branch: int
-    looks: int
-
-    @property
-    def chunk(self) -> int:
-        """Designs that are run together."""
-        return max(1, ROWS // (self.particles * self.branch))
-
-    @property
-    def calls(self) -> int:
-        """Reward calls of one design whose rows are of typical length."""
-        return self.particles * self.branch * self.looks + self.particles
-
-
-@dataclass(frozen=True)
-class Method:
-    """A selection rule, how it spends b calls a design, and how a design is drawn at the end."""
-
-    select: Select
-    plan: Callable[[int], Plan]
-    best: bool = False  # take the best of a population instead of drawing by weight
-
-
-def _svdd(b: int) -> Plan:
-    looks = max(1, min(6, b // 8))
-    return Plan(1, max(1, (b - 1) // looks), looks)
-
-
-def _nested(b: int) -> Plan:
-    looks = max(1, min(4, b // 16))
-    side = max(1, int(math.sqrt(b / (looks + 1))))
-    return Plan(side, max(1, (b // side - 1) // looks), looks)
-
-
-def _smc(b: int) -> Plan:
-    looks = max(1, min(4, b // 4 - 1))
-    return Plan(max(1, b // (looks + 1)), 1, looks)
-
-
-METHODS: dict[str, Method] = {
-    "svdd": Method(per_parent, _svdd),
-    "nested": Method(nested(0.5), _nested),
-    "smc": Method(smc(0.5), _smc),
-    "best-of-n": Method(keep_all, lambda b: Plan(b, 1, 0), best=True),
-}
+Watch = Callable[[Campaign], object]
 
 
 @typed
@@ -103,166 +47,184 @@ def design(
     *,
     strength: float = STRENGTH,
     floor: float | None = None,
+    window: tuple[float, float] | None = None,
+    memory: str | dict[str, Any] | None = None,
+    seconds: float | None = None,
+    network_rows: int | None = None,
     cache: str | Path | None = None,
     workers: int = 1,
     timeout: float = 60.0,
+    cluster: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    watch: Watch = lambda campaign: None,
     **settings: Any,
 ) -> DesignResult:
-    """Design n objects: draw from p(x) exp(strength r(x)), one object from each of n populations.
+    """Design n objects that `model` (one, or its name) finds likely and `reward` good.
 
-    `model` is one or its name. `reward` is an expression ("0.7*qed + 0.3*sa"), a name,
-    "package.module:name", or a callable on a list of objects. `budget` counts distinct objects
-    asked (default 128 a design); the method's population size, branching and look-aheads follow
-    from it. Methods: svdd (local choice; Li et al. 2024), nested (svdd with carried weights,
-    consistent), smc, best-of-n. A model that writes from left to right is looked ahead by
-    rollouts, others by the posterior mean.
-    `cache` is a file of scores that runs and processes share. With `workers` above 1 the reward is
-    asked in that many processes, at most `timeout` seconds an object; the results are the same.
+    `reward` is an expression ("0.7*qed + 0.3*sa"), a name, "package.module:name", or a callable on
+    a list of objects. `budget` counts distinct objects asked (default 128 a design); `seconds` and
+    `network_rows` end a run after the round in which they are used up.
+
+    Methods that draw from p(x) exp(strength r(x)), one object from each of n populations: svdd
+    (local choice; Li et al. 2024), nested (svdd with carried weights, consistent), smc, fk (its
+    weights pay the best look so far; Singhal et al. 2025). Searches: best-of-n, beam, svdd-r,
+    noise, rollover, halving, paths, refine. A model that writes from left to right is looked ahead
+    by rollouts, others by the posterior mean, in the share `window` (first, last) of the chain.
+
+    `memory` ("scaffold", "fingerprint", "edit", or {"like": "scaffold", "bucket": 5}) makes an
+    object worth less the more of its like earlier rounds found. `cache` is a file of scores that
+    runs and processes share. With `workers` above 1 the reward is asked in that many processes,
+    with `cluster` on a Ray cluster ("local" starts one), at most `timeout` seconds an object; the
+    results are the same.
+
+    With `out` a run is a campaign in that folder: every answer and every round is kept as it
+    comes, a run that was killed goes on with `resume` and ends with the same designs, and the
+    folder ends with tables and a page (`api.campaigns`). `watch` is told of every round.
     """
-    model, chosen = opened(model), find_method(method)
-    if n <= 0:
-        raise ValueError(f"n must be at least 1, got {n}")
-    budget = CALLS * n if budget is None else budget
-    if budget < n:
-        raise ValueError(
-            f"budget counts distinct objects asked; {n} designs need at least {n}, got {budget}"
-        )
-    resolved = resolve_reward(reward, floor=floor)
-    require_floor(resolved)
-    with executing(workers, timeout) as executor:
+    ask = Ask(opened(model), reward, n, method, budget, seed, strength, floor, window, memory,
+              Limits(budget, network_rows, seconds), dict(settings))
+    with executing(workers, timeout, cluster) as executor:
+        if out is None:
+            campaign = ask.campaign(executor, cache)
+            campaign.run(watch)
+            return ask.result(campaign)
+        return _journalled(ask, Journal(out), executor, cache, resume, watch)
+
+
+def _journalled(ask: Ask, journal: Journal, executor: Executor, cache: str | Path | None,
+                resume: bool, watch: Watch) -> DesignResult:
+    """Run a campaign in its folder, a checkpoint a round; an interruption waits for the object
+    that is being asked."""
+    from scidiff.api.campaigns import saved_designs
+
+    with journal.held():
+        journal.claim(ask.manifest, resume)
+        campaign = ask.campaign(executor, cache or journal.folder / SCORES)
+        journal.restore(campaign)
+        with held_back() as arrived:
+            campaign.reward.scorer.stop = lambda: bool(arrived)
+
+            def after(campaign: Campaign) -> None:
+                journal.save(campaign)
+                watch(campaign)
+                if arrived:
+                    raise KeyboardInterrupt
+
+            campaign.run(after)
+        return saved_designs(ask.result(campaign), journal.folder)
+
+
+@dataclass
+class Ask:
+    """What was asked for, checked before anything is done."""
+
+    model: Model
+    reward: Any
+    n: int
+    method: str
+    budget: int | None
+    seed: int
+    strength: float
+    floor: float | None
+    window: tuple[float, float] | None
+    memory: str | dict[str, Any] | None
+    limits: Limits
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        method = find_method(self.method)
+        if self.n <= 0:
+            raise ValueError(f"n must be at least 1, got {self.n}")
+        self.limits = self._limited()
+        self.resolved = resolve_reward(self.reward, floor=self.floor)
+        require_floor(self.resolved)
+        if self.memory is not None:
+            remembering(self.memory)
+        self.sampler = self.model.sampler(**self.settings)
+        self.strategy: Strategy = Populations(self.model, method, self.n, self.calls, self.window)
+
+    def _limited(self) -> Limits:
+        """The limits, with the default budget where none is given."""
+        least, budget = METHODS[self.method].least * self.n, self.budget
+        budget = max(CALLS * self.n, least) if budget is None else budget
+        if budget < least:
+            raise ValueError(
+                f"budget counts distinct objects asked; {self.n} designs by {self.method} need "
+                f"at least {least}, got {budget}"
+            )
+        if self.window is not None and not 0 <= self.window[0] < self.window[1] <= 1:
+            raise ValueError("window is the share (first, last) of the chain that is looked at, "
+                             f"0 <= first < last <= 1, got {self.window}")
+        return Limits(budget, self.limits.rows, self.limits.seconds)
+
+    @property
+    def calls(self) -> int:
+        """Distinct objects that each design may ask."""
+        return (self.limits.calls or 0) // self.n
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """All that the designs follow from."""
+        return {
+            "model": self.model.name, "sha256": self.model.config["sha256"],
+            "reward": getattr(self.resolved, "name", str(self.resolved)), "floor": self.floor,
+            "n": self.n, "method": self.method, "seed": self.seed, "strength": self.strength,
+            "window": self.window, "memory": self.memory, "limits": asdict(self.limits),
+            "settings": self.settings,
+        }  # fmt: skip
+
+    def campaign(self, executor: Executor, cache: str | Path | None) -> Campaign:
+        """The campaign, before its first round."""
+        domain, memory = self.model.domain, None
+        if self.memory is not None:
+            memory = remembering(self.memory)
         scorer = Scorer(
-            resolved, key=model.domain.key, budget=budget, kind=model.domain.kind,
-            cache=None if cache is None else Cache(cache), executor=executor,
+            self.resolved, key=domain.key, budget=self.limits.calls, kind=domain.kind,
+            cache=None if cache is None else Cache(cache), executor=executor, discount=memory,
         )  # fmt: skip
-        plan, run = run_method(model, chosen, scorer, n, budget // n, seed, strength, settings)
-    if scorer.messages and len(scorer.messages) == scorer.asked:
-        why = next(iter(scorer.messages.values()))
-        raise RewardError(f"reward {scorer.name!r} scored none of {scorer.asked} objects: {why}")
-    used: dict[str, Any] = {
-        "method": method,
-        "reward": scorer.name,
-        "strength": strength,
-        "budget": budget,
-    }
-    used |= {**vars(plan), "chunk": plan.chunk, **settings}
-    return _result(model, run, chosen, scorer, seed, used)
+        return Campaign(
+            self.strategy, self.sampler, Decoded(domain, scorer), self.model.engine.encode,
+            self.seed, self.limits, self.strength, self.model.engine.device, memory, self.n,
+        )  # fmt: skip
+
+    def result(self, campaign: Campaign) -> DesignResult:
+        """What a campaign found. Raises RewardError where the reward answered nothing."""
+        scorer = campaign.reward.scorer
+        if scorer.messages and len(scorer.messages) == scorer.asked:
+            why = next(iter(scorer.messages.values()))
+            raise RewardError(
+                f"reward {scorer.name!r} scored none of {scorer.asked} objects: {why}"
+            )
+        used = {**self.manifest, **self.settings, "reward": scorer.name,
+                "budget": self.limits.calls, **vars(getattr(self.strategy, "plan", object()))}
+        return harvest(self.model, campaign, self.n, used)
 
 
-def find_method(name: str) -> Method:
-    """Look a method up by name."""
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown method {name!r}; expected one of {', '.join(METHODS)}{hint}")
-    return METHODS[name]
-
-
-def run_method(
-    model: Model,
-    method: Method,
-    scorer: Scorer,
-    n: int,
-    calls: int,
-    seed: int,
-    strength: float,
-    settings: dict[str, Any],
-) -> tuple[Plan, Guided]:
-    """Run one guided population a design, `calls` reward calls each.
-
-    Designs are run ROWS particles at a time, chunk j seeded by (seed, j), so memory is bounded.
-    """
-    inner, plan = model.sampler(**settings), method.plan(calls)
-    reward = Decoded(model.domain, scorer)
-    stretch = math.ceil(model.engine.typical_steps(inner) / max(1, plan.looks))  # looks at most
-    sampler = StridedSampler(inner, stretch if plan.looks else inner.num_steps)
-
-    def run(designs: int, rng: torch.Generator) -> Guided:
-        return guided_sample(
-            sampler,
-            reward,
-            designs * plan.particles,
-            rng,
-            select=method.select,
-            strength=strength,
-            value=look_ahead(model, sampler, reward, strength),
-            branch=plan.branch,
-            populations=designs,
-        )
-
-    chunk, device = plan.chunk, model.engine.device
-    parts = in_chunks(n, chunk, seed, run, device=device, denoiser=inner.denoiser)
-    return plan, merged(list(parts), method.select.proper)
-
-
-def look_ahead(model: Model, sampler: Sampler[Any], reward: Decoded, strength: float) -> Value:
-    """Roll out what is written from left to right; elsewhere read the posterior mean."""
-    kind = Rollout if model.engine.block_causal else PosteriorMean
-    return kind(sampler, reward, strength=strength)
-
-
-def pick(run: Guided, best: bool, seed: int) -> Tensor:
-    """One row of each population: the best scored one, or a draw by weight."""
-    if not best:
-        return run.draw(seeded(seed, 1, run.log_w.device))
-    P = len(run.log_z)
-    # a row whose reward failed carries a score that nobody gave
-    scores = run.scores.masked_fill(~run.scored, float("-inf")).view(P, -1)
-    return scores.argmax(1) + torch.arange(P, device=scores.device) * scores.shape[1]
-
-
-def _result(
-    model: Model, run: Guided, method: Method, scorer: Scorer, seed: int, settings: dict[str, Any]
-) -> DesignResult:
-    """One design of each population, best first, with its score, its terms and its weight."""
-    from scidiff.api.results import DesignResult, SampleResult
-
-    picked = pick(run, method.best, seed)
-    records = model.domain.decode(run.x[picked])
-    scores = scorer.score(records)  # remembered: nothing is asked again
-    columns: dict[str, list[Any]] = {
-        "score": scores.values.tolist(),
-        **_terms(scorer, records),
-        "log_w": run.log_z.tolist(),
-        "status": [Status(s).name.lower() for s in scores.status.tolist()],
-    }
-    order = sorted(
-        range(len(records)),
-        key=lambda i: (int(scores.status[i]), -columns["score"][i] if scores.ok[i] else 0.0),
-    )
-    same = ("network_rows", "asked", "cache_hits")  # equal runs are equal files
-    cost = {name: getattr(run.ledger, name) for name in same}
-    rows = SampleResult(
-        [records[i] for i in order],
-        kind=model.domain.kind,
-        provenance=model.provenance(
-            seed, n=len(records), design=settings, certificate=vars(run.certificate), ledger=cost
-        ),
-        columns={name: [values[i] for i in order] for name, values in columns.items()},
-        novelty=model.novelty,
-        notes=(
-            str(run.certificate),
-            f"{cost['asked']:,} objects asked, {cost['cache_hits']:,} cache hits, "
-            f"{cost['network_rows']:,} network rows",
-        ),
-    )
-    return DesignResult(rows, certificate=run.certificate, ledger=run.ledger, settings=settings)
-
-
-def _terms(scorer: Scorer, records: Sequence[Record]) -> dict[str, list[float]]:
-    """Terms of the reward, remembered from the run; NaN where a row has none."""
-    return {
-        f"term {name}" if name in _OWN else name: part.values.masked_fill(
-            ~part.ok, math.nan
-        ).tolist()
-        for name, part in scorer.parts(records).items()
-    }
+def remembering(said: str | Mapping[str, Any]) -> DiversityMemory:
+    """The memory that is asked for by name or by its arguments; ValueError for unknown ones."""
+    if isinstance(said, str):
+        return DiversityMemory(said)
+    for name in said:
+        if name not in ("like", "bucket", "threshold"):
+            raise ValueError(f"a memory has like, bucket and threshold, got {name!r}"
+                             f"{nearest(name, ('like', 'bucket', 'threshold'))}")
+    return DiversityMemory(**said)
 
 
 @contextmanager
-def executing(workers: int, timeout: float) -> Iterator[Executor]:
-    """Where a reward is asked: here, or in processes that are closed afterwards."""
-    if workers == 1:
+def executing(workers: int, timeout: float, cluster: str | None = None) -> Iterator[Executor]:
+    """Where a reward is asked: here, in processes or on a cluster that are closed afterwards."""
+    if cluster is not None:
+        from scidiff.rewards.clusters import RayExecutor
+
+        ray = RayExecutor(None if cluster == "local" else cluster, timeout=timeout)
+        try:
+            yield ray
+        finally:
+            ray.close()
+    elif workers == 1:
         yield Serial()
-        return
-    with Processes(workers, timeout) as processes:
-        yield processes
+    else:
+        with Processes(workers, timeout) as processes:
+            yield processes

@@ -13,7 +13,8 @@ from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
 
 if TYPE_CHECKING:
-    from scidiff.api.results import DesignResult, SampleResult
+    from scidiff.api.design_result import DesignResult
+    from scidiff.api.results import SampleResult
     from scidiff.data.records import Record
     from scidiff.evaluation.metric import Report
     from scidiff.evaluation.novelty import Known

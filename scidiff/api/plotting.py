@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rdkit.Chem import Mol
 
 from scidiff.api.showing import OWN_PLACE, cards_of
 from scidiff.chem.molecules import parse
 from scidiff.data.records import Record
-from scidiff.evaluation import logos, plots
+from scidiff.evaluation import campaign_plots, logos, plots
 from scidiff.evaluation.description import every, molecules, property_values
 from scidiff.evaluation.plots import Picture
+from scidiff.rewards.pareto import front
 from scidiff.rewards.registry import nearest
 
 if TYPE_CHECKING:
+    from scidiff.api.design_result import DesignResult
     from scidiff.api.results import SampleResult
 
 MAP_ROWS = 2_000  # dots of a map
@@ -85,13 +88,44 @@ class Plots:
         return self._result.records
 
 
+class DesignPlots(Plots):
+    """Pictures of designs, and of the campaign that found them."""
+
+    def __init__(self, design: DesignResult) -> None:
+        super().__init__(design.rows)
+        self._design = design
+
+    def curves(self, by: str = "asked") -> Picture:
+        """Best score and mean of the ten best by what was spent: asked, network_rows or
+        seconds."""
+        history = {name: column.tolist() for name, column in self._design.history.items()}
+        return campaign_plots.curves({"": history}, by)
+
+    def pareto(self, *names: str) -> Picture:
+        """All that was asked by two terms of the reward (by default the first two), and the
+        objects that no other one beats in both. Raises ValueError where there are not two."""
+        asked = self._design.asked
+        values, terms = _scores(asked.columns)
+        names = names or tuple(terms)[:2]
+        unknown = next((n for n in names if n not in terms), None)
+        if len(names) != 2 or unknown is not None:
+            raise ValueError(f"a Pareto front takes two terms of the reward, got "
+                             f"{', '.join(names) or 'none'}{nearest(unknown or '', terms)}; "
+                             f"terms: {', '.join(terms) or 'none'}")
+        pairs = np.stack([terms[name] for name in names], 1)
+        known = np.isfinite(pairs).all(1)
+        best = np.zeros(len(pairs), np.bool_)
+        best[known] = front(torch.from_numpy(pairs[known])).numpy()
+        return campaign_plots.pareto(pairs, best, (names[0], names[1]))
+
+
 def _scores(
     columns: Mapping[str, Sequence[Any]],
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
     status = columns.get("status", ["ok"] * len(columns["score"]))
     asked = np.array([s == "ok" for s in status], np.bool_)
     terms = {k: np.asarray(v, np.float64) for k, v in columns.items()
-             if k not in OWN_PLACE and _numeric(v)}
+             if k not in OWN_PLACE and k != "round" and _numeric(v)}
     return np.where(asked, np.asarray(columns["score"], np.float64), np.nan), terms
 
 

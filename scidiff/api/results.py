@@ -1,8 +1,7 @@
-"""What sampling and designing hand back: every row, what it is worth, and where it came from."""
+"""What sampling hands back: every row, what it is worth, and where it came from."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from scidiff.api.saving import SUFFIXES, check_output, plain, provenance_text, save
 from scidiff.api.typed import typed
 from scidiff.data.records import Record
-from scidiff.guidance.certificate import Certificate, Ledger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,99 +195,9 @@ class SampleResult:
         save(self, path)
 
 
-class DesignResult:
-    """Designs, best first, with what they cost and how far their weights can be trusted.
-
-    `rows` has the columns score, one a term of the reward where there are several, log_w (log mean
-    weight of the population a design was drawn from) and status; unscored rows come last.
-    """
-
-    def __init__(
-        self,
-        rows: SampleResult,
-        *,
-        certificate: Certificate,
-        ledger: Ledger,
-        settings: Mapping[str, Any],
-    ) -> None:
-        self.rows, self.certificate = rows, certificate
-        self.ledger, self.settings = ledger, dict(settings)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __iter__(self) -> Iterator[Record]:
-        return iter(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        """One row, or several as a SampleResult."""
-        return self.rows[index]
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        return self.rows.provenance
-
-    @property
-    def novelty(self) -> Known | None:
-        return self.rows.novelty
-
-    @property
-    def texts(self) -> list[str]:
-        return self.rows.texts
-
-    @property
-    def objects(self) -> list[Any]:
-        return self.rows.objects
-
-    @property
-    def scores(self) -> NDArray[np.float64]:
-        """Score of every row, (B,); NaN where the reward was not asked or did not answer."""
-        return np.asarray(self.rows.columns["score"], np.float64)
-
-    @property
-    def scored(self) -> NDArray[np.bool_]:
-        """Which rows the reward answered for, (B,)."""
-        return np.array([s == "ok" for s in self.rows.columns["status"]], np.bool_)
-
-    def to_frame(self) -> pd.DataFrame:
-        """See SampleResult.to_frame."""
-        return self.rows.to_frame()
-
-    def to_arrow(self) -> pa.Table:
-        """See SampleResult.to_arrow."""
-        return self.rows.to_arrow()
-
-    def summary(self) -> dict[str, Any]:
-        """SampleResult.summary, with the scores of scored rows, the verdict and the cost."""
-        found = self.scores[self.scored]
-        top, mean = (found.max(), found.mean()) if len(found) else (math.nan, math.nan)
-        return {"scored": len(found), "score_best": float(top), "score_mean": float(mean),
-                **self.rows.summary(), "verdict": self.certificate.verdict,
-                "log_z": self.certificate.log_z, "asked": self.ledger.asked,
-                "cache_hits": self.ledger.cache_hits, "network_rows": self.ledger.network_rows}
-
-    def save(self, path: str | Path) -> None:
-        """See SampleResult.save."""
-        self.rows.save(path)
-
-    @property
-    def plot(self) -> Plots:
-        """Pictures: .properties(), .space(), .scores(), .grid()."""
-        return self.rows.plot
-
-    def __repr__(self) -> str:
-        found = self.scores[self.scored]
-        scores = f": best {found.max():.4g}, mean {found.mean():.4g}" if len(found) else ""
-        head = f"{len(self):,} designs, {len(found):,} scored{scores}"
-        return "\n".join([head, str(self.certificate), str(self.ledger)])
-
-    def _repr_html_(self) -> str:
-        return self.rows._repr_html_()
-
-
 def _values(column: Any) -> list[Any]:
     """A column as plain Python values."""
     return list(column.tolist() if hasattr(column, "tolist") else column)
 
 
-__all__ = ["SUFFIXES", "DesignResult", "SampleResult", "check_output", "plain"]
+__all__ = ["SUFFIXES", "SampleResult", "check_output", "plain"]

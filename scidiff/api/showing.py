@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rdkit.Chem import Mol
@@ -39,8 +39,9 @@ def notebook_html(result: SampleResult) -> str:
             f"{grid_svg(cards_of(result))}</div>")
 
 
-def page_of(result: SampleResult) -> str:
-    """The report of a result as one HTML page."""
+def page_of(result: SampleResult, first: Mapping[str, str] | None = None) -> str:
+    """The report of a result as one HTML page, with pictures of one's own (caption -> <svg>)
+    first."""
     made = "Designs" if "score" in result.columns else "Samples"
     source = f" from {result.provenance['model']}" if "model" in result.provenance else ""
     rows = {name: values[:TABLE_ROWS] for name, values in result.columns.items()}
@@ -49,7 +50,7 @@ def page_of(result: SampleResult) -> str:
         subtitle=_subtitle(result),
         metrics=result.metrics(),
         notes=result.notes,
-        plots=_figures(result) if result.valid.any() else {},
+        plots={**(first or {}), **(_figures(result) if result.valid.any() else {})},
         reasons=result.description.reasons,
         table=Table([_card(result, i) for i in range(min(TABLE_ROWS, len(result)))],
                     {**rows, **_measured(result)}, len(result)),

@@ -74,7 +74,7 @@ def properties(
     picture = Picture(figsize=(3.1 * max(len(values), 1), 2.7), layout="constrained")
     layout = picture.add_gridspec(1, max(len(values), 1))
     for i, (name, found) in enumerate(values.items()):
-        axes = _axes(picture, layout[0, i], TITLES.get(name, name))
+        axes = bare_axes(picture, layout[0, i], TITLES.get(name, name))
         other = None if reference is None else reference.get(name)
         _histogram(axes, np.asarray(found, np.float64), other, names)
         axes.set_yticks([])
@@ -92,7 +92,7 @@ def _histogram(axes: Axes, found: NDArray[np.float64], other: NDArray[Any] | Non
                names: tuple[str, str]) -> None:
     both = found if other is None else np.concatenate([found, np.asarray(other, np.float64)])
     if not len(both):
-        _say(axes, "nothing to show")
+        say(axes, "nothing to show")
         return
     low, high = np.percentile(both, [0.5, 99.5])
     pad = max((high - low) * 0.05, 1e-6, 0.005 * abs(high))
@@ -117,9 +117,9 @@ def space(
     `colour` (B,) is shown where it is finite; the reference lies behind in grey.
     """
     picture = Picture(figsize=(4.6, 3.7), layout="constrained")
-    axes = _axes(picture, picture.add_gridspec(1, 1)[0, 0], "")
+    axes = bare_axes(picture, picture.add_gridspec(1, 1)[0, 0], "")
     if len(mols) + len(reference) < 3:
-        _say(axes, "a map needs three molecules")
+        say(axes, "a map needs three molecules")
         return picture
     places, shares = principal_axes([*reference, *mols])
     behind, front = places[:len(reference)], places[len(reference):]
@@ -174,10 +174,10 @@ def scores(values: NDArray[np.float64], terms: Mapping[str, NDArray[np.float64]]
     shown = {n: v[np.isfinite(v)] for n, v in {"score": values, **terms}.items()}
     shown = {n: v for n, v in shown.items() if len(v)}
     layout = picture.add_gridspec(max(len(shown), 1), 2)
-    left = _axes(picture, layout[:, 0], "rank")
+    left = bare_axes(picture, layout[:, 0], "rank")
     left.set_ylabel("score")
     if "score" not in shown:
-        _say(left, "no row was scored")
+        say(left, "no row was scored")
         return picture
     found = np.sort(shown["score"])[::-1]
     left.plot(np.arange(1, len(found) + 1), found, color=BLUE, marker="o", linewidth=1,
@@ -187,7 +187,7 @@ def scores(values: NDArray[np.float64], terms: Mapping[str, NDArray[np.float64]]
                   color=INK)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     for i, (name, values) in enumerate(shown.items()):
-        _box(_axes(picture, layout[i, 1], ""), name, values, BLUE if i == 0 else ORANGE)
+        _box(bare_axes(picture, layout[i, 1], ""), name, values, BLUE if i == 0 else ORANGE)
     return picture
 
 
@@ -198,7 +198,7 @@ def _box(axes: Axes, name: str, values: NDArray[np.float64], colour: str) -> Non
                        whiskerprops={"color": GREY}, capprops={"color": GREY},
                        medianprops={"color": INK, "linewidth": 1.4})["boxes"][0]
     box.set(facecolor=colour, alpha=0.8, linewidth=0)
-    axes.set_yticks([1], [_short(name)])
+    axes.set_yticks([1], [shortened(name)])
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
@@ -241,7 +241,8 @@ def _fill(axes: Axes, card: Card) -> None:
                   fontsize=7.5 if i else 8.5, **centred)
 
 
-def _axes(picture: Picture, place: SubplotSpec, label: str) -> Axes:
+def bare_axes(picture: Picture, place: SubplotSpec, label: str) -> Axes:
+    """Axes without a box around them."""
     axes = picture.add_subplot(place)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
@@ -250,11 +251,13 @@ def _axes(picture: Picture, place: SubplotSpec, label: str) -> Axes:
     return axes
 
 
-def _say(axes: Axes, words: str) -> None:
+def say(axes: Axes, words: str) -> None:
+    """Words in place of what there is nothing of."""
     axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=FAINT)
 
 
-def _short(name: str, most: int = 22) -> str:
+def shortened(name: str, most: int = 22) -> str:
+    """A name that fits beside an axis."""
     return name if len(name) <= most else name[:most - 1] + "…"
 
 

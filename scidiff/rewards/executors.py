@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from scidiff.rewards.scores import Answer, RewardError, Status, answers
+from scidiff.rewards.scores import Answer, RewardError, Status, answers, cost
 
 Done = Callable[[list[int], list[Answer]], None]
 """Told of rows as soon as they are answered, so that a killed run has lost none of them."""
@@ -33,18 +33,27 @@ class Executor(Protocol):
         ...
 
 
+SLOW = 1.0  # seconds an object: a reward that declares so many is asked one by one
+
+
 class Serial:
-    """Ask in this process, all objects at once.
+    """Ask in this process: all objects at once, or one by one where the reward says that each
+    takes a second or more, so that every answer is kept as it comes.
 
     What a reward prints goes to stderr: stdout belongs to the program. A reward that hangs cannot
     be stopped here; `workers.Processes` has a time limit.
     """
 
     def run(self, reward: Any, objects: Sequence[Any], done: Done | None = None) -> list[Answer]:
-        with contextlib.redirect_stdout(sys.stderr):
-            found = ask(reward, objects)
-        if done is not None:
-            done(list(range(len(found))), found)
+        size = 1 if cost(reward) >= SLOW else max(1, len(objects))
+        found: list[Answer] = []
+        for start in range(0, len(objects), size):
+            part = objects[start:start + size]
+            with contextlib.redirect_stdout(sys.stderr):
+                told = ask(reward, part)
+            found += told
+            if done is not None:
+                done(list(range(start, start + len(part))), told)
         return found
 
     def close(self) -> None:

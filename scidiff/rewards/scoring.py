@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ from scidiff.rewards.scores import (
 )
 
 _log = logging.getLogger("scidiff")
+_COUNTS = ("asked", "cache_hits", "disk_hits", "calls")
 
 
 def text_key(record: Record) -> str:
@@ -73,6 +74,8 @@ class Scorer:
     disk_hits: int = 0  # of the objects asked, those that the cache on disk answered whole
     calls: int = 0  # times the reward, or a term of it, was given to the executor
     messages: dict[str, str] = field(default_factory=dict)  # key -> why it failed
+    texts: dict[str, str] = field(default_factory=dict)  # key -> text, in the order asked
+    stop: Callable[[], bool] = bool  # asked before and after every answer; True interrupts
     _known: dict[str, Answer] = field(default_factory=dict, repr=False)
     _parts: dict[str, dict[str, Answer]] = field(default_factory=dict, repr=False)  # by term
     _raised: dict[str, int] = field(default_factory=dict, repr=False)  # by term, until it answers
@@ -129,22 +132,46 @@ class Scorer:
         self.cache_hits += sum(k is not None for k in keys) - len(fresh)
         if chosen:
             self._ask(chosen, [fresh[k].obj for k in chosen])
+            self.texts |= {k: fresh[k].text for k in chosen}
         return keys, self._rows(keys, self._known, self.floor)
 
     __call__ = score
+
+    def answer(self, key: str) -> Answer:
+        """What is known of an object that was asked."""
+        return self._known[key]
+
+    def memory(self) -> dict[str, Any]:
+        """All that was asked and what it cost, as JSON holds it; `recall` takes it back."""
+        return {"texts": self.texts, "known": _written(self._known),
+                "parts": {source: _written(part) for source, part in self._parts.items()},
+                "messages": self.messages,
+                "counts": {name: getattr(self, name) for name in _COUNTS}}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from a `memory`, as if all of it had been asked here."""
+        self.texts, self.messages = dict(memory["texts"]), dict(memory["messages"])
+        self._known = _read(memory["known"])
+        self._parts = {source: _read(memory["parts"][source]) for source in self._terms}
+        self._raised = {} if self._known else self._raised
+        for name, count in memory["counts"].items():
+            setattr(self, name, count)
 
     def parts(self, records: Sequence[Record]) -> dict[str, Scores]:
         """What each term of the reward gave these records, from memory: nothing is asked.
 
         Empty for a reward of one term. A term that was not needed is SKIPPED.
         """
+        return self.parts_of([self.key(r) if r.valid else None for r in records])
+
+    def parts_of(self, keys: Sequence[str | None]) -> dict[str, Scores]:
+        """The same of objects by their canonical keys, None for an invalid one."""
         if len(self._terms) == 1:
             return {}
-        keys = [self.key(r) if r.valid else None for r in records]
         return {source: self._rows(keys, self._parts[source], getattr(term, "floor", None))
                 for source, term in terms(self.reward).items()}
 
-    def _rows(self, keys: list[str | None], known: dict[str, Answer],
+    def _rows(self, keys: Sequence[str | None], known: dict[str, Answer],
               floor: float | None) -> Scores:
         invalid = (math.nan if floor is None else float(floor), Status.INVALID)
         return Scores.of(invalid if k is None else known.get(k, SKIPPED)[:2] for k in keys)
@@ -216,13 +243,19 @@ class Scorer:
             if cache is not None and who is not None:
                 found = {keys[i]: a for i, a in zip(rows, answers, strict=True)}
                 cache.put(self.kind, who, found)
+            self._interrupt()
 
+        self._interrupt()
         self.calls += 1
         answers = dict(zip(keys, self.executor.run(term, objects, done), strict=True))
         if cache is not None and who is not None:
             answers |= cache.get(self.kind, who, keys)  # another process may have been first
         self._parts[source].update(answers)
         self._judge(source, term, list(answers.values()))
+
+    def _interrupt(self) -> None:
+        if self.stop():
+            raise KeyboardInterrupt
 
     def _judge(self, source: str, term: Any, answers: list[Answer]) -> None:
         """Stop at a reward that has raised on everything so far."""
@@ -238,6 +271,16 @@ class Scorer:
             raise RewardError(f"reward {reward_name(term)!r} raised on each of its first "
                               f"{self._raised[source]} objects, the last time "
                               f"{broken[-1].message}")
+
+
+def _written(answers: Mapping[str, Answer]) -> dict[str, list[Any]]:
+    return {key: [None if math.isnan(a.value) else a.value, int(a.status), a.message]
+            for key, a in answers.items()}
+
+
+def _read(rows: Mapping[str, Sequence[Any]]) -> dict[str, Answer]:
+    return {key: Answer(math.nan if value is None else value, Status(status), message)
+            for key, (value, status, message) in rows.items()}
 
 
 __all__ = ["NamedReward", "RewardError", "Scorer", "Scores", "Status", "bounded", "evaluate",

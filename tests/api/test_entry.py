@@ -6,8 +6,9 @@ import pytest
 from rdkit import Chem
 
 import scidiff.api.entry as entry
+from scidiff.api.design_result import DesignResult
 from scidiff.api.entry import evaluate, load, sample
-from scidiff.api.results import DesignResult, SampleResult
+from scidiff.api.results import SampleResult
 from scidiff.core import ScidiffError
 from scidiff.domains.smiles import molecule_record
 from scidiff.evaluation.novelty import NoveltyFilter

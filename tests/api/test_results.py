@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from rdkit import Chem
 
-from scidiff.api.results import SUFFIXES, DesignResult, SampleResult, check_output
+from scidiff.api.design_result import DesignResult
+from scidiff.api.results import SUFFIXES, SampleResult, check_output
 from scidiff.data.records import Record
 from scidiff.domains.smiles import molecule_record
 from scidiff.guidance.certificate import Certificate, Ledger

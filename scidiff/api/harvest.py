@@ -1,0 +1,119 @@
+"""From a campaign to its designs: rows with scores, terms, weights and what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from scidiff.api.design_result import DesignResult
+from scidiff.api.model import Model
+from scidiff.api.populations import Populations
+from scidiff.api.results import SampleResult
+from scidiff.data.records import Record
+from scidiff.guidance.campaign import Campaign
+from scidiff.guidance.certificate import Certificate, certify
+from scidiff.rewards.pareto import hypervolume, objectives
+from scidiff.rewards.scores import terms
+from scidiff.rewards.scoring import Scorer, Status
+
+MOST = 4  # terms of which a hypervolume is reported: its cost grows fast with them
+_OWN = ("smiles", "valid", "reason", "canonical", "score", "log_w", "status")  # a row's columns
+
+
+def harvest(
+    model: Model, campaign: Campaign, n: int, settings: Mapping[str, Any]
+) -> DesignResult:
+    """The designs of a campaign, best first: one of each population, or the n best of the pool."""
+    scorer, strategy = campaign.reward.scorer, campaign.strategy
+    if isinstance(strategy, Populations):
+        records = model.domain.decode(strategy.designs(campaign.sampler))
+        log_w, certificate = strategy.log_z, strategy.certificate
+    else:
+        records = _read(model, campaign, campaign.pool.best(n))
+        log_w, certificate = [0.0] * len(records), _searched(len(records))
+    scores = scorer.plain(records)  # remembered: nothing is asked again
+    columns: dict[str, list[Any]] = {
+        "score": scores.values.tolist(),
+        **_terms(scorer, records),
+        "log_w": log_w,
+        "status": [Status(s).name.lower() for s in scores.status.tolist()],
+    }
+    order = sorted(
+        range(len(records)),
+        key=lambda i: (int(scores.status[i]), -columns["score"][i] if scores.ok[i] else 0.0),
+    )
+    same = ("network_rows", "asked", "cache_hits")  # equal runs are equal files
+    cost = {name: getattr(campaign.ledger, name) for name in same}
+    rows = SampleResult(
+        [records[i] for i in order],
+        kind=model.domain.kind,
+        provenance=model.provenance(
+            campaign.seed, n=len(records), design=dict(settings), certificate=vars(certificate),
+            ledger=cost, ended=campaign.stopped,
+        ),
+        columns={name: [values[i] for i in order] for name, values in columns.items()},
+        novelty=model.novelty,
+        notes=(
+            str(certificate),
+            f"{cost['asked']:,} objects asked, {cost['cache_hits']:,} cache hits, "
+            f"{cost['network_rows']:,} network rows",
+        ),
+    )
+    return DesignResult(rows, certificate=certificate, ledger=campaign.ledger, settings=settings,
+                        history=campaign.history, asked=lambda: asked(model, campaign),
+                        hypervolume=_hypervolume(campaign))
+
+
+def asked(model: Model, campaign: Campaign) -> SampleResult:
+    """Every distinct object that was asked, in the order asked, with its answer and its parent."""
+    pool, scorer = campaign.pool, campaign.reward.scorer
+    records = _read(model, campaign, range(len(pool)))
+    columns: dict[str, list[Any]] = {
+        "score": pool.values,
+        **_terms(scorer, records),
+        "status": [s.name.lower() for s in pool.status],
+        "round": pool.rounds,
+        "message": [scorer.messages.get(key, "") for key in pool.keys],
+    }
+    if pool.parents:
+        texts = scorer.texts
+        columns["parent"] = [texts.get(pool.parents.get(key, ""), "") for key in pool.keys]
+    return SampleResult(records, kind=model.domain.kind, columns=columns, novelty=model.novelty,
+                        provenance=model.provenance(campaign.seed, n=len(records)))
+
+
+def _hypervolume(campaign: Campaign) -> float | None:
+    """What the terms of all that was asked dominate above their floors; None for a reward of one
+    term, of many, or of one without a floor."""
+    parts, reward = campaign.pool.parts(), campaign.reward.scorer.reward
+    floors = [getattr(term, "floor", None) for term in terms(reward).values()]
+    if not 2 <= len(floors) <= MOST or None in floors:
+        return None
+    values, known = objectives(parts, list(terms(reward)))
+    return hypervolume(values[known], torch.tensor(floors, dtype=torch.float64))
+
+
+def _read(model: Model, campaign: Campaign, rows: Sequence[int]) -> list[Record]:
+    """Objects of the pool as records."""
+    texts = campaign.pool.texts
+    wanted = [texts[row] for row in rows]
+    return list(model.domain.decode(campaign.encode(wanted))) if wanted else []
+
+
+def _searched(n: int) -> Certificate:
+    """The certificate of the best of a pool: nothing was weighed."""
+    zero = torch.zeros(max(n, 1), 1, dtype=torch.float64)
+    return certify(zero, torch.arange(max(n, 1))[:, None], proper=False)
+
+
+def _terms(scorer: Scorer, records: Sequence[Record]) -> dict[str, list[float]]:
+    """Terms of the reward, remembered from the run; NaN where a row has none."""
+    return {
+        f"term {name}" if name in _OWN else name: part.values.masked_fill(
+            ~part.ok, math.nan
+        ).tolist()
+        for name, part in scorer.parts(records).items()
+    }

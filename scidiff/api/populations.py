@@ -1,0 +1,105 @@
+"""Designs of which each one comes from a population of its own, as the strategy of a campaign."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from scidiff.api.methods import Method, Task
+from scidiff.core import Sampler, seeded
+from scidiff.guidance.campaign import Round
+from scidiff.guidance.certificate import Certificate, Guided, certify
+from scidiff.guidance.journal import state_of, tensors_of
+from scidiff.guidance.lookahead import Decoded, PosteriorMean, Rollout, Value
+from scidiff.guidance.values import bare
+from scidiff.samplers.strided import StridedSampler
+
+if TYPE_CHECKING:
+    from scidiff.api.model import Model
+
+_APART = 1 << 32  # between the numbers of ancestors of two rounds
+
+
+class Populations:
+    """n designs, one from each of n populations that spend `calls` each, a chunk a round."""
+
+    batch = None
+
+    def __init__(
+        self, model: Model, method: Method, n: int, calls: int,
+        window: tuple[float, float] | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.method, self.n, self.window = model, method, n, window
+        self.plan = method.plan(calls)
+        self.rounds = -(-n // self.plan.chunk)
+        self.drawn: list[dict[str, Tensor]] = []  # of every round
+
+    def round(self, here: Round) -> Guided:
+        designs = min(self.plan.chunk, self.n - here.number * self.plan.chunk)
+        sampler = self._strided(here.sampler)
+        value = look_ahead(self.model, sampler, here.reward, here.strength)
+        task = Task(sampler, here.reward, value, self.plan, designs, here.strength, here.rng,
+                    self.window)
+        run = self.method.run(task)
+        rows, P = pick(run, self.method.best, here.rng), len(run.log_z)
+        self.drawn.append({
+            "log_z": run.log_z, "log_w": run.log_w.view(P, -1),
+            "ancestors": run.ancestors.view(P, -1) + here.number * _APART,
+            **{f"x.{name}": held for name, held in tensors_of(bare(run.x[rows])).items()},
+        })  # fmt: skip
+        return run
+
+    def state(self) -> dict[str, Tensor]:
+        names = self.drawn[0] if self.drawn else ()
+        return {name: torch.cat([part[name] for part in self.drawn]) for name in names}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.drawn = [dict(state)] if state else []
+
+    def designs(self, sampler: Sampler[Any]) -> Any:
+        """The states of the designs that were drawn."""
+        held = {k[2:]: v for k, v in self.state().items() if k.startswith("x.")}
+        return state_of(bare(sampler.init(1, seeded(0, 0, self.model.engine.device))), held)
+
+    @property
+    def log_z(self) -> list[float]:
+        """Log mean weight of the population each design was drawn from."""
+        found: list[float] = self.state()["log_z"].tolist()
+        return found
+
+    @property
+    def certificate(self) -> Certificate:
+        """How far the weights of all rounds can be trusted."""
+        held = self.state()
+        return certify(held["log_w"], held["ancestors"], self.method.proper)
+
+    def _strided(self, inner: Sampler[Any]) -> Sampler[Any]:
+        """The chain whose steps are those that the method looks at."""
+        if self.method.step == "own":
+            return inner
+        if self.method.step == "whole":
+            return StridedSampler(inner, inner.num_steps)
+        typical = self.model.engine.typical_steps(inner)
+        return StridedSampler(inner, math.ceil(typical / max(1, self.plan.looks)))
+
+
+def look_ahead(
+    model: Model, sampler: Sampler[Any], reward: Decoded, strength: float
+) -> Value:
+    """Roll out what is written from left to right; elsewhere read the posterior mean."""
+    kind = Rollout if model.engine.block_causal else PosteriorMean
+    return kind(sampler, reward, strength=strength)
+
+
+def pick(run: Guided, best: bool, rng: torch.Generator) -> Tensor:
+    """One row of each population: the best scored one, or a draw by weight."""
+    if not best:
+        return run.draw(rng)
+    P = len(run.log_z)
+    # a row whose reward failed carries a score that nobody gave
+    scores = run.scores.masked_fill(~run.scored, float("-inf")).view(P, -1)
+    return scores.argmax(1) + torch.arange(P, device=scores.device) * scores.shape[1]

@@ -1,0 +1,245 @@
+"""Campaigns in a folder: whatever stops one, it goes on and ends with the same designs."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import scidiff as sd
+from scidiff.api.campaigns import read_campaign
+from scidiff.api.entry import load
+from scidiff.core import ScidiffError
+from scidiff.guidance.journal import CampaignError, Journal
+
+OUTPUTS = ("designs.csv", "asked.csv")
+
+
+class Atoms:
+    """Heavy atoms / 10; dies when it is asked for its `fatal`-th object."""
+
+    floor, name, version, cost = 0.0, "atoms", "1", 1.0
+
+    def __init__(self, fatal=None):
+        self.fatal, self.count = fatal, 0
+
+    def __call__(self, mols):
+        self.count += len(mols)
+        if self.fatal is not None and self.count >= self.fatal:
+            raise KeyboardInterrupt
+        return [m.GetNumAtoms() / 10 for m in mols]
+
+
+@pytest.fixture(autouse=True)
+def several_rounds(monkeypatch):
+    monkeypatch.setattr("scidiff.api.methods.ROWS", 12)  # two designs a round
+
+
+@pytest.fixture(autouse=True)
+def without_the_page(request, monkeypatch):
+    """Its plots take seconds; one test looks at it."""
+    if "page" not in request.keywords:
+        monkeypatch.setattr("scidiff.api.campaigns.page", lambda result: "")
+
+
+@pytest.fixture
+def model(tiny_model):
+    return load(tiny_model, device="cpu")
+
+
+def run(model, folder, reward=None, **changes):
+    how = {"n": 6, "method": "smc", "budget": 180, "seed": 3, **changes}
+    return sd.design(model, reward or Atoms(), out=folder, **how)
+
+
+def files(folder: Path) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in OUTPUTS]
+
+
+def test_a_campaign_is_the_same_design_with_everything_kept(model, tmp_path):
+    plain = sd.design(model, Atoms(), 6, "smc", 180, 3)
+    kept = run(model, tmp_path / "run")
+    assert kept.to_frame().equals(plain.to_frame()) and kept.provenance == plain.provenance
+    assert len(kept.history) == 3 and kept.history["asked"].is_monotonic_increasing
+    asked = kept.asked.to_frame()
+    assert len(asked) == kept.ledger.asked and set(asked["round"]) == {0, 1, 2}
+    assert asked["score"].max() == kept.history["best"].iloc[-1]
+    named = {"designs.csv", "asked.csv", "history.csv", "ledger.json", "summary.html", "scores.db"}
+    assert named <= {p.name for p in (tmp_path / "run").iterdir()}
+    assert json.loads((tmp_path / "run" / "ledger.json").read_text())["ended"] == "rounds"
+
+
+@pytest.mark.parametrize(("method", "fatal"), [("smc", 1), ("smc", 23), ("refine", 9),
+                                               ("best-of-n", 40), ("halving", 30)])
+def test_an_interrupted_campaign_ends_with_the_same_files(model, tmp_path, method, fatal):
+    run(model, tmp_path / "whole", method=method)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tmp_path / "cut", Atoms(fatal), method=method)
+    again = Atoms()
+    run(model, tmp_path / "cut", again, method=method, resume=True)
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+    asked = len((tmp_path / "whole" / "asked.csv").read_text().splitlines()) - 1
+    assert again.count == asked - fatal + 1  # every answer that was given is kept
+
+
+def test_a_finished_campaign_is_read_and_not_run_again(model, tmp_path):
+    first = run(model, tmp_path)
+    again = Atoms(fatal=1)
+    assert run(model, tmp_path, again, resume=True).to_frame().equals(first.to_frame())
+    assert again.count == 0
+
+
+def test_one_folder_holds_one_campaign(model, tmp_path):
+    run(model, tmp_path / "a")
+    with pytest.raises(CampaignError, match="this campaign, 3 rounds done, .* asked: resume"):
+        run(model, tmp_path / "a")
+    with pytest.raises(CampaignError, match="seed 3 there, 4 now"):
+        run(model, tmp_path / "a", seed=4, resume=True)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.tex").write_text("")
+    with pytest.raises(CampaignError, match="not empty .it holds thesis.tex."):
+        run(model, tmp_path / "b")
+    manifest = tmp_path / "a" / "campaign.json"
+    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 7'))
+    with pytest.raises(CampaignError, match="another version of scidiff .format 7, expected 1"):
+        run(model, tmp_path / "a", resume=True)
+
+
+def test_the_second_process_is_refused(model, tmp_path):
+    with Journal(tmp_path / "run").held(), pytest.raises(CampaignError, match=str(os.getpid())):
+        run(model, tmp_path / "run")
+
+
+def test_a_round_that_was_half_written_is_not_believed(model, tmp_path):
+    run(model, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tmp_path / "cut", Atoms(fatal=20))
+    left = tmp_path / "cut" / "rounds" / ".00002.tmp"
+    left.mkdir(parents=True)
+    (left / "state.json").write_text("{")
+    run(model, tmp_path / "cut", resume=True)
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+# ---------------------------------------------------------------- limits, memory, windows
+
+
+def test_limits_end_a_campaign_between_rounds(model, tmp_path):
+    by_rows = sd.design(model, Atoms(), 6, "best-of-n", 36, 3, network_rows=1)
+    assert len(by_rows) == 2 and by_rows.provenance["ended"] == "rows"
+    by_time = sd.design(model, Atoms(), 6, "best-of-n", 36, 3, seconds=1e-6)
+    assert len(by_time) == 2 and by_time.provenance["ended"] == "seconds"
+    with pytest.raises(ValueError, match="limit of seconds must be positive, got -1"):
+        sd.design(model, Atoms(), 6, seconds=-1.0)
+
+
+def test_a_memory_makes_rounds_differ_from_each_other(model):
+    """Chains have one scaffold, the empty one: after the first round they are all worth 0."""
+    how = {"like": "scaffold", "bucket": 1}
+    plain, told = (sd.design(model, Atoms(), 6, "smc", 180, 3, memory=m) for m in (None, how))
+    assert told.scores.mean() < plain.scores.mean() - 0.1
+    first = [d.asked.to_frame().query("round == 0") for d in (plain, told)]
+    assert first[0].equals(first[1])
+    with pytest.raises(ValueError, match="like, bucket and threshold, got 'buket'; did you mean"):
+        sd.design(model, Atoms(), 6, memory={"buket": 2})
+
+
+def test_windows_choose_what_is_looked_at(model):
+    early = sd.design(model, Atoms(), 6, "smc", 180, 3, window=(0.0, 0.3))
+    late = sd.design(model, Atoms(), 6, "smc", 180, 3, window=(0.7, 1.0))
+    assert not early.to_frame().equals(late.to_frame())
+    with pytest.raises(ValueError, match=r"0 <= first < last <= 1, got \(0.7, 0.2\)"):
+        sd.design(model, Atoms(), 6, window=(0.7, 0.2))
+
+
+# ---------------------------------------------------------------- files
+
+
+def written(tmp_path, model, **changes) -> Path:
+    said = {"version": 1, "model": str(model), "reward": "qed", "n": 4, "method": "smc",
+            "budget": 32, "out": str(tmp_path / "run"), **changes}
+    path = tmp_path / "campaign.toml"
+    path.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in said.items()))
+    return path
+
+
+def test_a_file_says_what_the_arguments_say(tiny_model, tmp_path):
+    file = written(tmp_path, tiny_model, strength=30.0)
+    made = sd.campaign(file)
+    asked = sd.design(load(tiny_model), "qed", 4, "smc", 32, strength=30.0)
+    assert made.to_frame().equals(asked.to_frame())
+    other = sd.campaign(file, out=tmp_path / "other")
+    assert other.to_frame().equals(made.to_frame())
+    assert (tmp_path / "other" / "asked.csv").is_file()
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"version": 2}, "version: got 2, this scidiff reads campaign files of version 1"),
+    ({"budgte": 3}, "budgte: Extra inputs are not permitted; did you mean 'budget'"),
+    ({"n": "4"}, "n: Input should be a valid integer"),
+    ({"method": "smcc"}, "unknown method 'smcc'.*did you mean 'smc'"),
+])
+def test_a_wrong_file_is_told_in_one_line(tiny_model, tmp_path, changes, said):
+    with pytest.raises((ScidiffError, ValueError), match=said) as caught:
+        sd.campaign(written(tmp_path, tiny_model, **changes))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_needs_a_folder_and_must_be_one(tmp_path):
+    bare = tmp_path / "bare.toml"
+    bare.write_text('version = 1\nmodel = "x"\nreward = "qed"\n')
+    with pytest.raises(ScidiffError, match="out: a campaign needs a folder"):
+        sd.campaign(bare)
+    with pytest.raises(ScidiffError, match="cannot read the campaign .*missing.toml"):
+        read_campaign(tmp_path / "missing.toml")
+
+
+# ---------------------------------------------------------------- killed
+
+SLOW = """
+import sys, time
+from pathlib import Path
+import scidiff as sd
+import scidiff.api.methods as methods
+
+methods.ROWS = 12
+
+class Slow:
+    floor, name, version, cost = 0.0, "slow", "1", 1.0
+    def __call__(self, mols):
+        time.sleep(0.01)
+        return [m.GetNumAtoms() / 10 for m in mols]
+
+sd.design(sd.load(sys.argv[1], device="cpu"), Slow(), 8, "smc", 240, 3, out=sys.argv[2],
+          resume=Path(sys.argv[2], "campaign.json").exists())
+"""
+
+
+@pytest.mark.slow
+def test_a_campaign_killed_again_and_again_ends_with_the_same_files(tiny_model, tmp_path):
+    import random
+
+    def start(folder):
+        command = [sys.executable, "-c", SLOW, str(tiny_model), str(folder)]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    whole = start(tmp_path / "whole")
+    assert whole.wait(300) == 0, whole.stderr.read()
+    chance, kills = random.Random(0), 0
+    for _ in range(40):
+        process = start(tmp_path / "cut")
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "cut" / "scores.db").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(2.0, 4.0))
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        if process.wait() == 0:
+            break
+    assert kills and process.returncode == 0
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
