@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scidiff.api.entry import opened
-from scidiff.api.harvest import harvest
+from scidiff.api.harvest import diversity, harvest
 from scidiff.api.methods import METHODS, find_method
 from scidiff.api.model import Model
 from scidiff.api.populations import Populations
@@ -80,13 +80,15 @@ def design(
 
     With `out` a run is a campaign in that folder: every answer and every round is kept as it
     comes, a run that was killed goes on with `resume` and ends with the same designs, and the
-    folder ends with tables and a page (`api.campaigns`). `watch` is told of every round.
+    folder ends with tables and a page (`api.campaigns`). `watch` is given the campaign before its
+    first round and after every one.
     """
     ask = Ask(opened(model), reward, n, method, budget, seed, strength, floor, window, memory,
               Limits(budget, network_rows, seconds), dict(settings))
     with executing(workers, timeout, cluster) as executor:
         if out is None:
             campaign = ask.campaign(executor, cache)
+            watch(campaign)
             campaign.run(watch)
             return ask.result(campaign)
         return _journalled(ask, Journal(out), executor, cache, resume, watch)
@@ -102,6 +104,7 @@ def _journalled(ask: Ask, journal: Journal, executor: Executor, cache: str | Pat
         journal.claim(ask.manifest, resume)
         campaign = ask.campaign(executor, cache or journal.folder / SCORES)
         journal.restore(campaign)
+        watch(campaign)
         with held_back() as arrived:
             campaign.reward.scorer.stop = lambda: bool(arrived)
 
@@ -183,10 +186,13 @@ class Ask:
             self.resolved, key=domain.key, budget=self.limits.calls, kind=domain.kind,
             cache=None if cache is None else Cache(cache), executor=executor, discount=memory,
         )  # fmt: skip
-        return Campaign(
+        made = Campaign(
             self.strategy, self.sampler, Decoded(domain, scorer), self.model.engine.encode,
             self.seed, self.limits, self.strength, self.model.engine.device, memory, self.n,
         )  # fmt: skip
+        if domain.kind == "molecule":
+            made.describe = diversity
+        return made
 
     def result(self, campaign: Campaign) -> DesignResult:
         """What a campaign found. Raises RewardError where the reward answered nothing."""

@@ -12,13 +12,16 @@ from scidiff.api.design_result import DesignResult
 from scidiff.api.model import Model
 from scidiff.api.populations import Populations
 from scidiff.api.results import SampleResult
+from scidiff.chem.molecules import fingerprints
 from scidiff.data.records import Record
+from scidiff.evaluation.neighbours import internal_diversity
 from scidiff.guidance.campaign import Campaign
 from scidiff.guidance.certificate import Certificate, certify
 from scidiff.rewards.pareto import hypervolume, objectives
 from scidiff.rewards.scores import terms
 from scidiff.rewards.scoring import Scorer, Status
 
+DIVERSE = 100  # best objects whose diversity is told
 MOST = 4  # terms of which a hypervolume is reported: its cost grows fast with them
 _OWN = ("smiles", "valid", "reason", "canonical", "score", "log_w", "status")  # a row's columns
 
@@ -32,7 +35,7 @@ def harvest(
         records = model.domain.decode(strategy.designs(campaign.sampler))
         log_w, certificate = strategy.log_z, strategy.certificate
     else:
-        records = _read(model, campaign, campaign.pool.best(n))
+        records = _read(campaign, campaign.pool.best(n))
         log_w, certificate = [0.0] * len(records), _searched(len(records))
     scores = scorer.plain(records)  # remembered: nothing is asked again
     columns: dict[str, list[Any]] = {
@@ -70,7 +73,7 @@ def harvest(
 def asked(model: Model, campaign: Campaign) -> SampleResult:
     """Every distinct object that was asked, in the order asked, with its answer and its parent."""
     pool, scorer = campaign.pool, campaign.reward.scorer
-    records = _read(model, campaign, range(len(pool)))
+    records = _read(campaign, range(len(pool)))
     columns: dict[str, list[Any]] = {
         "score": pool.values,
         **_terms(scorer, records),
@@ -96,11 +99,16 @@ def _hypervolume(campaign: Campaign) -> float | None:
     return hypervolume(values[known], torch.tensor(floors, dtype=torch.float64))
 
 
-def _read(model: Model, campaign: Campaign, rows: Sequence[int]) -> list[Record]:
+def _read(campaign: Campaign, rows: Sequence[int]) -> list[Record]:
     """Objects of the pool as records."""
-    texts = campaign.pool.texts
-    wanted = [texts[row] for row in rows]
-    return list(model.domain.decode(campaign.encode(wanted))) if wanted else []
+    keys = campaign.pool.keys
+    return list(campaign.records([keys[row] for row in rows]))
+
+
+def diversity(campaign: Campaign) -> dict[str, float]:
+    """Internal diversity of the best molecules so far, for the history."""
+    found: list[Any] = [r.obj for r in _read(campaign, campaign.pool.best(DIVERSE))]
+    return {"diversity": internal_diversity(fingerprints(found))[0] if found else math.nan}
 
 
 def _searched(n: int) -> Certificate:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scidiff.cli.answers import Answer, command, records
-from scidiff.cli.options import (
-    Device,
-    Dtype,
-    ModelName,
-    Out,
-    Quality,
-    Seed,
-    given,
-    load,
-    working,
-)
+from scidiff.cli.errors import saving
+from scidiff.cli.options import Device, Dtype, Quality, Seed, given, load
 from scidiff.cli.sampling import at_least_one, rows_table
+from scidiff.cli.watching import watching
+
+if TYPE_CHECKING:
+    from scidiff.api.design_result import DesignResult
 
 
 def register(app: typer.Typer) -> None:
@@ -29,14 +24,19 @@ def register(app: typer.Typer) -> None:
 
 
 def design(
-    model: ModelName,
-    reward: Annotated[
+    model: Annotated[
         str,
+        typer.Argument(metavar="MODEL|FILE.toml", help="A model, or a file that says it all."),
+    ],
+    reward: Annotated[
+        str | None,
         typer.Option(
             help="A formula such as '0.7*qed + 0.3*sa', a name, or package.module:name."
         ),
-    ],
-    method: Annotated[str, typer.Option(help="nested, svdd, smc or best-of-n.")] = "nested",
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="How to search; an unknown one lists them all.")
+    ] = None,
     n: Annotated[int, typer.Option("-n", help="How many designs.")] = 64,
     budget: Annotated[
         int | None,
@@ -51,6 +51,20 @@ def design(
     floor: Annotated[
         float | None, typer.Option(help="The score of an invalid object, for an unbounded reward.")
     ] = None,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="The share of the chain in which the reward is looked ahead at."),
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="scaffold, fingerprint or edit: later rounds look elsewhere."),
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="End after the round in which so many have passed.")
+    ] = None,
+    max_rows: Annotated[
+        int | None, typer.Option(help="End after so many rows of the network.")
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Scores that runs and processes share.")
     ] = None,
@@ -58,37 +72,93 @@ def design(
     timeout: Annotated[
         float, typer.Option(help="Seconds an object may take, with several processes.")
     ] = 60.0,
-    out: Out = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster that asks the reward, or local.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE|FOLDER",
+            help="A file for the designs, or a folder in which everything is kept as it comes.",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run in the folder.")] = False,
     quality: Quality = None,
     device: Device = None,
     dtype: Dtype = "float32",
     **settings: Any,
 ) -> Answer:
     """Design N objects that the model likes and the reward scores high, under a budget."""
+    sys.path.insert(0, os.getcwd())  # a script's path lacks the user's own modules
+    if model.endswith(".toml"):
+        said = {"--reward": reward, "--method": method, "--budget": budget}
+        return _from_file(Path(model), out, resume, said)
     from scidiff.api.design import design as run
-    from scidiff.api.design import find_method
+
+    at_least_one(n)
+    folder = _checked(reward, method, floor, out, resume)
+    drawer = load(model, device, dtype)
+    chosen = drawer.chosen(n, quality, **given(strength=strength, method=method, window=window,
+                                               memory=memory, **settings))
+    with _kept(folder), watching(f"designing {n} objects with {drawer.name}") as watch:
+        result = run(drawer, reward, n=n, budget=budget, seed=seed, floor=floor, cache=cache,
+                     workers=workers, timeout=timeout, cluster=cluster, seconds=max_seconds,
+                     network_rows=max_rows, out=folder, resume=resume, watch=watch, **chosen)
+    if out is not None and folder is None:
+        result.save(out)
+    return _answer(result, out)
+
+
+def _checked(reward: str | None, method: str | None, floor: float | None, out: Path | None,
+             resume: bool) -> Path | None:
+    """Find out before the model is loaded what cannot work; the folder of a campaign, if any."""
+    from scidiff.api.methods import find_method
     from scidiff.api.saving import check_output
     from scidiff.rewards.combine import reward as resolve
 
-    at_least_one(n)
-    check_output(out)
-    sys.path.insert(0, os.getcwd())  # a script's path lacks the user's own modules
-    find_method(method)
-    score = resolve(reward, floor=floor)
-    if getattr(score, "floor", None) is None:
+    if reward is None:
+        raise ValueError("design needs --reward, or a campaign file FILE.toml in place of a model")
+    folder = out if out is not None and not out.suffix else None
+    if resume and folder is None:
+        raise ValueError(f"--resume goes on with a folder, got --out {out}")
+    if folder is None:
+        check_output(out)
+    if method is not None:
+        find_method(method)
+    if getattr(resolve(reward, floor=floor), "floor", None) is None:
         raise ValueError(
             f"reward {reward!r} has no lower bound, and an invalid object must be scored: "
             "say what it is worth with --floor"
         )
-    drawer = load(model, device, dtype)
-    chosen = drawer.chosen(n, quality, **given(strength=strength, **settings))
-    with working(f"designing {n} objects with {drawer.name}"):
-        result = run(drawer, score, n=n, method=method, budget=budget, seed=seed, cache=cache,
-                     workers=workers, timeout=timeout, **chosen)
-    summary = result.summary()
-    found = {"summary": summary, "provenance": result.provenance}
+    return folder
+
+
+def _from_file(file: Path, out: Path | None, resume: bool, said: dict[str, Any]) -> Answer:
+    """Run a campaign file, which says all but where and whether to go on."""
+    from scidiff.api.campaigns import campaign, read_campaign
+
+    also = next((name for name, value in said.items() if value is not None), None)
+    if also is not None:
+        raise ValueError(f"{file} says all of that itself: leave out {also}, or write it there")
+    folder = out or Path(read_campaign(file).out or "")
+    with _kept(folder), watching(f"{file}") as watch:
+        result = campaign(file, out=out, resume=resume, watch=watch)
+    return _answer(result, folder)
+
+
+def _kept(folder: Path | None) -> Any:
+    """Say at an interruption what a campaign has kept."""
+    from scidiff.guidance.journal import Journal
+
+    if folder is None:
+        return saving(lambda: "nothing was saved; -o FOLDER keeps what is found")
+    journal = Journal(folder)
+    return saving(lambda: f"{folder} holds {journal.progress()}; --resume goes on")
+
+
+def _answer(result: DesignResult, out: Path | None) -> Answer:
+    found = {"summary": result.summary(), "provenance": result.provenance}
     if out is not None:
-        result.save(out)
         return Answer({"saved": out, **found}, [str(result), f"saved {out}"])
     rows = records(result.to_frame())
     return Answer({**found, "rows": rows}, [rows_table(rows), str(result)])

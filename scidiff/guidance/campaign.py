@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from scidiff.core import Sampler
+from scidiff.data.records import Record
 from scidiff.guidance.certificate import Guided, Ledger
 from scidiff.guidance.chunks import in_chunks
 from scidiff.guidance.lookahead import Decoded
@@ -92,7 +93,7 @@ class Campaign:
     """A strategy, its budget and how far it has come.
 
     `memory` (a `DiversityMemory`) is told after each round of the round's objects that are among
-    the `keep` best of the campaign.
+    the `keep` best of the campaign; `describe` adds numbers to the round's line of the history.
     """
 
     strategy: Strategy
@@ -105,6 +106,7 @@ class Campaign:
     device: torch.device | str = "cpu"
     memory: Any = None
     keep: int = 100
+    describe: Callable[[Campaign], Mapping[str, float]] = lambda campaign: {}  # for the history
     number: int = 0  # rounds that are done
     stopped: str | None = None  # why it ended: calls, rows, seconds, rounds, or exhausted
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -173,11 +175,13 @@ class Campaign:
 
     def tell(self, keys: Sequence[str]) -> None:
         """Have the memory know objects of the pool."""
-        if not keys:
-            return
+        found = zip(keys, self.records(keys), strict=True)
+        self.memory.add({key: r.obj for key, r in found if r.valid})
+
+    def records(self, keys: Sequence[str]) -> Sequence[Record]:
+        """Objects of the pool, read again."""
         texts = [self.reward.scorer.texts[key] for key in keys]
-        found = self.reward.domain.decode(self.encode(texts))
-        self.memory.add({key: r.obj for key, r in zip(keys, found, strict=True) if r.valid})
+        return self.reward.domain.decode(self.encode(texts)) if texts else []
 
     def _told(self) -> dict[str, Any]:
         """The line of this round in the history."""
@@ -194,6 +198,7 @@ class Campaign:
             f"mean_{TOP}": _mean([values[row] for row in best]),
             "mean_round": _mean([values[row] for row in new]),
             "scored_round": len(new),
+            **self.describe(self),
         }
 
     # ---- checkpoints

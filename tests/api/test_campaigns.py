@@ -41,7 +41,7 @@ def several_rounds(monkeypatch):
 @pytest.fixture(autouse=True)
 def without_the_page(request, monkeypatch):
     """Its plots take seconds; one test looks at it."""
-    if "page" not in request.keywords:
+    if "page" not in request.node.name:
         monkeypatch.setattr("scidiff.api.campaigns.page", lambda result: "")
 
 
@@ -153,6 +153,39 @@ def test_windows_choose_what_is_looked_at(model):
     assert not early.to_frame().equals(late.to_frame())
     with pytest.raises(ValueError, match=r"0 <= first < last <= 1, got \(0.7, 0.2\)"):
         sd.design(model, Atoms(), 6, window=(0.7, 0.2))
+
+
+# ---------------------------------------------------------------- what is told
+
+
+def test_the_page_and_its_pictures(model, tmp_path):
+    how = {"n": 6, "method": "smc", "budget": 180, "seed": 3}
+    made = sd.design(model, "0.5*qed + 0.5*sa", out=tmp_path / "run", **how)
+    page = (tmp_path / "run" / "summary.html").read_text()
+    assert "mean of the ten best" in page and "not dominated" in page and "http://" not in (
+        page.replace("http://www.w3.org", "").replace("http://purl.org", "")
+        .replace("http://creativecommons.org", ""))
+    line = made.plot.curves(by="network_rows").axes[0].lines[0]
+    assert line.get_xdata().tolist() == made.history["network_rows"].tolist()
+    assert line.get_ydata().tolist() == made.history["best"].tolist()
+    asked = made.asked.to_frame()[["qed", "sa"]].to_numpy()
+    front = made.plot.pareto("qed", "sa").axes[0].lines[0].get_xydata()
+    for point in front:
+        assert not ((asked >= point).all(1) & (asked > point).any(1)).any()
+    assert len(front) >= 1
+    with pytest.raises(ValueError, match="two terms of the reward, got qde; did you mean 'qed'"):
+        made.plot.pareto("qde")
+    with pytest.raises(ValueError, match="by must be one of asked, network_rows, seconds"):
+        made.plot.curves("time")
+
+
+def test_a_hypervolume_is_told_where_there_are_several_terms(model):
+    two = sd.design(model, "0.5*qed + 0.5*sa", 4, "best-of-n", 16)
+    values = two.asked.to_frame()[["qed", "sa"]].to_numpy()
+    assert 0 < two.hypervolume <= values.max(0).prod() + 1e-12
+    assert two.summary()["hypervolume"] == two.hypervolume
+    one = sd.design(model, "qed", 4, "best-of-n", 16)
+    assert one.hypervolume is None and "hypervolume" not in one.summary()
 
 
 # ---------------------------------------------------------------- files

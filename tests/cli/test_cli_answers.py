@@ -98,7 +98,6 @@ def test_version_and_no_command(scidiff):
         (["sample"], "Missing argument 'MODEL'"),
         (["sample", "m", "-n", "many"], "'-n'"),
         (["sample", "m", "--sead", "1"], "--sead"),
-        (["design", "m"], "Missing option '--reward'"),
         (["models"], "Missing command"),
     ],
 )

@@ -124,6 +124,11 @@ def test_a_wrong_gap(scidiff, tiny_model):
         (["--reward", "qed", "-n", 8, "--budget", 4], "at least 8, got 4"),
         (["--reward", "qed", "-o", "no/such/folder/x.csv"], "no/such/folder does not exist"),
         (["--reward", "qed", "-o", "hits.docx"], ".csv"),
+        ([], "needs --reward"),
+        (["--reward", "qed", "--resume"], "--resume goes on with a folder, got --out None"),
+        (["--reward", "qed", "--window", 0.9, 0.2], "0 <= first < last <= 1, got (0.9, 0.2)"),
+        (["--reward", "qed", "--memory", "scafold"], "did you mean 'scaffold'"),
+        (["--reward", "qed", "--max-seconds", 0], "limit of seconds must be positive"),
     ],
 )
 def test_a_wrong_design(scidiff, tiny_model, options, line):
