@@ -9,6 +9,7 @@ off the row itself: whoever changes tokens need not know of the cache.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -62,12 +63,12 @@ class PrefixCache(Stacked):
         whole = right[:, : len(self.pages) * self.block_size].unflatten(1, (-1, self.block_size))
         return whole.all(-1).int().cumprod(1).sum(1)
 
-    def read(self, most: int, room: int) -> Tensor:
+    def read(self, most: int, room: int, scratch: Scratch) -> Tensor:
         """The first `most` blocks of every row side by side, and `room` more positions that are
-        not filled: (depth, 2, B, H, most * b + room, head_dim)."""
+        not filled: (depth, 2, B, H, most * b + room, head_dim), good until the next call."""
         _, depth, _, H, b, head_dim = self.pages[0].values.shape
-        values = self.pages[0].values
-        out = values.new_empty(depth, 2, len(self), H, most * b + room, head_dim)
+        shape = (depth, 2, len(self), H, most * b + room, head_dim)
+        out = scratch(shape, self.pages[0].values)
         for j, page in enumerate(self.pages[:most]):
             out[..., j * b : (j + 1) * b, :] = _entries(page).permute(1, 2, 0, 3, 4, 5)
         return out
@@ -83,6 +84,22 @@ class PrefixCache(Stacked):
             ids[rows, (at + 1) * b :] = mask_id
             pages[at] = _appended(pages[at], rows, [w.keys for w in parts])
         return replace(self, ids=ids, pages=tuple(pages), condition=x.condition)
+
+
+class Scratch:
+    """Memory that is used again at every call: fresh pages cost more than what is written."""
+
+    def __init__(self) -> None:
+        self.flat: Tensor | None = None
+
+    def __call__(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """An unfilled tensor of `shape`; what was handed out before is overwritten."""
+        size, flat = math.prod(shape), self.flat
+        if flat is None or len(flat) < size or (flat.dtype, flat.device) != (
+            like.dtype, like.device,
+        ):  # fmt: skip
+            flat = self.flat = like.new_empty(size)
+        return flat[:size].view(*shape)
 
 
 @dataclass(frozen=True)
@@ -123,16 +140,17 @@ def look(
     cache: PrefixCache,
     first: Tensor,
     width: int,
+    scratch: Scratch,
 ) -> tuple[Tensor, Tensor]:
     """Evaluate `width` positions of every row of x behind its `first` (B,) blocks, which are
     kept.
 
     Returns the trunk's output (B, W, D) and the keys and values there (depth, 2, B, H, W,
-    head_dim). A position sees what is kept of its own row and, of the new positions, its own block
+    head_dim), good until the scratch is used again. A position sees what is kept of its own row and, of the new positions, its own block
     and earlier ones: what `prefix` computes there.
     """
     b, most = cache.block_size, int(first.max())
-    kept = cache.read(most, width)
+    kept = cache.read(most, width, scratch)
     places = first[:, None] * b + torch.arange(width, device=first.device)
     own = kept[..., most * b :, :]
 

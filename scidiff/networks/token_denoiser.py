@@ -11,10 +11,11 @@ from torch import Tensor
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import PAD, TokenState
-from scidiff.networks.block_cache import PrefixCache, Written, finished, look
+from scidiff.networks.block_cache import PrefixCache, Scratch, Written, finished, look
 from scidiff.networks.token_transformer import GivenTokens, TokenTransformer
 
 TOKENS_A_CALL = 1024  # that fit the cache of a processor
+KEYS_A_CALL = 16_384  # positions whose keys and values are laid side by side at once
 
 
 class TokenDenoiser:
@@ -60,6 +61,7 @@ class TokenDenoiser:
             )
         blocks = block_size is not None and block_size < network.config.max_length
         self.cache = blocks and (self.compact if cache is None else cache)
+        self._scratch = Scratch()
 
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
         """Trunk output (B, L, D) at x; zero where `compact` found nothing left to say."""
@@ -85,7 +87,7 @@ class TokenDenoiser:
         for rows, width in self._windows(first, end):
             part = x[rows]
             with self._asked(part) as network:
-                trunk, keys = look(network, part, cache[rows], first[rows], width)
+                trunk, keys = look(network, part, cache[rows], first[rows], width, self._scratch)
             last = (width - 1) % self.block_size + 1  # positions of the current block
             here = end[rows, None] - last + torch.arange(last, device=rows.device)
             out[rows[:, None], here] = trunk[:, -last:].float()
@@ -100,7 +102,9 @@ class TokenDenoiser:
         for size in width.unique().tolist():
             if size:
                 rows = order[width[order] == size]
-                yield from ((chunk, size) for chunk in rows.split(self._chunk(size)))
+                most = KEYS_A_CALL // int(end[rows].max())
+                chunk = max(1, min(self._chunk(size), most))
+                yield from ((part, size) for part in rows.split(chunk))
 
     @torch.no_grad()
     def log_probs(self, trunk: Tensor) -> Tensor:
