@@ -125,11 +125,13 @@ class EnergyTransformerConfig:
 
 
 class EnergyTransformer(nn.Module):
-    """E(x_t, x0) (B,): both rows embedded position by position, a transformer over their sum's
+    """E(x_t, x0) (B,): both rows embedded position by position, a transformer over their
     projection, the mean over what is not PAD, and a head of two layers (Xu et al. 2024, section
     4.2).
 
-    An untrained one is 0 everywhere, so that the residual model starts as the masked one.
+    Attention knows how far positions are apart and the mean forgets where they stood, so places
+    are embedded as well: without them rows that say the same elsewhere look much alike. An
+    untrained one is 0 everywhere, so that the residual model starts as the masked one.
     """
 
     angles: Tensor
@@ -140,6 +142,7 @@ class EnergyTransformer(nn.Module):
         W = config.width
         self.noisy = nn.Embedding(config.vocab_size, W)
         self.clean = nn.Embedding(config.vocab_size, W)
+        self.places = nn.Embedding(config.max_length, W)
         self.join = nn.Linear(2 * W, W)
         self.blocks = nn.ModuleList(
             Block(W, config.heads, config.expand) for _ in range(config.depth)
@@ -155,7 +158,8 @@ class EnergyTransformer(nn.Module):
         """E (B,) of clean rows (B, L) seen from partly hidden rows (B, L); float32."""
         real = clean != PAD
         both = torch.cat([self.noisy(noisy), self.clean(clean)], -1)
-        h = F.rms_norm(self.join(both).float(), (self.config.width,))
+        placed = self.join(both) + self.places.weight[: clean.shape[1]]
+        h = F.rms_norm(placed.float(), (self.config.width,))
         angles, mask = self.angles[: clean.shape[1]], real[:, None, None, :]
         for block in self.blocks:
             h = block(h, angles, mask, False)

@@ -112,16 +112,14 @@ def test_a_trained_energy_draws_the_tokens_of_a_step_together(tmp_path):
     ids = torch.full((1, L), MASK)
     learned = Contrastive(net)(TokenState(ids), TABLE.seqs[None], torch.zeros(1, 81))[0].double()
     wanted = best(ids.expand(81, L), TABLE.seqs)
-    seen = TABLE.p + DRAWN[TABLE.index(ids)][0]  # what is seldom seen teaches little
-    spread = torch.cov(torch.stack([learned, wanted]), aweights=seen)
-    assert float(spread[0, 1] / (spread[0, 0] * spread[1, 1]).sqrt()) > 0.7
+    assert float(torch.corrcoef(torch.stack([learned, wanted]))[0, 1]) > 0.8
     plain = MaskedSampler(TABLE.denoiser(), FixedCanvas.blank(L, MASK), tokens_per_step=4)
     steered = EnergySampler(plain, Contrastive(net), candidates=16)
     apart = [
         float((TABLE.frequencies(sample(s, 10_000, seeded(3)).ids) - TABLE.p).abs().sum() / 2)
         for s in (plain, steered)
     ]
-    assert apart[1] < 0.65 * apart[0]
+    assert apart[1] < 0.5 * apart[0]
 
 
 def test_rows_without_symbols_cost_no_more_than_a_guess():
