@@ -7,6 +7,7 @@ shape, float64) and its parameters, and is defined for all real numbers.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -58,6 +59,21 @@ def step(x: Tensor, at: float, falling: float = 0) -> Tensor:
     return ((x <= at) if falling else (x >= at)).to(x.dtype)
 
 
+def piecewise(x: Tensor, *points: float) -> Tensor:
+    """Straight lines through points x1, y1, x2, y2, ... (x rising, y in [0, 1]), level outside:
+    any curve of one's own."""
+    at, heights = points[::2], points[1::2]
+    if len(points) < 4 or len(points) % 2:
+        raise ValueError(f"piecewise needs pairs x, y, at least two, got {len(points)} numbers")
+    if any(a >= b for a, b in pairwise(at)) or any(not 0 <= y <= 1 for y in heights):
+        raise ValueError(f"piecewise needs rising x and y in [0, 1], got x {at} and y {heights}")
+    out = torch.full_like(x, heights[0])
+    for (a, b), (low, high) in zip(pairwise(at), pairwise(heights), strict=True):
+        share = ((x - a) / (b - a)).clamp(0, 1)
+        out = out + (high - low) * share
+    return out.clamp(0, 1)  # sums of steps round
+
+
 def gaussian(x: Tensor, mu: float, sigma: float) -> Tensor:
     """exp(-((x - mu) / sigma)^2 / 2)."""
     if sigma <= 0:
@@ -76,4 +92,4 @@ def _different(name: str, low: float, high: float) -> None:
 
 
 CURVES = {"window": window, "ramp": ramp, "sigmoid": sigmoid, "double_sigmoid": double_sigmoid,
-          "gaussian": gaussian, "step": step}
+          "gaussian": gaussian, "step": step, "piecewise": piecewise}

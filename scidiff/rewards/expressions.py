@@ -166,7 +166,7 @@ def _number(node: ast.expr) -> float:
 def _usage(name: str, found: Any = None) -> str:
     if name in MEANS:
         return f"{name}(qed, sa)"
-    wanted = [p.name if p.default is p.empty else f"{p.name}={p.default}"
+    wanted = [str(p.replace(annotation=p.empty)).replace(" ", "")
               for p in inspect.signature(CURVES.get(name, found)).parameters.values()]
     if name in CURVES:
         wanted[0] = "reward"

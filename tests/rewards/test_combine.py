@@ -94,7 +94,7 @@ def test_one_reward_keeps_its_declared_floor_however_it_is_typed(monkeypatch, so
     ("window(logp, 3, 1)", "low < high, got low=3.0 and high=1.0"),
     ("window(logp, qed, 1)", "'qed' is not a number"),
     ("min()", "takes one or more rewards"),
-    ("3 + 4", "names no reward; known: albuterol_similarity, alerts"),
+    ("3 + 4", "names no reward; known: admet, albuterol_similarity"),
     ("  ", "is empty"),
     ("True*qed", "not numbers"),
     ("qed if sa else 0", "is not allowed here"),

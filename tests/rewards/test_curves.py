@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from scidiff.rewards.combine import reward
 from scidiff.rewards.curves import CURVES, double_sigmoid, gaussian, ramp, sigmoid, window
 
 
@@ -34,7 +35,8 @@ def test_double_sigmoid_and_gaussian():
 
 @pytest.mark.parametrize("name, args", [
     ("window", (3, 1)), ("window", (1, 3, -1)), ("ramp", (1, 1)), ("sigmoid", (2, 2)),
-    ("double_sigmoid", (0, 1, 0)), ("gaussian", (0, 0))])
+    ("double_sigmoid", (0, 1, 0)), ("gaussian", (0, 0)), ("piecewise", (0, 0)),
+    ("piecewise", (0, 0, 1)), ("piecewise", (1, 0, 1, 1)), ("piecewise", (0, 0, 1, 2))])
 def test_bad_parameters_name_the_curve(name, args):
     with pytest.raises(ValueError, match=name):
         at(CURVES[name], 1.0, *args)
@@ -44,3 +46,16 @@ def test_a_step_holds_at_its_edge_and_may_fall():
     x = torch.tensor([0.9, 1.0, 1.1], dtype=torch.float64)
     assert CURVES["step"](x, 1.0).tolist() == [0, 1, 1]
     assert CURVES["step"](x, 1.0, falling=1).tolist() == [1, 1, 0]
+
+
+def test_a_piecewise_curve_goes_through_its_points():
+    points = (0, 0.2, 100, 1, 300, 1, 500, 0)
+    found = [at(CURVES["piecewise"], x, *points) for x in (-9, 0, 50, 100, 200, 400, 500, 900)]
+    assert found == pytest.approx([0.2, 0.2, 0.6, 1, 1, 0.5, 0, 0])
+
+
+def test_a_curve_of_ones_own_stands_in_an_expression():
+    made = reward("piecewise(mw, 100, 0, 300, 1, 500, 0)")
+    assert made.floor == 0
+    with pytest.raises(ValueError, match=r"rising x.*usage piecewise\(reward, \*points\)"):
+        reward("piecewise(mw, 3, 0, 1, 1)")
