@@ -31,7 +31,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -
     """
     if q.device.type != "cpu" or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-    score = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+    wide = torch.promote_types(q.dtype, torch.float32)
+    score = (q @ k.transpose(-1, -2)).to(wide) * q.shape[-1] ** -0.5
     if causal:
         mask = torch.ones(score.shape[-2:], dtype=torch.bool, device=q.device).tril()
     if mask is not None:

@@ -72,7 +72,7 @@ def two_copy_mask(length: int, block_size: int, device: torch.device) -> Tensor:
 
 
 class TokenTransformer(nn.Module):
-    """Trunk (B, L, D) and float32 head; see the module's docstring for the input.
+    """Trunk (B, L, D) and a head in float32 or wider; see the module's docstring for the input.
 
     The time and, with `conditions`, what `given` embeds are added to the input of every position;
     both maps start at zero, so that an untold network is where training begins.
@@ -211,15 +211,16 @@ class TokenTransformer(nn.Module):
         return self.trunk(both, previous, angles, seen, condition=condition)[:, :L]
 
     def log_scores(self, trunk: Tensor) -> Tensor:
-        """The head's output (..., V) in float32; MASK has none (SUBS, Sahoo et al. 2024, section
-        3.2)."""
+        """The head's output (..., V) in float32 or wider; MASK has none (SUBS, Sahoo et al. 2024,
+        section 3.2)."""
+        wide = torch.promote_types(trunk.dtype, torch.float32)
         with torch.autocast(trunk.device.type, enabled=False):
-            logits = F.linear(trunk.float(), self.head.weight.float())
+            logits = F.linear(trunk.to(wide), self.head.weight.to(wide))
             hidden = torch.full((), self.mask_id, device=trunk.device)
             return logits.index_fill(-1, hidden, float("-inf"))
 
     def log_probs(self, trunk: Tensor) -> Tensor:
-        """Token log-probabilities (..., V) in float32."""
+        """Token log-probabilities (..., V) in float32 or wider."""
         return self.log_scores(trunk).log_softmax(-1)
 
 
