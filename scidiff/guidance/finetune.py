@@ -9,14 +9,14 @@ r), step by step or over a pool.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from scidiff.core import Rng, ScidiffError, Stacked, uniform
+from scidiff.core import Rng, ScidiffError, Stacked, seeded, uniform
 from scidiff.guidance.finetune_likelihoods import Likelihood, in_parts
 from scidiff.guidance.finetune_objectives import Augmented, Objective
 
@@ -71,8 +71,9 @@ class Tuning:
         """The rows as they are: noise is the likelihood's."""
         return x0
 
-    def loss(self, network: nn.Module, x0: Scored, rng: torch.Generator) -> Tensor:
-        """Unreduced loss (B,) of a group of rows."""
+    def loss(self, network: Any, x0: Scored, rng: Any) -> Tensor:
+        """Unreduced loss (B,) of a group of rows; rng is a torch.Generator, which a network and
+        its reference read from the same place."""
         start, log_ref = rng.get_state(), x0.log_ref
         if log_ref is None or not self.likelihood.exact:
             log_ref = self.reference_log_prob(x0.x0, rng)
@@ -171,6 +172,38 @@ def tune(
         rows = by_rank(values, config.batch_size, rng)
         losses.append(tuner.step(x0[rows], values[rows], rng))
     return losses
+
+
+@dataclass
+class ScoredBatches:
+    """Batches of a scored pool for the training loop: batch `step` is `batch_size` rows, drawn
+    from the pool with a seed made of (seed, step); the better ones more often with `ranked`."""
+
+    pool: Scored
+    batch_size: int
+    seed: int = 0
+    ranked: bool = False
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def __call__(self, step: int, rank: int = 0, world: int = 1) -> Scored:
+        """Batch `step`, every world-th row of it."""
+        rng, values = seeded(self.seed, step), self.pool.values
+        if self.ranked:
+            rows = by_rank(values, self.batch_size, rng)
+        else:
+            rows = uniform(values.shape, rng).argsort()[: self.batch_size]
+        return self.pool[rows[rank::world]]
+
+    def units(self, x0: Scored) -> Tensor:
+        """Rows, ()."""
+        return torch.tensor(len(x0))
+
+    def once(self) -> Iterator[Scored]:
+        """All rows once, in stored order."""
+        for rows in torch.arange(len(self)).split(self.batch_size):
+            yield self.pool[rows]
 
 
 def by_rank(values: Tensor, n: int, rng: Rng, k: float = 0.01) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from scidiff.core import Process, Rng, seeded, uniform
-from scidiff.data.tokens import PAD, TokenState
+from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.processes.block import BlockProcess
 from scidiff.processes.masked import TokenNetwork, cross_entropy
 from scidiff.samplers.token_likelihood import SymbolsOnly
@@ -97,7 +97,8 @@ class Sequential:
         blocks, told = BlockProcess(self.mask_id, self.block_size), asked(network, x0.condition)
         ids = blocks.padded(x0.ids, network.max_length)
         within = torch.arange(ids.shape[1], device=ids.device) % self.block_size
-        read = blocks.eligible(ids)
+        unended = ~(ids == EOS).any(1, keepdim=True)  # a row that reached its greatest length
+        read = blocks.eligible(ids) | unended
         chosen = self._chosen(rng)
         parts = [self._at(told, ids, within, read, int(o)) for o in chosen]
         return torch.stack(parts).sum(0) * (self.block_size / len(parts))
