@@ -47,6 +47,16 @@ def canonical(molecule: str | Mol, stereo: bool = True) -> str | None:
         return Chem.MolToSmiles(mol, isomericSmiles=stereo)
 
 
+def rooted(molecule: str | Mol, share: float) -> str | None:
+    """Write a SMILES that begins at the atom a `share` in [0, 1) down the list; None for an
+    unreadable SMILES."""
+    mol = as_mol(molecule)
+    if mol is None or not mol.GetNumAtoms():
+        return None
+    with rdBase.BlockLogs():
+        return Chem.MolToSmiles(mol, rootedAtAtom=int(share * mol.GetNumAtoms()))
+
+
 def canonical_key(molecule: str | Mol) -> str:
     """Name a molecule for de-duplication and caches: equal for equal molecules.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from scidiff.chem.checks import examine
-from scidiff.chem.molecules import canonical_key
+from scidiff.chem.molecules import canonical_key, rooted
 from scidiff.data.records import Record
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
 
@@ -32,6 +32,11 @@ class SmilesDomain:
     def spell(text: str) -> str:
         """A SMILES is its own text."""
         return text
+
+    @staticmethod
+    def respell(text: str, share: float) -> str:
+        """The same molecule, begun at the atom a `share` in [0, 1) down the list."""
+        return rooted(text, share) or text
 
     def decode(self, state: TokenState) -> list[Record]:
         return [molecule_record(self.vocabulary.decode(row)) for row in state.ids.tolist()]
