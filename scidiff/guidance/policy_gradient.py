@@ -134,16 +134,16 @@ class Rollouts:
     batch_size: int
     seed: int = 0
     whole: bool = True
+    device: torch.device | str = "cpu"
 
     def __len__(self) -> int:
         return self.batch_size
 
     def __call__(self, step: int, rank: int = 0, world: int = 1) -> Scored:
         """Draw the part of batch `step` that belongs to process `rank`."""
-        device = next(self.sampler.denoiser.network.parameters()).device  # type: ignore[attr-defined]
-        rng = seeded(self.seed, step * world + rank, device)
+        rng = seeded(self.seed, step * world + rank, self.device)
         chains, ends = rollout(self.sampler, max(2, self.batch_size // world), rng)
-        values = end_values(self.reward, ends).to(device)
+        values = end_values(self.reward, ends).to(self.device)
         known = (values > -torch.inf).nonzero()[:, 0]
         if len(known) < 2:
             raise ValueError(f"the reward scored {len(known)} of {len(values)} rows: nothing to "
