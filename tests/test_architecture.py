@@ -39,7 +39,7 @@ AT_TOP = {
     "training": {"torch", "numpy", "safetensors", "lightning", "rich"},  # rich: the bar only
     "samplers": {"torch", "numpy"},
     "rewards": {"torch", "numpy", "rdkit", "pydantic"},
-    "guidance": {"torch", "numpy"},
+    "guidance": {"torch", "numpy", "safetensors"},
     "evaluation": {
         "torch",
         "numpy",
@@ -80,7 +80,7 @@ IN_FUNCTIONS = {
         "vina",
     },
     "evaluation": {"fcd_torch"},
-    "api": {"matplotlib", "lightning", "scipy"},
+    "api": {"matplotlib", "lightning", "scipy", "ray"},
 }
 BARE = {"torch", "numpy", "safetensors", "lightning"}  # all that a bare GPU machine has
 MAX_LINES, MAX_FUNCTION = 400, 40

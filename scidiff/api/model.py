@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from scidiff.api import frontier
+from scidiff.api.actors import chunks_on
 from scidiff.api.engine import Engine, open_engine
 from scidiff.api.properties import Property, sample_property
 from scidiff.api.sources import SHIPPED as SHIPPED
@@ -107,6 +108,7 @@ class Model:
         quality: str | None = None,
         seconds: float | None = None,
         correct: bool = False,
+        cluster: str | None = None,
         on_rows: Callable[[int], object] | None = None,
         **overrides: Any,
     ) -> SampleResult:
@@ -115,8 +117,9 @@ class Model:
         The rows depend on (seed, n's chunks of 1000) alone: the first 1000 of n = 2000 are those
         of n = 1000. Keyword arguments override the model's sampling settings; `quality` (draft,
         balanced, exact) or `seconds` chooses them from its frontier. `correct` repairs invalid
-        molecules afterwards and says so row by row (`SampleResult.corrected`). `on_rows` is told
-        after each chunk how many rows are new.
+        molecules afterwards and says so row by row (`SampleResult.corrected`). With `cluster`, the
+        address of a Ray cluster or "local", its actors draw the same rows. `on_rows` is told after
+        each chunk how many rows are new.
 
         A conditional model takes `condition`, by name one value for all rows or one a row
         (`{"cell": "K562"}`), and `weight`, that of classifier-free guidance; what was asked is a
@@ -132,7 +135,10 @@ class Model:
         overrides = self.chosen(n, quality, seconds, **overrides)
         settings = self.engine.settings(overrides)
         records: list[Record] = []
-        for part in self.chunks(n, seed, **overrides):
+        parts = self.chunks(n, seed, **overrides)
+        if cluster is not None:
+            parts = chunks_on(cluster, self, n, seed, CHUNK, overrides)
+        for part in parts:
             records += part
             if on_rows is not None:
                 on_rows(len(part))

@@ -6,8 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any
 
-from scidiff.rewards.scores import Scores, Status
-from scidiff.rewards.scoring import Scorer
+from scidiff.rewards.scoring import Scorer, Scores, Status
 
 
 class Pool:
