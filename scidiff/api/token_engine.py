@@ -123,7 +123,7 @@ class TokenEngine:
         sampler = token_sampler(
             s,
             method,
-            self._denoiser(s.block_size, condition, asked.weight),
+            self._denoiser(s.block_size, method.prefix_cache, condition, asked.weight),
             canvas or self.canvas(*request),
             constraints=self.rows.constraints(*request) if request else (),
             condition=condition,
@@ -143,16 +143,24 @@ class TokenEngine:
         return GrammarSampler(sampler, automaton)
 
     def _denoiser(
-        self, block_size: int | None, condition: Tensor | None, weight: float
+        self,
+        block_size: int | None,
+        cache: bool | None,
+        condition: Tensor | None,
+        weight: float,
     ) -> TokenPredictor:
         """The network as it is asked; with a weight, guided by what it says unasked."""
-        told = self._told(block_size, shown=condition is not None)
+        told = self._told(block_size, cache, shown=condition is not None)
         if condition is None or weight == 1:
             return told
-        return ClassifierFree(told, self._told(block_size, shown=False), weight)
+        return ClassifierFree(told, self._told(block_size, cache, shown=False), weight)
 
-    def _told(self, block_size: int | None, *, shown: bool) -> TokenPredictor:
-        denoiser = TokenDenoiser(self.network, block_size, dtype=self.dtype, shown=shown)
+    def _told(
+        self, block_size: int | None, cache: bool | None, *, shown: bool
+    ) -> TokenPredictor:
+        denoiser = TokenDenoiser(
+            self.network, block_size, dtype=self.dtype, shown=shown, prefix_cache=cache
+        )
         if not self.block_causal and self.rows.writes_end:
             return BeforeTheEnd(denoiser)
         return denoiser

@@ -59,6 +59,7 @@ class MethodSettings:
     second_order: bool = False  # make up for the dependence that several tokens a step lose
     remask: str | None = None  # hide tokens again on the way: see `REMASKS`
     eta: float | None = None  # how much; None: the method's own
+    prefix_cache: bool | None = None  # keep what was said of finished blocks; None: on the CPU
 
     def __post_init__(self) -> None:
         _known("schedule", self.schedule, SCHEDULES)

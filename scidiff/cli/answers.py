@@ -6,7 +6,7 @@ import inspect
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import wraps
@@ -25,10 +25,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command found: a document for programs and the same for people."""
+    """What a command found: a document for programs and the same for people; one that is found
+    while it is shown is made when it is asked for."""
 
-    document: Mapping[str, Any]
-    view: Sequence[RenderableType]
+    document: Mapping[str, Any] | Callable[[], Mapping[str, Any]]
+    view: Iterable[RenderableType]
 
 
 def command(app: typer.Typer, name: str) -> Callable[[Callable[..., Answer]], Callable[..., None]]:
@@ -70,7 +71,8 @@ def show(answer: Answer, as_json: bool) -> None:
     if as_json:
         from scidiff.api.saving import plain
 
-        print(json.dumps(plain(answer.document), indent=1, allow_nan=False, ensure_ascii=False))
+        document = answer.document() if callable(answer.document) else answer.document
+        print(json.dumps(plain(document), indent=1, allow_nan=False, ensure_ascii=False))
         return
     # molecules are not markup: [nH] is an atom and :cop: three of them
     console = Console(highlight=False, markup=False, emoji=False)

@@ -75,6 +75,10 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
     "randomness": (float, "", TOKENS, "Noise on an order that reads the prediction."),
     "second_order": (bool, "--second-order", TOKENS, "Make up for several tokens a step."),
     "remask": (str, "", TOKENS, "Hide tokens again over --steps: remdm-cap, corrector, p2, ..."),
+    "prefix_cache": (
+        bool, "--prefix-cache/--no-prefix-cache", TOKENS,
+        "Keep what the network said of finished blocks: faster, the same law, more memory.",
+    ),
     "energy": (str, "", TOKENS, "A left-to-right model that chooses among candidates."),
     "candidates": (int, "", TOKENS, "How many whole rows it chooses from."),
     "condition": (

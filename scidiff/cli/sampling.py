@@ -25,6 +25,7 @@ from scidiff.cli.options import (
     load,
     working,
 )
+from scidiff.cli.streaming import plain_rows, prompted, streamed
 
 if TYPE_CHECKING:
     from scidiff.api.model import Model
@@ -58,6 +59,15 @@ def sample(
             f"(default: above {SHARDED:,} rows)",
         ),
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a Ray cluster whose actors draw, or local.")
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Show rows as they are written; one, by the block.")
+    ] = False,
+    prompt: Annotated[
+        str, typer.Option("--prompt", metavar="TEXT", help="What every string begins with.")
+    ] = "",
     device: Device = None,
     dtype: Dtype = "float32",
     **settings: Any,
@@ -66,6 +76,12 @@ def sample(
     from scidiff.api.saving import check_output
 
     at_least_one(n)
+    if stream or prompt:
+        plain_rows(stream, correct=correct, shards=shards)
+        check_output(out)
+        drawer = load(model, device, dtype)
+        chosen = drawer.chosen(n, quality, seconds, **given(**settings))
+        return (streamed if stream else prompted)(drawer, n, seed, out, prompt, chosen)
     if shards or (shards is None and n > SHARDED):
         folder = _shard_folder(n, out, correct)
         drawer = load(model, device, dtype)
@@ -81,6 +97,7 @@ def sample(
             quality=quality,
             seconds=seconds,
             correct=correct,
+            cluster=cluster,
             on_rows=lambda new: b.advance(task, new),
             **given(**settings),
         )

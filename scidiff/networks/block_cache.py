@@ -146,8 +146,8 @@ def look(
     kept.
 
     Returns the trunk's output (B, W, D) and the keys and values there (depth, 2, B, H, W,
-    head_dim), good until the scratch is used again. A position sees what is kept of its own row and, of the new positions, its own block
-    and earlier ones: what `prefix` computes there.
+    head_dim), good until the scratch is used again. A position sees what is kept of its own row
+    and, of the new positions, its own block and earlier ones: what `prefix` computes there.
     """
     b, most = cache.block_size, int(first.max())
     kept = cache.read(most, width, scratch)
@@ -206,5 +206,5 @@ def check_memory(rows: int, each: int, device: torch.device) -> None:
         raise ScidiffError(
             f"keys and values of {rows:,} rows take up to {rows * each / 2**30:.1f} GiB "
             f"({each / 2**20:.1f} MiB a row), {room / 2**30:.1f} GiB are there: draw fewer rows "
-            "at once, or say cache=False"
+            "at once, or say prefix_cache=False"
         )

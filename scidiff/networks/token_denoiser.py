@@ -26,10 +26,10 @@ class TokenDenoiser:
     micro-batches of about 1,000 tokens that fit the cache; on a GPU the whole batch runs as it
     is, so nothing waits for the device. `micro_batch` bounds the rows of one network call.
 
-    With `cache`, `recall` keeps the keys and values of finished blocks in the state and evaluates
-    what is new alone: the same output up to rounding, for as much memory as `PrefixCache` states.
-    The host has to look at how far rows are, so None means: where it may (`compact`). It takes a
-    network that writes in blocks.
+    With `prefix_cache`, `recall` keeps the keys and values of finished blocks in the state and
+    evaluates what is new alone: the same output up to rounding, for as much memory as
+    `PrefixCache` states. The host has to look at how far rows are, so None means: where it may
+    (`compact`). It takes a network that writes in blocks.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class TokenDenoiser:
         micro_batch: int | None = None,
         compact: bool | None = None,
         shown: bool = True,
-        cache: bool | None = None,
+        prefix_cache: bool | None = None,
     ) -> None:
         if block_size is not None and not 1 <= block_size <= network.config.max_length:
             raise ScidiffError(
@@ -53,14 +53,14 @@ class TokenDenoiser:
         self.mask_id, self.vocab_size = network.mask_id, network.config.vocab_size
         on_cpu = next(network.parameters()).device.type == "cpu"
         self.compact = on_cpu if compact is None else compact
-        if cache and block_size is None:
+        if prefix_cache and block_size is None:
             raise ScidiffError(
-                "cache=True needs a network that writes in blocks: here every position sees all "
-                "others, so each token that is written changes what is kept of every position; "
-                "leave cache out"
+                "prefix_cache=True needs a network that writes in blocks: here every position "
+                "sees all others, so each token that is written changes what was said of every "
+                "position; leave prefix_cache out"
             )
         blocks = block_size is not None and block_size < network.config.max_length
-        self.cache = blocks and (self.compact if cache is None else cache)
+        self.prefix_cache = blocks and (self.compact if prefix_cache is None else prefix_cache)
         self._scratch = Scratch()
 
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
@@ -75,8 +75,8 @@ class TokenDenoiser:
     @torch.no_grad()
     def recall(self, x: TokenState, k: int | Tensor) -> tuple[Tensor, PrefixCache | None]:
         """Trunk output (B, L, D) at x, zero but in each row's current block, and what is kept from
-        there on; without `cache` the output of a plain call."""
-        if not self.cache or self.block_size is None or self.block_size >= x.ids.shape[1]:
+        there on; without `prefix_cache` the output of a plain call."""
+        if not self.prefix_cache or self.block_size is None or self.block_size >= x.ids.shape[1]:
             return self(x, k), None
         cache = x.cache
         if not isinstance(cache, PrefixCache) or cache.block_size != self.block_size:

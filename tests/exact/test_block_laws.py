@@ -84,7 +84,8 @@ def autoregression(net, draws, n, length):
 def test_blocks_of_one_are_autoregression_with_the_same_noise(cache):
     net, L, n = network(10, own=False), 10, 100
     blank, tape = FixedCanvas.blank(L, MASK), Tape(seeded(4))
-    s = MaskedSampler(TokenDenoiser(net, 1, cache=cache), blank, block_size=1, order=Sequential())
+    denoiser = TokenDenoiser(net, 1, prefix_cache=cache)
+    s = MaskedSampler(denoiser, blank, block_size=1, order=Sequential())
     ids = sample(s, n, tape).ids
     assert len(tape.draws) == L
     assert torch.equal(ids, autoregression(net, tape.draws, n, L))
@@ -111,7 +112,7 @@ def test_blocks_of_one_have_the_likelihood_of_autoregression():
 def test_a_cached_chain_tells_the_likelihood_of_autoregression():
     net, ids = network(10, own=False), ended_rows(30, 10)
     told = net.log_probs(net.causal(ids)).gather(-1, ids[..., None])[..., 0]
-    denoiser, x = TokenDenoiser(net, 1, cache=True), TokenState(torch.full_like(ids, MASK))
+    denoiser, x = TokenDenoiser(net, 1, prefix_cache=True), TokenState(torch.full_like(ids, MASK))
     for i in range(10):
         trunk, cache = denoiser.recall(x, i)
         log_p = denoiser.log_probs(trunk)[torch.arange(30), i, ids[:, i]]
@@ -127,7 +128,7 @@ def test_a_cached_chain_tells_the_likelihood_of_autoregression():
 def test_a_cache_draws_the_same_rows(size, options):
     net, L = network(14), 14
     cached, plain = (
-        drawn(TokenDenoiser(net, size, cache=c), L, 100, block_size=size, **options)
+        drawn(TokenDenoiser(net, size, prefix_cache=c), L, 100, block_size=size, **options)
         for c in (True, False)
     )
     assert torch.equal(cached, plain)
@@ -143,7 +144,7 @@ SEQS = torch.cartesian_prod(*[torch.arange(2, MASK)] * L)
 def law(net):
     """p (N,) float64 of blocks of two in random order: each block the mean over its orders of the
     product of its conditionals, of which the network is asked without a cache."""
-    denoiser, p = Symbols(net, B, cache=False), torch.ones(len(SEQS)).double()
+    denoiser, p = Symbols(net, B, prefix_cache=False), torch.ones(len(SEQS)).double()
     for start in range(0, L, B):
         orders = list(permutations(range(start, start + B)))
         block = torch.zeros_like(p)
@@ -171,7 +172,7 @@ def test_guided_blocks_with_a_cache_are_unbiased(rule, value):
     net, (select, branch), repeats, K = network(L), rule, 200, 12
     p = law(net)
     assert abs(float(p.sum()) - 1) < 1e-5
-    s = MaskedSampler(Symbols(net, B, cache=True), FixedCanvas.blank(L, MASK), block_size=B)
+    s = MaskedSampler(Symbols(net, B, prefix_cache=True), FixedCanvas.blank(L, MASK), block_size=B)
     told = Rollout(s, reward) if value == "rollout" else None
     g = guided_sample(
         s, reward, repeats * K, seeded(6), select=select, value=told, branch=branch,

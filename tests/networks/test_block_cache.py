@@ -46,14 +46,14 @@ def ragged():
 
 
 def sampler(block_size, cache, *, net=None, canvas=None, **options):
-    denoiser = TokenDenoiser(net or network(), block_size, cache=cache)
+    denoiser = TokenDenoiser(net or network(), block_size, prefix_cache=cache)
     canvas = canvas or FixedCanvas(ragged(), MASK)
     return MaskedSampler(denoiser, canvas, block_size=block_size, **options)
 
 
 def agrees(x, block_size, net=None):
     """Whether the stored prediction is that of the whole prefix, where a sampler reads it."""
-    plain = TokenDenoiser(net or network(), block_size, cache=False)(x, 0)
+    plain = TokenDenoiser(net or network(), block_size, prefix_cache=False)(x, 0)
     hidden = x.ids == MASK
     first = hidden.int().argmax(1, keepdim=True) // block_size
     read = hidden & (torch.arange(x.ids.shape[1]) // block_size == first)
@@ -221,7 +221,7 @@ def test_conditions_belong_to_what_is_kept(size):
 
 def test_low_precision_keeps_low_precision():
     net = network()
-    both = [TokenDenoiser(net, 4, cache=c, dtype=torch.bfloat16) for c in (True, False)]
+    both = [TokenDenoiser(net, 4, prefix_cache=c, dtype=torch.bfloat16) for c in (True, False)]
     s = MaskedSampler(both[0], FixedCanvas(ragged(), MASK), block_size=4)
     x, rng = s.init(12, seeded(18)), seeded(19)
     for k in range(5):
@@ -234,9 +234,9 @@ def test_low_precision_keeps_low_precision():
 
 
 def test_a_masked_model_has_no_cache():
-    with pytest.raises(ScidiffError, match="cache=True needs a network that writes in blocks"):
-        TokenDenoiser(network(), None, cache=True)
-    assert not TokenDenoiser(network(), None).cache
+    with pytest.raises(ScidiffError, match="prefix_cache=True needs a network that writes"):
+        TokenDenoiser(network(), None, prefix_cache=True)
+    assert not TokenDenoiser(network(), None).prefix_cache
 
 
 def test_memory_is_as_stated_and_refused_where_it_is_not_there(monkeypatch):
@@ -248,6 +248,6 @@ def test_memory_is_as_stated_and_refused_where_it_is_not_there(monkeypatch):
     held = sum(page.values[1:].nbytes for page in x.cache.pages)
     assert held <= B * row_bytes(net, L, torch.float32)
     monkeypatch.setattr(block_cache, "LARGE", 1)
-    with pytest.raises(ScidiffError, match=r"rows take up to .* MiB a row.*cache=False"):
+    with pytest.raises(ScidiffError, match=r"rows take up to .* MiB a row.*prefix_cache=False"):
         many = torch.full((1, 1), MASK).expand(10**12, L)  # no memory of its own
         PrefixCache.blank(net, TokenState(many), 2, torch.float32)
