@@ -111,7 +111,17 @@ def test_ranks_are_drawn_with_their_weights():
 @pytest.mark.parametrize("kind", ["masked", "block"])
 def test_a_budget_is_used_up_and_never_passed(models, kind):
     run = campaign(models[kind], 25, batch=10)
+    plain, sizes = run.strategy.round, []
+
+    def counted(here):
+        made = plain(here)
+        sizes.append(len(made.x))
+        assert made.scored.all()
+        return made
+
+    run.strategy.round = counted
     run.run()
+    assert sum(sizes) == 25
     assert run.ledger.asked == 25 == len(run.pool) == len(set(run.pool.keys))
     asked = torch.tensor([0, *(line["asked"] for line in run.history)]).diff()
     assert 0 < asked.min() and asked.max() <= 10
@@ -181,6 +191,13 @@ def test_failed_objects_are_neither_parents_nor_lessons(models):
     run.run()
     failed = {k for k, v in zip(run.pool.keys, run.pool.values, strict=True) if v != v}
     assert failed and not failed & set(run.pool.parents.values())
+
+
+def test_what_cannot_be_read_again_is_not_asked(models):
+    strategy = Evolution(10, readable=lambda text: "F" not in text)
+    run = campaign(models["masked"], 30, strategy=strategy)
+    run.run()
+    assert len(run.pool) == 30 and not any("F" in text for text in run.pool.texts)
 
 
 @pytest.mark.parametrize("name", ["batch", "candidates", "parents"])
