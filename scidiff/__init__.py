@@ -19,6 +19,7 @@ _PUBLIC = {
     "train": "scidiff.api.train",
     "design": "scidiff.api.design",
     "campaign": "scidiff.api.campaigns",
+    "finetune": "scidiff.api.finetuning",
     "tune": "scidiff.api.tuning",
     "reward": "scidiff.rewards.combine",
     "datasets": "scidiff.data",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from scidiff.api.entry import evaluate as evaluate
     from scidiff.api.entry import load as load
     from scidiff.api.entry import sample as sample
+    from scidiff.api.finetuning import finetune as finetune
     from scidiff.api.model import Model as Model
     from scidiff.api.perplexity import perplexity as perplexity
     from scidiff.api.properties import Property as Property

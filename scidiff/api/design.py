@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from scidiff.api.entry import opened
 from scidiff.api.harvest import diversity, harvest
-from scidiff.api.methods import METHODS, find_method
 from scidiff.api.model import Model
 from scidiff.api.populations import Populations
+from scidiff.api.strategies import least_calls, strategy_of
 from scidiff.api.typed import typed
 from scidiff.guidance.campaign import Campaign, Limits, Strategy
 from scidiff.guidance.journal import Journal
@@ -136,20 +136,22 @@ class Ask:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        method = find_method(self.method)
+        least = least_calls(self.method)
         if self.n <= 0:
             raise ValueError(f"n must be at least 1, got {self.n}")
-        self.limits = self._limited()
+        self.limits, budget = self._limited(least * self.n)
         self.resolved = resolve_reward(self.reward, floor=self.floor)
         require_floor(self.resolved)
         if self.memory is not None:
             remembering(self.memory)
         self.sampler = self.model.sampler(**self.settings)
-        self.strategy: Strategy = Populations(self.model, method, self.n, self.calls, self.window)
+        self.strategy: Strategy = strategy_of(
+            self.method, self.model, self.n, budget, self.window, self.settings
+        )
 
-    def _limited(self) -> Limits:
-        """The limits, with the default budget where none is given."""
-        least, budget = METHODS[self.method].least * self.n, self.budget
+    def _limited(self, least: int) -> tuple[Limits, int]:
+        """The limits, with the default budget of calls where none is given, and that budget."""
+        budget = self.budget
         budget = max(CALLS * self.n, least) if budget is None else budget
         if budget < least:
             raise ValueError(
@@ -159,12 +161,7 @@ class Ask:
         if self.window is not None and not 0 <= self.window[0] < self.window[1] <= 1:
             raise ValueError("window is the share (first, last) of the chain that is looked at, "
                              f"0 <= first < last <= 1, got {self.window}")
-        return Limits(budget, self.limits.rows, self.limits.seconds)
-
-    @property
-    def calls(self) -> int:
-        """Distinct objects that each design may ask."""
-        return (self.limits.calls or 0) // self.n
+        return Limits(budget, self.limits.rows, self.limits.seconds), budget
 
     @property
     def manifest(self) -> Mapping[str, Any]:
@@ -202,8 +199,9 @@ class Ask:
             raise RewardError(
                 f"reward {scorer.name!r} scored none of {scorer.asked} objects: {why}"
             )
+        plan = vars(self.strategy.plan) if isinstance(self.strategy, Populations) else {}
         used = {**self.manifest, **self.settings, "reward": scorer.name,
-                "budget": self.limits.calls, **vars(getattr(self.strategy, "plan", object()))}
+                "budget": self.limits.calls, **plan}
         return harvest(self.model, campaign, self.n, used)
 
 

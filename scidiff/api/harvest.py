@@ -60,6 +60,8 @@ def harvest(
         columns={name: [values[i] for i in order] for name, values in columns.items()},
         novelty=model.novelty,
         notes=(
+            *([f"only {len(records)} objects have a score, {n} were asked for"]
+              if len(records) < n and campaign.stopped != "rounds" else []),
             str(certificate),
             f"{cost['asked']:,} objects asked, {cost['cache_hits']:,} cache hits, "
             f"{cost['network_rows']:,} network rows",

@@ -3,7 +3,6 @@ runs it."""
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -215,12 +214,3 @@ METHODS: dict[str, Method] = {
     "refine": Method(_refine, _refine_plan, best=True, proper=False, step="own", least=2),
 }
 """One population a design: proper ones draw it by weight, searches take the best."""
-
-
-def find_method(name: str) -> Method:
-    """Look a method up by name."""
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown method {name!r}; expected one of {', '.join(METHODS)}{hint}")
-    return METHODS[name]

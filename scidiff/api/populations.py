@@ -90,9 +90,13 @@ class Populations:
 def look_ahead(
     model: Model, sampler: Sampler[Any], reward: Decoded, strength: float
 ) -> Value:
+    """What a model's particles are looked ahead by."""
+    return kind_of_look(model)(sampler, reward, strength=strength)
+
+
+def kind_of_look(model: Model) -> type[Rollout] | type[PosteriorMean]:
     """Roll out what is written from left to right; elsewhere read the posterior mean."""
-    kind = Rollout if model.engine.block_causal else PosteriorMean
-    return kind(sampler, reward, strength=strength)
+    return Rollout if model.engine.block_causal else PosteriorMean
 
 
 def pick(run: Guided, best: bool, rng: torch.Generator) -> Tensor:

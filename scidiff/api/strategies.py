@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
+from scidiff.api.populations import Populations, kind_of_look
 from scidiff.api.token_engine import TokenEngine
 from scidiff.core import uniform
 from scidiff.guidance.campaign import Strategy
 from scidiff.guidance.evolving import Evolution, Respell
 from scidiff.guidance.finetune_likelihoods import Causal, as_causal
 from scidiff.guidance.learner import Learner
+from scidiff.guidance.surrogate_rounds import Screened, SurrogateValued
+from scidiff.rewards.registry import nearest
 from scidiff.rewards.surrogates import Surrogate
 
 ROUNDS = 10  # at least, where the budget has the calls
 BATCH = 100  # objects of a round, at most
 FEWEST = 5  # at least
+PARTICLES, LOOKS = 16, 4  # of a population that the surrogate looks ahead for
 
 Make = Callable[[Model, int, Mapping[str, Any]], Strategy]
 
@@ -60,5 +66,50 @@ def respelling(model: Model) -> Respell:
     return written
 
 
-STRATEGIES: Mapping[str, Make] = {"evolve": evolution}
+def valued(model: Model, budget: int, settings: Mapping[str, Any]) -> SurrogateValued:
+    """Weighted draws that are looked ahead by the surrogate, rounds of a tenth of the budget."""
+    typical = model.engine.typical_steps(model.sampler(**settings))
+    batch = max(PARTICLES, min(256, budget // ROUNDS) // PARTICLES * PARTICLES)
+    return SurrogateValued(
+        Surrogate(model.domain.kind), kind_of_look(model), batch, PARTICLES,
+        stretch=math.ceil(typical / LOOKS), looks=LOOKS,
+    )  # fmt: skip
+
+
+def screened(model: Model, budget: int, settings: Mapping[str, Any]) -> Screened:
+    """Draws of the model that the surrogate screens, rounds of a tenth of the budget."""
+    batch = max(FEWEST, min(BATCH, budget // ROUNDS))
+    return Screened(Surrogate(model.domain.kind), batch=batch)
+
+
+STRATEGIES: Mapping[str, Make] = {"evolve": evolution, "surrogate": valued, "screened": screened}
 """By the name that `sd.design` takes as its method."""
+
+
+# ---------------------------------------------------------------- of every kind, by name
+
+
+def least_calls(name: str) -> int:
+    """Calls a design without which a method does nothing; ValueError for an unknown method."""
+    known = [*METHODS, *STRATEGIES]
+    if name not in known:
+        raise ValueError(
+            f"unknown method {name!r}{nearest(name, known)}; expected one of {', '.join(known)}"
+        )
+    return METHODS[name].least if name in METHODS else 1
+
+
+def strategy_of(
+    name: str, model: Model, n: int, budget: int, window: tuple[float, float] | None,
+    settings: Mapping[str, Any],
+) -> Strategy:  # fmt: skip
+    """What runs n designs by a method under a budget of calls.
+
+    Raises ValueError for a window in a method that does not look ahead in the chain.
+    """
+    if name in METHODS:
+        return Populations(model, METHODS[name], n, budget // n, window)
+    if window is not None:
+        raise ValueError(f"window chooses where a weighted method looks ahead; {name} has no such "
+                         f"place, expected a method such as {', '.join(METHODS)}")
+    return STRATEGIES[name](model, budget, settings)

@@ -112,8 +112,8 @@ def design(
 def _checked(reward: str | None, method: str | None, floor: float | None, out: Path | None,
              resume: bool) -> Path | None:
     """Find out before the model is loaded what cannot work; the folder of a campaign, if any."""
-    from scidiff.api.methods import find_method
     from scidiff.api.saving import check_output
+    from scidiff.api.strategies import least_calls
     from scidiff.rewards.combine import reward as resolve
 
     if reward is None:
@@ -124,7 +124,7 @@ def _checked(reward: str | None, method: str | None, floor: float | None, out: P
     if folder is None:
         check_output(out)
     if method is not None:
-        find_method(method)
+        least_calls(method)
     if getattr(resolve(reward, floor=floor), "floor", None) is None:
         raise ValueError(
             f"reward {reward!r} has no lower bound, and an invalid object must be scored: "

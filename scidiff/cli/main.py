@@ -21,6 +21,7 @@ from scidiff.cli import (
     designing,
     doctor,
     evaluating,
+    finetuning,
     fragments,
     models,
     sampling,
@@ -44,7 +45,8 @@ def build() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_root)
     for group in (
-        sampling, fragments, designing, training, tuning, evaluating, models, data, doctor,
+        sampling, fragments, designing, training, finetuning, tuning, evaluating, models, data,
+        doctor,
     ):  # fmt: skip
         group.register(app)
     return app
