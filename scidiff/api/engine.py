@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from scidiff.api.flow_engine import FlowEngine
 from scidiff.api.gdss_files import gdss_config, open_gdss
 from scidiff.api.graph_engine import GraphEngine
+from scidiff.api.pard_engine import PardEngine
 from scidiff.api.scaffold import node_weights
 from scidiff.api.token_engine import TokenEngine
 from scidiff.data.conditions import Asked
@@ -132,6 +133,10 @@ def _flow_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) ->
     return FlowEngine(network, vocabulary_of(config), config, dtype)
 
 
+def _pard_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) -> Engine:
+    return PardEngine(network, vocabulary_of(config), config, dtype)
+
+
 def _graph_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) -> Engine:
     law = config.get("node_counts") or node_weights(config["length_counts"])
     vocabulary, denoiser = vocabulary_of(config), graph_denoiser(network, config)
@@ -152,5 +157,6 @@ ENGINES: dict[str, Callable[[nn.Module, Mapping[str, Any], torch.dtype], Engine]
     "autoregressive": _token_engine,
     "graph_sde": _graph_engine,
     "flow": _flow_engine,
+    "graph_blocks": _pard_engine,
 }
 """By the kind of process that a config names."""

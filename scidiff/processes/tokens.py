@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from scidiff.data.graph_tokens import kinds
+from scidiff.data.graph_tokens import bonded_ids, kinds
 from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
 from scidiff.processes.block import AutoregressiveProcess, BlockProcess
 from scidiff.processes.discrete_flow import (
@@ -20,6 +20,7 @@ from scidiff.processes.discrete_flow import (
     graph_kinds,
 )
 from scidiff.processes.flow_bounds import JumpBound, StepBound
+from scidiff.processes.graph_blocks import GraphBlockProcess
 from scidiff.processes.graph_sde import GraphSDE, GraphSDEProcess
 from scidiff.processes.hiding import AtRate, ExactCount, Hiding, OnGrid
 from scidiff.processes.masked import MaskedProcess
@@ -39,9 +40,16 @@ TokenProcess = (
     | AutoregressiveProcess
     | GraphSDEProcess
     | FlowProcess
+    | GraphBlockProcess
 )
-PROCESSES = ("masked", "block", "autoregressive", "graph_sde", "flow")
-OWNERS = {"block_size": "block", "sde": "graph_sde", "flow": "flow", "masked": "masked"}
+PROCESSES = ("masked", "block", "autoregressive", "graph_sde", "flow", "graph_blocks")
+OWNERS = {
+    "block_size": "block",
+    "sde": "graph_sde",
+    "flow": "flow",
+    "masked": "masked",
+    "blocks": "graph_blocks",
+}
 """Which process each setting belongs to."""
 OPTIONAL = ("masked",)
 """Settings that their process can do without."""
@@ -139,6 +147,43 @@ class TokenFlow:
         return make[self.loss]()
 
 
+@dataclass(frozen=True)
+class GraphBlocks:
+    """Graphs written block by block, of a recipe or a model's config, see `GraphBlockProcess`.
+
+    hops: how far nodes of a block are alike around them; 0 is one block. mode: all blocks in one
+    pass (parallel, which needs a causal network) or one of each graph (sequential). structure:
+    weight of sizes and degrees. memory_gb: what a step may take; None: what is free. flow: the
+    discrete process inside.
+    """
+
+    hops: int = 3
+    mode: Literal["parallel", "sequential"] = "parallel"
+    structure: float = 1.0
+    memory_gb: float | None = None
+    flow: TokenFlow = field(default_factory=TokenFlow)
+
+    __pydantic_config__ = _FORBID
+
+    def __post_init__(self) -> None:
+        if self.flow.leave_one_out:
+            raise ValueError(
+                "blocks.flow.loss must be cross_entropy or steps, got 'nelbo': what a block's "
+                "tokens say of each other is read as they are"
+            )
+        GraphBlockProcess.check_settings(self.hops, self.mode, self.structure)
+
+    def process(self, vocabulary: Vocabulary, law: TokenNoise) -> GraphBlockProcess:
+        """The training side, for this law of noise."""
+        if not _is_graph(vocabulary):
+            raise ValueError(
+                f"graph_blocks are of graphs, got rows in the notation {vocabulary.notation!r}"
+            )
+        memory = None if self.memory_gb is None else round(self.memory_gb * 1e9)
+        inside, bonded = self.flow.process(law), bonded_ids(vocabulary)
+        return GraphBlockProcess(inside, bonded, self.hops, self.mode, self.structure, memory)
+
+
 def position_kinds(vocabulary: Vocabulary, length: int) -> Tensor:
     """The kind of every position of a row (L,): nodes and pairs of a graph, one of a string."""
     if _is_graph(vocabulary):
@@ -187,19 +232,25 @@ def token_process(
     sde: GraphSDE | None = None,
     flow: TokenFlow | None = None,
     masked: MaskedLoss | None = None,
+    blocks: GraphBlocks | None = None,
     law: TokenNoise | None = None,
 ) -> TokenProcess:
     """Make the process `kind` for rows over `vocabulary`; settings that are not its own are
-    refused. A flow needs the `law` of its noise too."""
-    check_process(kind, block_size=block_size, sde=sde, flow=flow, masked=masked)
-    if (flow is None) != (law is None):
-        raise ValueError(f"a flow and the law of its noise go together, got {flow} and {law}")
+    refused. A flow, alone or in blocks, needs the `law` of its noise too."""
+    check_process(
+        kind, block_size=block_size, sde=sde, flow=flow, masked=masked, blocks=blocks
+    )
+    noisy = flow or blocks
+    if (noisy is None) != (law is None):
+        raise ValueError(f"a flow and the law of its noise go together, got {noisy} and {law}")
     if block_size is not None:
         return BlockProcess(vocabulary.mask_id, block_size)
     if sde is not None:
         return GraphSDEProcess(vocabulary, sde)
     if flow is not None and law is not None:
         return flow.process(law)
+    if blocks is not None and law is not None:
+        return blocks.process(vocabulary, law)
     if kind == "autoregressive":
         return AutoregressiveProcess(vocabulary.mask_id)
     return (masked or MaskedLoss()).process(vocabulary.mask_id)

@@ -10,11 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scidiff.processes.graph_sde import GraphSDE
-from scidiff.processes.tokens import OWNERS, MaskedLoss, TokenFlow, check_process
+from scidiff.processes.tokens import (
+    OWNERS,
+    GraphBlocks,
+    MaskedLoss,
+    TokenFlow,
+    check_process,
+)
 from scidiff.training.config import TrainConfig
 from scidiff.training.sizes import NetworkSize
 
-STEPPED = ("graph_sde", "flow")
+STEPPED = ("graph_sde", "flow", "graph_blocks")
 """Processes whose samplers change whole rows in every step; they have settings of their own."""
 _FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
 
@@ -56,12 +62,13 @@ class DataSpec:
 class Stage:
     """One process with its training loop."""
 
-    process: Literal["masked", "block", "autoregressive", "graph_sde", "flow"]
+    process: Literal["masked", "block", "autoregressive", "graph_sde", "flow", "graph_blocks"]
     training: TrainConfig
     block_size: int | None = None
     sde: GraphSDE | None = None
     flow: TokenFlow | None = None
     masked: MaskedLoss | None = None
+    blocks: GraphBlocks | None = None
 
     __pydantic_config__ = _FORBID
 
@@ -76,7 +83,8 @@ class Stage:
     @property
     def spec(self) -> dict[str, Any]:
         """The process as a model's config names it, without what is counted from its rows."""
-        records = {"sde": self.sde, "flow": self.flow, "masked": self.masked}
+        records = {"sde": self.sde, "flow": self.flow, "masked": self.masked,
+                   "blocks": self.blocks}  # fmt: skip
         own = {name: asdict(record) for name, record in records.items() if record is not None}
         return {"kind": self.process, "block_size": self.block_size, **own}
 
@@ -133,6 +141,12 @@ def check_network(network: NetworkSize, stages: Sequence[Stage]) -> None:
             raise ValueError(
                 f"network.time must be {stage.process == 'flow'} where the process is "
                 f"{stage.process!r}, got {time}"
+            )
+        at_once = stage.blocks and stage.blocks.hops and stage.blocks.mode == "parallel"
+        if at_once and not getattr(network, "causal", False):
+            raise ValueError(
+                "blocks.mode = 'parallel' needs network.causal = true (and walks = 0), got false; "
+                "expected that, or mode = 'sequential'"
             )
 
 

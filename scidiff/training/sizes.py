@@ -14,6 +14,7 @@ from scidiff.networks.gdss import GDSSNetwork, GDSSNetworkConfig
 from scidiff.networks.graph_score import GraphScoreNetwork, GraphScoreNetworkConfig
 from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
 from scidiff.networks.graph_transformer import GraphShape
+from scidiff.networks.ppgn import GraphBlockNetwork, GraphBlockNetworkConfig
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 
 _FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
@@ -76,6 +77,38 @@ class GraphTransformerSize(GraphShape):
                 self.max_nodes or node_count(longest),
                 self.time,
                 conditions,
+                **self.shape(),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class GraphBlocksSize(GraphShape):
+    """A transformer that writes graphs block by block."""
+
+    kind: Literal["graph_blocks"]
+    max_nodes: int | None = None  # default: the largest training graph
+    causal: bool = False  # trained on all blocks in one pass; without walks
+
+    notation: ClassVar[str | None] = "graph"
+    processes: ClassVar[tuple[str, ...]] = ("graph_blocks",)
+    takes_conditions: ClassVar[bool] = False
+    __pydantic_config__ = _FORBID
+
+    @property
+    def max_length(self) -> int | None:
+        return _positions(self.max_nodes)
+
+    def build(
+        self, vocabulary: Vocabulary, longest: int, conditions: Standard = ()
+    ) -> nn.Module:
+        """A fresh network for rows of at most `longest` tokens, drawn from torch's generator."""
+        return GraphBlockNetwork(
+            GraphBlockNetworkConfig(
+                tuple(kinds(vocabulary)),
+                bonded_ids(vocabulary),
+                self.max_nodes or node_count(longest),
+                self.causal,
                 **self.shape(),
             )
         )
@@ -154,10 +187,13 @@ def _positions(max_nodes: int | None) -> int | None:
     return None if max_nodes is None else triangle(max_nodes) + 1
 
 
-NetworkSize = TokenTransformerSize | GraphTransformerSize | GDSSSize | GraphScoreSize
+NetworkSize = (
+    TokenTransformerSize | GraphTransformerSize | GraphBlocksSize | GDSSSize | GraphScoreSize
+)
 SIZES: dict[str, type[NetworkSize]] = {
     "token_transformer": TokenTransformerSize,
     "graph_transformer": GraphTransformerSize,
+    "graph_blocks": GraphBlocksSize,
     "gdss": GDSSSize,
     "graph_score": GraphScoreSize,
 }

@@ -15,11 +15,15 @@ from torch import nn
 
 from scidiff.core import Process, ScidiffError
 from scidiff.data.conditions import Conditions
+from scidiff.data.graph_order import block_laws
+from scidiff.data.graph_tokens import bonded_ids, node_count
 from scidiff.data.tokens import EOS, PAD, Vocabulary, encode_rows
 from scidiff.networks.graph_tokens import GraphTokenNetwork
+from scidiff.networks.ppgn import GraphBlockNetwork
 from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.processes.conditional import ConditionalProcess
 from scidiff.processes.discrete_flow import TokenNoise
+from scidiff.processes.graph_blocks import GraphBlockProcess
 from scidiff.processes.tokens import token_process
 from scidiff.training.batches import TokenBatches
 from scidiff.training.checkpoint import write_atomically
@@ -110,6 +114,7 @@ def train_stages(
             else None,
             accelerator=accelerator,
         )
+        _check_memory(trainer, data)
         trainer.resume()
         trainer.fit(partial(on_log, name) if on_log else None)
         trainer.use_averaged()
@@ -128,17 +133,29 @@ def _process(plan: Plan, stage: Stage, data: Prepared) -> Process[Any]:
     return ConditionalProcess(process, plan.data.condition_dropout)
 
 
+def _check_memory(trainer: Trainer, data: Prepared) -> None:
+    """Refuse, before hours of training, a batch of the largest graphs that would not fit."""
+    process, network = trainer.process, trainer.network
+    if isinstance(process, GraphBlockProcess) and isinstance(network, GraphBlockNetwork):
+        rows = min(trainer.config.batch_size, len(data.train))
+        process.check(network, rows, node_count(data.train.shape[1]), trainer.fabric.device)
+
+
 def noise_law(stage: Stage, data: Prepared) -> TokenNoise | None:
     """The law of a flow's noise over the training rows; other processes have none."""
-    if stage.flow is None:
+    flow = stage.flow if stage.blocks is None else stage.blocks.flow
+    if flow is None:
         return None
-    return stage.flow.law(data.vocabulary, torch.from_numpy(data.train.astype(np.int64)))
+    return flow.law(data.vocabulary, torch.from_numpy(data.train.astype(np.int64)))
 
 
 def process_config(stage: Stage, data: Prepared) -> dict[str, Any]:
-    """The process as a model's config names it, with the probabilities of a flow's noise."""
-    law = noise_law(stage, data)
-    return stage.spec if law is None else {**stage.spec, "law": law.laws.tolist()}
+    """The process as a model's config names it, with the probabilities of a flow's noise and, of
+    graphs in blocks, how large first blocks are and how many blocks there are."""
+    law, counts = noise_law(stage, data), {}
+    if stage.blocks is not None:
+        counts = block_laws(data.train, bonded_ids(data.vocabulary), stage.blocks.hops)
+    return stage.spec if law is None else {**stage.spec, "law": law.laws.tolist(), **counts}
 
 
 def _same_rows(out: Path, data: Prepared) -> None:

@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import tiny_pard
 import torch
 from flow_targets import FlowOracle
 from gaussian_targets import tiny_graph_denoiser
@@ -26,6 +27,7 @@ from scidiff.samplers.discrete_flow import DiscreteFlowSampler, FlowRate, Poster
 from scidiff.samplers.energy import EnergySampler
 from scidiff.samplers.feynman_kac import FeynmanKac
 from scidiff.samplers.gaussian import GaussianSampler
+from scidiff.samplers.graph_blocks import BlockDenoiser, GraphBlockSampler
 from scidiff.samplers.guided_flow import GuidedFlow
 from scidiff.samplers.masked import (
     AncestralSampler,
@@ -106,7 +108,18 @@ def network(block_size=None) -> TokenDenoiser:
     return TokenDenoiser(net, block_size, compact=False)
 
 
+def pard(causal=True, **options) -> GraphBlockSampler:
+    rows = LengthLaw([0, 1, 0, 1, 0, 0, 1], tiny_pard.VOCABULARY.mask_id, tiny_pard.LENGTH)
+    usual = {"steps": 2, "hops": 2, "blocks": 3, "bonded": tiny_pard.BONDED}
+    denoiser = BlockDenoiser(tiny_pard.network(causal))
+    return GraphBlockSampler(denoiser, rows, tiny_pard.noise(), **{**usual, **options})
+
+
 SAMPLERS = {
+    "graphs in blocks": pard,
+    "graphs in blocks, walks": lambda: pard(causal=False, kernel=Posterior()),
+    "graphs in blocks, of 5 nodes": lambda: pard(nodes=5),
+    "graphs in one block": lambda: pard(hops=0, blocks=1),
     "graphs": lambda: graphs(solver="exp1"),
     "graphs without noise": lambda: graphs(solver="2m", eta=0.0),
     "graphs, corrected": lambda: PredictorCorrector(
@@ -222,9 +235,13 @@ def test_sampler_contract(sampler):
 
 
 ASKED_ON_THE_WAY = ("cascade", "graphs, a cascade")  # their scores are checked by the host
+# which rows have ended, and how large the others are, is read so that they cost no network rows
+READ_BY_THE_HOST = tuple(name for name in SAMPLERS if name.startswith("graphs in "))
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLERS if name not in ASKED_ON_THE_WAY])
+@pytest.mark.parametrize(
+    "name", [n for n in SAMPLERS if n not in (*ASKED_ON_THE_WAY, *READ_BY_THE_HOST)]
+)
 def test_a_step_is_one_graph_without_a_host_synchronisation(name):
     check_full_graph(SAMPLERS[name]())
 

@@ -1,0 +1,220 @@
+"""Models of graphs in blocks: how a config becomes a sampler and a likelihood."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scidiff.api.rows import GraphRows
+from scidiff.api.scaffold import node_law
+from scidiff.api.settings import FlowSettings, GraphRequest, choose, chosen
+from scidiff.core import ScidiffError, seeded
+from scidiff.data.conditions import Asked
+from scidiff.data.graph_order import blocks_of
+from scidiff.data.graph_tokens import bonded_ids, triangle
+from scidiff.data.tokens import PAD, TokenState, Vocabulary, encode_rows
+from scidiff.networks.ppgn import GraphBlockNetwork
+from scidiff.processes.discrete_flow import DISTORTIONS, TokenNoise
+from scidiff.processes.flow_bounds import StepBound
+from scidiff.processes.graph_blocks import GraphBlockProcess
+from scidiff.processes.tokens import GraphBlocks, TokenFlow, position_kinds
+from scidiff.samplers.canvas import LengthLaw
+from scidiff.samplers.graph_blocks import BlockDenoiser, GraphBlockSampler
+from scidiff.training.checkpoint import CheckpointError
+
+STEPS = 140  # of all blocks together, as the published comparison of hops has them
+CAN = "nodes=, sample, design and log_likelihood are what it can"
+
+
+@dataclass(frozen=True)
+class PardEngine:
+    """A network that writes graphs block by block: makes samplers and likelihoods."""
+
+    network: GraphBlockNetwork
+    vocabulary: Vocabulary
+    config: Mapping[str, Any]
+    dtype: torch.dtype = torch.float32
+
+    unit = "tokens"
+    block_causal = True  # its guess of the end stops at the block that is being written
+
+    def __post_init__(self) -> None:
+        if self.dtype != torch.float32:
+            raise ValueError(f"models of graphs in blocks run in float32, got {self.dtype}")
+        process, V = self.config["process"], len(self.vocabulary)
+        for name in ("blocks", "law", "first_sizes", "block_counts"):
+            if name not in process:
+                raise CheckpointError(f"config.json of graphs in blocks lacks process.{name}")
+        if (got := tuple(torch.tensor(process["law"]).shape)) != (2, V):
+            raise CheckpointError(f"process.law must be (2, {V}), nodes and pairs, got {got}")
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def rows(self) -> GraphRows:
+        """What the rows hold."""
+        return GraphRows(self.vocabulary, self.config, self.network.max_length)
+
+    @property
+    def blocks(self) -> GraphBlocks:
+        """How the network was trained."""
+        spec = self.config["process"]["blocks"]
+        return GraphBlocks(**{**spec, "flow": TokenFlow(**spec["flow"])})
+
+    @property
+    def law(self) -> TokenNoise:
+        """The noise of training, for rows of the model's length."""
+        laws = torch.tensor(self.config["process"]["law"])
+        return TokenNoise(laws, position_kinds(self.vocabulary, self.network.max_length))
+
+    @property
+    def usual_blocks(self) -> float:
+        """How many blocks training graphs have on average."""
+        counts = self.config["process"]["block_counts"]
+        return sum(n * many for n, many in enumerate(counts)) / sum(counts)
+
+    # ---- sampling
+
+    def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings, the config's with the user's on top, and what is asked beyond them; steps
+        are those of one block."""
+        s, request = self._chosen(overrides)
+        return {**vars(s), "distortion": self._distortion(s), **chosen(request)}
+
+    def _chosen(self, overrides: Mapping[str, Any]) -> tuple[FlowSettings, GraphRequest]:
+        usual = {"steps": max(1, round(STEPS / self.usual_blocks))}
+        s, request = choose(
+            (FlowSettings, GraphRequest),
+            {**usual, **self.config.get("sampling", {}), **overrides},
+        )
+        for name in ("scaffold", "constraints"):
+            if asked := getattr(request, name):
+                raise ScidiffError(
+                    f"a model of graphs in blocks takes no {name}, got {asked!r}: blocks are "
+                    f"written in an order of the graph's own; {CAN}"
+                )
+        return s, request
+
+    def _distortion(self, s: FlowSettings) -> str:
+        return s.distortion or self.blocks.flow.distortion
+
+    def sampler(self, **overrides: Any) -> GraphBlockSampler:
+        """Build the sampler of the config's settings, with any of them overridden."""
+        s, request = self._chosen(overrides)
+        process, nodes = self.config["process"], request.nodes
+        return GraphBlockSampler(
+            BlockDenoiser(self.network.eval()),
+            self._first(nodes),
+            self.law,
+            steps=s.steps,
+            hops=self.blocks.hops,
+            blocks=self._most_blocks(nodes, len(process["block_counts"]) - 1),
+            bonded=bonded_ids(self.vocabulary),
+            kernel=s.of_kernel(),
+            distortion=self._distortion(s),
+            nodes=nodes,
+        )
+
+    def _most_blocks(self, nodes: int | None, seen: int) -> int:
+        """As many as training graphs have; `nodes` may need one for each."""
+        return seen if nodes is None or self.blocks.hops == 0 else nodes
+
+    def _first(self, nodes: int | None) -> LengthLaw:
+        """First blocks as large as in training, and no larger than the graph that is asked."""
+        law = list(self.config["process"]["first_sizes"])
+        if nodes is not None:
+            node_law([1.0] * (self.network.config.max_nodes + 1), nodes)  # refuses too many
+            one = self.blocks.hops == 0
+            law = [w if (n == nodes if one else n <= nodes) else 0 for n, w in enumerate(law)]
+            if not any(law):
+                raise ValueError(f"no training graph begins as one of {nodes} nodes would")
+        counts = torch.zeros(triangle(len(law) - 1) + 1, dtype=torch.float64)
+        counts[[triangle(n) for n in range(len(law))]] = torch.tensor(law, dtype=torch.float64)
+        return LengthLaw(counts, self.vocabulary.mask_id, self.network.max_length)
+
+    def typical_steps(self, sampler: GraphBlockSampler) -> int:
+        """Steps of a graph with as many blocks as training graphs have on average."""
+        return min(sampler.num_steps, round(self.usual_blocks * sampler.steps))
+
+    # ---- likelihood
+
+    def encode(self, texts: Sequence[str]) -> TokenState:
+        """Texts as rows of the model's length."""
+        ids = encode_rows(self.vocabulary, texts, self.network.max_length)
+        return TokenState(ids.to(self.device))
+
+    def sizes(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text with its end."""
+        return [len(self.vocabulary.split(text)) + 1 for text in texts]
+
+    def log_likelihood(
+        self,
+        texts: Sequence[str],
+        draws: int,
+        block_size: int | None,
+        seed: int,
+        method: str | None = None,
+        condition: Asked | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Lower bound on log p(graph in its block order | nodes of the first block) in nats and
+        its standard error, each (B,): the bound of a chain of the sampler's steps a block, of
+        kernel = "posterior", and the law of sizes and degrees."""
+        if method is not None or block_size is not None or condition is not None:
+            raise ScidiffError(
+                "a model of graphs in blocks knows one bound of unconditional graphs: method, "
+                "block_size and condition must be None"
+            )
+        process, ids = self._bound(), self.encode(texts).ids
+        means = torch.stack([self._means(process, row, draws, seed) for row in ids])
+        return means.mean(1), means.std(1) / means.shape[1] ** 0.5
+
+    @torch.no_grad()
+    def _means(
+        self, process: GraphBlockProcess, row: Tensor, draws: int, seed: int
+    ) -> Tensor:
+        """Estimates (G,) for one row (L,) from noise of its own, each the mean of a group of draws
+        that is stratified in time."""
+        size = max(1, draws // 8)
+        row = row[row != PAD]
+        name = hashlib.blake2b(row.cpu().numpy().tobytes(), digest_size=8).digest()
+        rng = seeded(seed, int.from_bytes(name, "little"), self.device)
+        many, network = TokenState(row.expand(size, -1)), self.network.eval()
+        told = [process.loss(network, many, rng).mean() for _ in range(draws // size)]
+        return -torch.stack(told).double().cpu()
+
+    def _bound(self) -> GraphBlockProcess:
+        s, blocks = self._chosen({})[0], self.blocks
+        steps = blocks.flow.steps or s.steps
+        bound = StepBound(self.law, steps, DISTORTIONS[self._distortion(s)])
+        trained = blocks.process(self.vocabulary, self.law)
+        return replace(trained, inside=bound, structure=1.0, memory=2**62)  # no gradients
+
+    def length_log_prob(self, texts: Sequence[str]) -> Tensor:
+        """log p of the size of each first block (B,), which is drawn before everything else."""
+        x0 = self.encode(texts)
+        blocks = blocks_of(x0.ids, bonded_ids(self.vocabulary), self.blocks.hops)
+        law = torch.tensor(self.config["process"]["first_sizes"], dtype=torch.float64)
+        size = (blocks.block == 0).sum(1).cpu()
+        return (law / law.sum())[size.clamp(max=len(law) - 1)].where(size < len(law), 0.0).log()
+
+    def infill(
+        self,
+        pattern: str,
+        n: int,
+        gaps: Any,
+        candidates: int,
+        rng: torch.Generator,
+        **overrides: Any,
+    ) -> TokenState:
+        """Not possible: what is given need not be the first blocks of any graph."""
+        raise ScidiffError(
+            f"a model of graphs in blocks cannot fill in {pattern!r}: blocks are written in an "
+            f"order of the graph's own; {CAN}"
+        )
