@@ -8,6 +8,7 @@ can report `log_ratio` and `guided_sample` can weigh its draws towards the produ
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from scidiff.data.tokens import TokenState
 from scidiff.processes.conditional import ConditionalNetwork
 from scidiff.samplers.masked import BentPredictor, TokenPredictor
+from scidiff.samplers.predictions import recalled_by
 
 Weight = float | Callable[[TokenState, int | Tensor], Tensor]
 """A guidance weight: a number, or weight(x, k) -> (B,) for one that rows or steps differ in."""
@@ -88,7 +90,14 @@ class ClassifierFree:
 
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
         """Both trunks side by side and the weight (B, L, D + D' + 1)."""
-        trunks = self.conditional(x, k), self.unconditional(x, k)
+        return self._side_by_side([self.conditional(x, k), self.unconditional(x, k)], x, k)
+
+    def recall(self, x: TokenState, k: int | Tensor) -> tuple[Tensor, tuple[Any, ...]]:
+        """The same, and what each of the two keeps of finished blocks."""
+        trunks, caches = recalled_by((self.conditional, self.unconditional), x, k)
+        return self._side_by_side(trunks, x, k), caches
+
+    def _side_by_side(self, trunks: list[Tensor], x: TokenState, k: int | Tensor) -> Tensor:
         self._width = trunks[0].shape[-1]
         return torch.cat([*trunks, weight_channel(self.weight, x, k)], -1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -88,6 +89,18 @@ def recalled(denoiser: TokenPredictor, x: TokenState, k: int | Tensor) -> tuple[
     if isinstance(denoiser, CachingPredictor):
         return denoiser.recall(x, k)
     return denoiser(x, k), None
+
+
+def recalled_by(
+    denoisers: Sequence[TokenPredictor], x: TokenState, k: int | Tensor
+) -> tuple[list[Tensor], tuple[Any, ...]]:
+    """The trunks of several denoisers at x, and what each of them keeps."""
+    kept = x.cache if isinstance(x.cache, tuple) else (None,) * len(denoisers)
+    told = [
+        recalled(denoiser, replace(x, cache=cache), k)
+        for denoiser, cache in zip(denoisers, kept, strict=True)
+    ]
+    return [trunk for trunk, _ in told], tuple(cache for _, cache in told)
 
 
 def stored(x: TokenState) -> Shared:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from scidiff.data.tokens import TokenState
 from scidiff.samplers.compose import Weight, read_weights, weight_channel
 from scidiff.samplers.masked import TokenPredictor
+from scidiff.samplers.predictions import recalled_by
 
 
 class TokenProduct:
@@ -49,7 +51,14 @@ class TokenProduct:
 
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
         """The trunks side by side, then the exponents (B, L, D_1 + .. + D_n + n)."""
-        trunks = [predictor(x, k) for predictor in self.predictors]
+        return self._side_by_side([predictor(x, k) for predictor in self.predictors], x, k)
+
+    def recall(self, x: TokenState, k: int | Tensor) -> tuple[Tensor, tuple[Any, ...]]:
+        """The same, and what each predictor keeps of finished blocks."""
+        trunks, caches = recalled_by(self.predictors, x, k)
+        return self._side_by_side(trunks, x, k), caches
+
+    def _side_by_side(self, trunks: list[Tensor], x: TokenState, k: int | Tensor) -> Tensor:
         self._widths = [trunk.shape[-1] for trunk in trunks]
         return torch.cat([*trunks, *(weight_channel(b, x, k) for b in self.exponents)], -1)
 

@@ -11,10 +11,13 @@ from scidiff.networks.block_cache import PrefixCache, row_bytes
 from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from scidiff.samplers.canvas import FixedCanvas
+from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.samplers.orders import Confidence, Entropy, Margin, Random, Sequential
 from scidiff.samplers.paces import EntropyBounded, Scheduled, Threshold
 from scidiff.samplers.predictions import evaluate
+from scidiff.samplers.token_products import TokenProduct
+from scidiff.testing import check_sampler
 
 V, L = 9, 14
 MASK = V - 1
@@ -251,3 +254,33 @@ def test_memory_is_as_stated_and_refused_where_it_is_not_there(monkeypatch):
     with pytest.raises(ScidiffError, match=r"rows take up to .* MiB a row.*prefix_cache=False"):
         many = torch.full((1, 1), MASK).expand(10**12, L)  # no memory of its own
         PrefixCache.blank(net, TokenState(many), 2, torch.float32)
+
+
+@pytest.mark.parametrize("bend", [
+    lambda a, b: ClassifierFree(a, b, 2.0), lambda a, b: TokenProduct([a, b], [1.5, -0.5]),
+])  # fmt: skip
+def test_each_part_of_a_bent_denoiser_keeps_its_own(bend):
+    net, told = network(CONDITIONS), torch.tensor([[0.5, 1.0], [-1.0, 4.0]])
+    with torch.no_grad():
+        torch.nn.init.normal_(net.asked_in.weight, generator=seeded(1))
+    kept, plain = (
+        bend(*(TokenDenoiser(net, 4, prefix_cache=c, shown=s) for s in (True, False)))
+        for c in (True, False)
+    )
+    blank = FixedCanvas.blank(L, MASK)
+    s = MaskedSampler(kept, blank, block_size=4, condition=told)
+    x, rng = s.init(8, seeded(21)), seeded(22)
+    for k in range(s.num_steps - 1):
+        x = s.step(x[torch.randint(0, 8, (8,), generator=rng)], k, rng)
+        assert [isinstance(cache, PrefixCache) for cache in x.cache] == [True, True]
+        hidden = x.ids == MASK
+        here = hidden & (torch.arange(L) // 4 == hidden.int().argmax(1, keepdim=True) // 4)
+        whole = plain.log_weights(plain(x, k))[here]
+        told_here = kept.log_weights(x.trunk.dense())[here]
+        seen = whole > float("-inf")
+        torch.testing.assert_close(told_here[seen], whole[seen], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_cached_sampler_keeps_the_contract(size):
+    check_sampler(sampler(size, True, canvas=FixedCanvas.blank(L, MASK)))
