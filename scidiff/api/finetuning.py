@@ -17,17 +17,18 @@ from scidiff.api.asking import asked_rows
 from scidiff.api.card import card, hardware
 from scidiff.api.engine import Engine
 from scidiff.api.entry import load, opened
-from scidiff.api.likelihoods import likelihood_of, policy_of
+from scidiff.api.likelihoods import likelihood_of, policy_of, sampler_of
 from scidiff.api.model import Model
 from scidiff.api.scored_pool import ScoredPool, read_pool, tell_problems
 from scidiff.api.typed import typed
-from scidiff.core import ScidiffError
+from scidiff.core import Process, ScidiffError
 from scidiff.data.conditions import Asked
 from scidiff.data.tokens import TokenState, encode_rows
 from scidiff.guidance.finetune import Scored, ScoredBatches, Tuning
 from scidiff.guidance.finetune_objectives import Augmented, Grouped, Objective, Reinforce, Weighted
 from scidiff.guidance.lookahead import Decoded
 from scidiff.guidance.policy_gradient import Rollouts
+from scidiff.guidance.soft_rewards import Draws, SoftReward
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.registry import nearest
 from scidiff.rewards.scoring import Scorer, require_floor
@@ -41,15 +42,14 @@ STAGE = "finetune"
 STRENGTH = 100.0  # of a reward in [0, 1], as in sd.design
 TILT = 2.0  # standard deviations of a pool that its own strength is worth
 
-METHODS: dict[str, Callable[[float], Objective]] = {
+OBJECTIVES: dict[str, Callable[[float], Objective]] = {
     "group": Grouped,
     "log-variance": lambda strength: Augmented(strength, centred=True),
     "augmented": Augmented,
     "weighted": Weighted,
-    "policy": Reinforce,
 }
-"""Objectives by name; the last draws its own objects and asks a reward, the others read a pool."""
-ON_POLICY = ("policy",)
+"""What is made small on a pool, by name."""
+METHODS = (*OBJECTIVES, "policy", "drakes")
 _MEASURED = ("format", "network", "sha256", "frontier")  # of the parent's weights alone
 
 
@@ -80,7 +80,8 @@ def finetune(
     Methods on a pool: group (softmax cross-entropy of a group's scores, GDRO and SDPO), weighted
     (reward-weighted regression: the safe one for pools drawn from the model itself), log-variance
     and augmented (the likelihood of REINVENT, with and without its constant). Without a pool,
-    policy draws from the model as it changes and asks `reward` batch_size times a step.
+    policy draws from the model as it changes and asks `reward` batch_size times a step; drakes
+    takes the gradient of a `reward` that maps soft token rows (B, L, V) of a torch model to (B,).
 
     `strength` is by default 2 / the standard deviation of the pool's scores; of a policy 100, for
     rewards in [0, 1]. `condition`: what a conditional model is asked for. Started again with the
@@ -98,13 +99,12 @@ def finetune(
         log_every=min(10, steps), checkpoint_every=min(25, steps),
     )  # fmt: skip
     network = copy.deepcopy(parent.engine.network).requires_grad_(True)
-    make = _on_policy if method in ON_POLICY else _offline
-    run = make(parent, network, pool, method, reward, strength, config, condition, column, score,
-               floor)  # fmt: skip
+    wish = Wish(method, pool, reward, strength, config, condition, column, score, floor)
+    run = _MAKE.get(method, _offline)(parent, network, wish)
     if run.pool is not None:
         tell_problems(run.pool, out)
     trainer = Trainer(
-        network, run.tuning, run.batches, config, out / STAGE,
+        network, run.process, run.batches, config, out / STAGE,
         accelerator=parent.engine.device.type,
     )  # fmt: skip
     trainer.resume()
@@ -115,66 +115,108 @@ def finetune(
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What a person gave, as `finetune` describes it."""
+
+    method: str
+    pool: Any
+    reward: Any
+    strength: float | None
+    config: TrainConfig
+    condition: Asked | None
+    column: str | None
+    score: str
+    floor: float | None
+
+    def of_pool(self) -> None:
+        """Raise ValueError where what was given is not a pool."""
+        if self.pool is None or self.reward is not None:
+            raise ValueError(
+                f"method {self.method!r} learns from a pool of scored objects, got "
+                f"{'none' if self.pool is None else 'a reward'}; expected a pool, or "
+                "method='policy' with a reward"
+            )
+
+    def of_reward(self) -> None:
+        """Raise ValueError where what was given is not a reward."""
+        if self.reward is None or self.pool is not None:
+            raise ValueError(
+                f"method {self.method!r} draws its own objects and asks a reward, got "
+                f"{'no reward' if self.reward is None else 'a pool'}"
+            )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a sampler is asked for."""
+        return {} if self.condition is None else {"condition": self.condition}
+
+
+@dataclass(frozen=True)
 class Run:
     """What is trained on what."""
 
-    tuning: Tuning
+    process: Process[Any]
     batches: Batches
     facts: Mapping[str, Any]
     pool: ScoredPool | None = None
 
 
-def _offline(
-    parent: Model, network: nn.Module, pool: Any, method: str, reward: Any,
-    strength: float | None, config: TrainConfig, condition: Asked | None, column: str | None,
-    score: str, floor: float | None,
-) -> Run:  # fmt: skip
+def _offline(parent: Model, network: nn.Module, wish: Wish) -> Run:
     """Batches of a scored pool."""
-    if pool is None or reward is not None:
-        raise ValueError(
-            f"method {method!r} learns from a pool of scored objects, got "
-            f"{'none' if pool is None else 'a reward'}; expected a pool, or method='policy' with "
-            "a reward"
-        )
-    likelihood = likelihood_of(parent)
-    found = read_pool(pool, parent, column, score)
+    wish.of_pool()
+    likelihood, config = likelihood_of(parent), wish.config
+    found = read_pool(wish.pool, parent, wish.column, wish.score)
     usual = TILT / statistics.pstdev(found.values)
-    strength = usual if strength is None else strength
-    states = pool_states(parent.engine, found.texts, condition)
+    strength = usual if wish.strength is None else wish.strength
+    states = pool_states(parent.engine, found.texts, wish.condition)
     scored = Scored(states, torch.tensor(found.values, device=states.ids.device).float())
     about = f"{parent.config['sha256']} {found.digest}"
-    reference = parent.engine.network
-    tuning = Tuning(likelihood, METHODS[method](strength), reference, about=about)
-    batches = ScoredBatches(scored, config.batch_size, config.seed, method == "augmented")
+    objective = OBJECTIVES[wish.method](strength)
+    tuning = Tuning(likelihood, objective, parent.engine.network, about=about)
+    ranked = wish.method == "augmented"
     facts = {"pool": found.source, "objects": len(found.texts), "left out": len(found.problems),
              "pool sha256": found.digest, "strength": strength}  # fmt: skip
+    batches = ScoredBatches(scored, config.batch_size, config.seed, ranked)
     return Run(tuning, batches, facts, found)
 
 
-def _on_policy(
-    parent: Model, network: nn.Module, pool: Any, method: str, reward: Any,
-    strength: float | None, config: TrainConfig, condition: Asked | None, column: str | None,
-    score: str, floor: float | None,
-) -> Run:  # fmt: skip
+def _policy(parent: Model, network: nn.Module, wish: Wish) -> Run:
     """Batches that are drawn from the network as it changes."""
-    if reward is None or pool is not None:
-        raise ValueError(
-            f"method {method!r} draws its own objects and asks a reward, got "
-            f"{'no reward' if reward is None else 'a pool'}"
-        )
-    resolved = resolve_reward(reward, floor=floor)
+    wish.of_reward()
+    resolved = resolve_reward(wish.reward, floor=wish.floor)
     require_floor(resolved)
     scorer = Scorer(resolved, key=parent.domain.key, kind=parent.domain.kind)
-    asked = {} if condition is None else {"condition": condition}
-    sampler, likelihood, whole = policy_of(parent, network, asked)
-    strength = STRENGTH if strength is None else strength
+    sampler, likelihood, whole = policy_of(parent, network, wish.settings)
+    strength = STRENGTH if wish.strength is None else wish.strength
     about = f"{parent.config['sha256']} {scorer.name}"
-    tuning = Tuning(likelihood, METHODS[method](strength), parent.engine.network, about=about)
+    tuning = Tuning(likelihood, Reinforce(strength), parent.engine.network, about=about)
     batches = Rollouts(
-        sampler, Decoded(parent.domain, scorer), config.batch_size, config.seed, whole,
+        sampler, Decoded(parent.domain, scorer), wish.config.batch_size, wish.config.seed, whole,
         parent.engine.device,
     )  # fmt: skip
     return Run(tuning, batches, {"reward": scorer.name, "strength": strength})
+
+
+def _drakes(parent: Model, network: nn.Module, wish: Wish) -> Run:
+    """The gradient of a reward on soft rows."""
+    wish.of_reward()
+    if not callable(wish.reward):
+        raise ValueError(
+            "method 'drakes' needs a differentiable function of soft token rows (B, L, V) that "
+            f"returns (B,), got {wish.reward!r}; for any other reward there is method='policy'"
+        )
+    sampler, symbols = sampler_of(parent, network, wish.settings)
+    strength = STRENGTH if wish.strength is None else wish.strength
+    name = getattr(wish.reward, "__name__", type(wish.reward).__name__)
+    process = SoftReward(
+        sampler, wish.reward, parent.engine.network, strength, symbols=symbols,
+        about=f"{parent.config['sha256']} {name}",
+    )  # fmt: skip
+    facts = {"reward": name, "strength": strength}
+    return Run(process, Draws(wish.config.batch_size), facts)
+
+
+_MAKE: dict[str, Callable[[Model, nn.Module, Wish], Run]] = {"policy": _policy, "drakes": _drakes}
 
 
 def pool_states(engine: Engine, texts: list[str], condition: Asked | None) -> TokenState:

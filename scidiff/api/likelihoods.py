@@ -44,22 +44,29 @@ def likelihood_of(model: Model) -> Likelihood:
     )
 
 
-def policy_of(
+def sampler_of(
     model: Model, network: Any, settings: Mapping[str, Any]
-) -> tuple[MaskedSampler, Likelihood, bool]:
-    """A sampler that draws from `network`, the likelihood of what it draws, and whether that reads
-    whole chains. Raises ScidiffError for a model that is not written token by token."""
+) -> tuple[MaskedSampler, bool]:
+    """A sampler that draws from `network` as the model does, and whether it draws symbols alone.
+    Raises ScidiffError for a model that is not written token by token."""
     engine = model.engine
     if not isinstance(engine, TokenEngine):
         raise ScidiffError(_NOT_A_POLICY.format(model.name))
     sampler = replace(engine, network=network).sampler(**settings)
     if not isinstance(sampler, MaskedSampler):
         raise ScidiffError(_NOT_A_POLICY.format(model.name))
-    if engine.block_causal:
-        found = _of_blocks(engine)
-        if isinstance(found, Causal | Sequential):
-            return sampler, found, False
-    symbols = not engine.block_causal and engine.rows.writes_end
+    return sampler, not engine.block_causal and engine.rows.writes_end
+
+
+def policy_of(
+    model: Model, network: Any, settings: Mapping[str, Any]
+) -> tuple[MaskedSampler, Likelihood, bool]:
+    """A sampler that draws from `network`, the likelihood of what it draws, and whether that reads
+    whole chains."""
+    sampler, symbols = sampler_of(model, network, settings)
+    found = likelihood_of(model)
+    if isinstance(found, Causal | Sequential):
+        return sampler, found, False
     return sampler, Replay(sampler, REPLAYED, symbols), True
 
 

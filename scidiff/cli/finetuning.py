@@ -30,7 +30,7 @@ def finetune(
     ],
     method: Annotated[
         str,
-        typer.Option(help="group, weighted, log-variance or augmented; policy asks --reward."),
+        typer.Option(help="group, weighted, log-variance, augmented; or policy."),
     ] = "group",
     reward: Annotated[
         str | None, typer.Option(help="Of --method policy: a name, an expression, module:name.")

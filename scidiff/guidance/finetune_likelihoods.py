@@ -214,5 +214,5 @@ def _cut(x0: Any) -> Any:
     """Token rows without the columns that are PAD in all of them."""
     if not isinstance(x0, TokenState):
         return x0
-    width = int((x0.ids != PAD).sum(1).max())
-    return TokenState(x0.ids[:, :width], condition=x0.condition)
+    used = (x0.ids != PAD).any(0).nonzero()
+    return TokenState(x0.ids[:, : int(used.max()) + 1], condition=x0.condition)

@@ -161,5 +161,5 @@ class Rollouts:
 
 def _width(ends: Tensor, block_size: int) -> int:
     """Columns that finished rows (B, L) need, whole blocks."""
-    used = int((ends != PAD).sum(1).max())
+    used = int((ends != PAD).any(0).nonzero().max()) + 1
     return min(ends.shape[1], -(-used // block_size) * block_size)

@@ -6,15 +6,16 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from tiny_graphs import write_graph_flow, write_graph_sde, write_token_graphs
 from tiny_models import write_tiny_model
 
-from scidiff.api.finetuning import METHODS, finetune
+from scidiff.api.finetuning import METHODS, finetune, pool_states
 from scidiff.api.likelihoods import likelihood_of, policy_of
 from scidiff.api.model import Model
 from scidiff.api.scored_pool import read_pool
-from scidiff.core import ScidiffError
+from scidiff.core import ScidiffError, seeded
 from scidiff.data.tables import TableError
-from scidiff.guidance.finetune_likelihoods import Bounded, Causal, Sequential
+from scidiff.guidance.finetune_likelihoods import Bounded, Causal, Implicit, Sequential
 from scidiff.guidance.policy_gradient import Replay
 from scidiff.training.checkpoint import read_config
 
@@ -142,6 +143,26 @@ def test_a_policy_learns_from_a_reward(models, tmp_path, kind):
     assert read_config(folder)["finetuned"]["method"] == "policy"
 
 
+def test_a_gradient_of_soft_rows_is_followed(models, tmp_path):
+    symbols = Model(models["masked"], device="cpu").engine.vocabulary.symbols
+
+    def many_oxygens(soft):
+        return soft[..., symbols.index("O") + 2].sum(1)
+
+    folder = finetune(
+        models["masked"], out=tmp_path / "run", method="drakes", reward=many_oxygens,
+        strength=5.0, steps=10, batch_size=24, lr=5e-3,
+    )  # fmt: skip
+    before, after = (
+        sum(t.count("O") for t in Model(f, device="cpu").sample(200, seed=1).texts)
+        for f in (models["masked"], folder)
+    )
+    assert after > 1.3 * before
+    assert read_config(folder)["finetuned"]["reward"] == "many_oxygens"
+    with pytest.raises(ValueError, match="needs a differentiable function of soft token rows"):
+        finetune(models["masked"], out=tmp_path / "b", method="drakes", reward="qed")
+
+
 # ---------------------------------------------------------------- likelihoods
 
 
@@ -158,6 +179,41 @@ def test_every_family_has_its_likelihood(models, tmp_path):
     assert isinstance(likelihood_of(alone), Causal)  # own() is zero
     assert isinstance(policy_of(alone, alone.engine.network, {})[1], Causal)
     assert isinstance(policy_of(masked, masked.engine.network, {})[1], Replay)
+
+
+GRAPHS = {
+    "masked": (write_token_graphs, Bounded),
+    "flow": (write_graph_flow, Implicit),
+    "sde": (write_graph_sde, Implicit),
+}
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_graphs_are_tuned_by_the_loss_of_their_process(tmp_path, kind):
+    write, expected = GRAPHS[kind]
+    parent = write(tmp_path / "graphs")
+    model = Model(parent, device="cpu")
+    found = likelihood_of(model)
+    assert isinstance(found, expected)
+    folder = finetune(parent, pool(), out=tmp_path / "run", steps=12, lr=1e-2)
+    states = pool_states(model.engine, [model.domain.spell(text) for text in TEXTS], None)
+    tuned = Model(folder, device="cpu")
+    with torch.no_grad():
+        gain = sum(
+            found(tuned.engine.network, states, seeded(s))
+            - found(model.engine.network, states, seeded(s))
+            for s in range(8)
+        )
+    better = torch.tensor(SCORES) > 0
+    assert float(gain[better].mean()) > float(gain[~better].mean())
+    assert len(tuned.sample(2)) == 2
+
+
+@pytest.mark.parametrize("kind", ["flow", "sde"])
+def test_models_that_are_not_written_token_by_token_have_no_policy(tmp_path, kind):
+    parent = GRAPHS[kind][0](tmp_path / "graphs")
+    with pytest.raises(ScidiffError, match="a policy gradient needs a model whose rows"):
+        finetune(parent, out=tmp_path / "run", method="policy", reward=oxygens, floor=0.0)
 
 
 def test_other_families_are_refused():
