@@ -1,5 +1,5 @@
 """The code in CONTRIBUTING.md runs as it stands: a block that names its file becomes that module,
-the others check it. The blocks of docs/guide.md and docs/sequences.md run one after the other."""
+the others check it. The blocks of the pages in docs/ run one after the other."""
 
 import importlib
 import re
@@ -65,6 +65,7 @@ def test_the_reward_is_found_by_its_path(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         ("guide", "2 designs", {"mols.csv", "hits.html"}),
         ("sequences", "perplexity", {"k562.fasta"}),
+        ("campaigns", "improper rule", {"runs_qed"}),
     ],
 )
 def test_a_page_runs_from_top_to_bottom(
