@@ -32,7 +32,7 @@ def likelihood_of(model: Model) -> Likelihood:
     if isinstance(engine, FlowEngine):
         process = engine.flow.process(engine.law)
         if isinstance(process, DiscreteFlowProcess):  # its cross-entropy bounds nothing
-            return Implicit(process, DRAWS)
+            return Implicit(process, DRAWS, alone=True)
         return Bounded(process, DRAWS)
     if isinstance(engine, GraphEngine):
         sde = GraphSDE.of(engine.config["process"]["sde"])

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from scidiff.core import Process, Rng, seeded, uniform
+from scidiff.core import Process, Rng, Tape, seeded, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.processes.block import BlockProcess
 from scidiff.processes.masked import TokenNetwork, cross_entropy
@@ -148,23 +148,33 @@ class Implicit:
     """Minus the loss of any process, over `draws` draws of noise that are the same for every row.
 
     The difference of two networks is the implicit reward of diffusion models without a likelihood
-    (Wallace et al. 2023, arXiv 2311.12908, eq. 14, up to the weight of the noise level).
+    (Wallace et al. 2023, arXiv 2311.12908, eq. 14, up to the weight of the noise level). `alone`:
+    the process stratifies what it draws of a batch, so that rows are given to it one by one.
     """
 
     process: Process[Any]
     draws: int = 1
+    alone: bool = False
     exact = False
 
     def __call__(self, network: Any, x0: Any, rng: torch.Generator) -> Tensor:
-        def noise(seed: int) -> torch.Generator:
-            return seeded(seed, 0, rng.device)
-
-        rows = torch.arange(len(x0)).split(1)  # one by one: all see the noise of the same seed
+        size = 1 if self.alone else len(x0)
+        parts = torch.arange(len(x0), device=rng.device).split(size)
         losses = [
-            torch.cat([self.process.loss(network, x0[row], noise(seed)) for row in rows])
+            torch.cat([self.process.loss(network, x0[p], OneForAll(seed, rng)) for p in parts])
             for seed in _seeds(self, rng)
         ]
         return -torch.stack(losses).mean(0)
+
+
+class OneForAll(Tape):
+    """Noise that is drawn for one row and handed to every row."""
+
+    def __init__(self, seed: int, like: torch.Generator) -> None:
+        super().__init__(seeded(seed, 0, like.device))
+
+    def next(self, kind: str, shape: tuple[int, ...]) -> Tensor:
+        return super().next(kind, (1, *shape[1:])).expand(shape)
 
 
 def in_parts(

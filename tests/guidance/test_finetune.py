@@ -7,7 +7,7 @@ import torch
 from token_engines import engine, left_to_right
 from tuned_tables import distance, ended, twins
 
-from scidiff.core import seeded
+from scidiff.core import normal, seeded, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.guidance.finetune import TuneConfig, Tuner, by_rank, tune
 from scidiff.guidance.finetune_likelihoods import (
@@ -104,7 +104,23 @@ def test_bounded_rows_see_the_same_noise():
     torch.testing.assert_close(
         bound(SymbolsOnly(e.network), x[torch.tensor([1, 0])], seeded(3)), found[:2].flip(0)
     )
-    torch.testing.assert_close(Implicit(process, 3)(SymbolsOnly(e.network), x, seeded(3)), found)
+    alone = Implicit(process, 3, alone=True)
+    torch.testing.assert_close(alone(SymbolsOnly(e.network), x, seeded(3)), found)
+
+
+def test_implicit_rows_see_the_same_noise_together():
+    x, seen = texts("CNCC", "NNCC", "CNCC"), []
+
+    class Noisy:
+        def loss(self, network, x0, rng):
+            t, z = uniform((len(x0),), rng), normal((len(x0), 2, 3), rng)
+            seen.append((t, z))
+            return t + z.flatten(1).sum(1)
+
+    found = Implicit(Noisy(), 2)(None, x, seeded(1))
+    assert len(seen) == 2 and not torch.equal(seen[0][0], seen[1][0])
+    assert all(bool((part == part[:1]).all()) for draw in seen for part in draw)
+    torch.testing.assert_close(found, -sum(t + z.flatten(1).sum(1) for t, z in seen) / 2)
 
 
 def test_the_mean_of_bounds_is_the_bound():
