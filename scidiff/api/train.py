@@ -14,6 +14,7 @@ from torch import nn
 from scidiff.api.card import card, hardware, replace_section, table
 from scidiff.api.intake import Source, load_strings
 from scidiff.api.model import Model, choose_device, model_folder
+from scidiff.api.predictor_training import predictor_recipe, train_predictor
 from scidiff.api.recipe_defaults import choose_recipe
 from scidiff.api.recipes import Recipe
 from scidiff.api.typed import typed
@@ -45,6 +46,7 @@ def train(
     init: str | None = None,
     domain: str | None = None,
     column: str | None = None,
+    predicts: str | None = None,
     steps: int | None = None,
     seed: int | None = None,
     device: str | None = None,
@@ -56,8 +58,16 @@ def train(
     the new data: its vocabulary is extended, training stops early and the card says how much was
     memorised. Started again with the same `out`, a killed run continues where it was. Rows that
     cannot be used are listed with the reason in `out`/rejects.csv.
+
+    With `predicts`, a column of numbers or labels (or a recipe that says so), the result is an
+    oracle instead, for rewards: "oracle('out/model')".
     """
     out, accelerator = Path(out), _accelerator(device)
+    oracle = predictor_recipe(Path(source), predicts, domain, column, steps, seed)
+    if oracle is not None:
+        if init is not None:
+            raise ScidiffError("an oracle is trained from scratch: leave out init")
+        return train_predictor(oracle, out)
     recipe = choose_recipe(Path(source), init, domain, column, steps, seed)
     find_domain(recipe.domain)  # a wrong name is an error before any work
     parent = Model(model_folder(recipe.init), device="cpu") if recipe.init else None

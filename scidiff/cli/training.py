@@ -32,6 +32,9 @@ def train(
     column: Annotated[
         str | None, typer.Option(help="The column with the molecules, if it is not found.")
     ] = None,
+    predicts: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Train an oracle of this column instead.")
+    ] = None,
     domain: Annotated[str | None, typer.Option(help="smiles or selfies.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Order of the data and first weights.")] = None,
@@ -42,20 +45,28 @@ def train(
         raise FileNotFoundError(f"cannot read {source}: there is no such file")
     _check_run(out)
     from scidiff.api.model import find_domain
+    from scidiff.api.predictor_training import predictor_recipe
     from scidiff.api.recipe_defaults import choose_recipe
     from scidiff.api.train import train as run
     from scidiff.training.progress import TrainingProgress
 
+    options = given(
+        init=init, column=column, predicts=predicts, domain=domain, steps=steps, seed=seed,
+        device=device,
+    )  # fmt: skip
+    if predictor_recipe(source, predicts, domain, column, steps, seed) is not None:
+        return _answer(run(source, out, **options))
     recipe = choose_recipe(source, init, domain, column, steps, seed)
     find_domain(recipe.domain)  # hours of training must not end in a misspelt name
     stages = enumerate(recipe.stages, start=1)
     known = {f"stage{i}-{stage.process}": stage.training.steps for i, stage in stages}
-    options = given(
-        init=init, column=column, domain=domain, steps=steps, seed=seed, device=device
-    )
     note = f"{out} holds the last checkpoint; the same command continues from it"
     with saving(lambda: note), TrainingProgress(known, out) as progress:
         folder = run(source, out, on_log=progress, **options)
+    return _answer(folder)
+
+
+def _answer(folder: Path) -> Answer:
     return Answer({"model": folder}, [pairs({"model": folder, "card": folder / "README.md"})])
 
 

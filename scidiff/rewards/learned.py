@@ -1,16 +1,18 @@
-"""Oracles: small predictors of what sequences do, learned from measured ones, used as rewards.
+"""Oracles: small predictors of what sequences or molecules do, learned from measured ones, used as
+rewards.
 
     Oracle.load("enhancer-oracle").predict(["ACGT..."])         # (B, C)
     sd.design(model, reward="oracle('enhancer-oracle', 'K562')")
+    sd.design(model, reward="oracle('runs/mine/model', kappa=-1)")   # a lower confidence bound
 
-`rewards.oracle_training` makes them. An oracle that is optimised against is no judge any more:
-report with another one, trained on other rows.
+`sd.train` with `predicts`, or `rewards.oracle_training`, makes them. An oracle that is optimised
+against is no judge any more: report with another one, trained on other rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,12 +23,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from scidiff.data import alphabets
-from scidiff.data.alphabets import Alphabet
 from scidiff.data.letters import letter_ids
 from scidiff.data.strands import reverse_complement
 from scidiff.processes.supervised import Task
+from scidiff.rewards.predictors import Reader, Table, find_reader
 from scidiff.rewards.registry import nearest
+from scidiff.rewards.scores import NO_NUMBER, Answer, Status
 from scidiff.training.checkpoint import CheckpointError, load_network, read_config, save_model
 
 SHIPPED = Path(__file__).parents[1] / "oracles"
@@ -38,12 +40,15 @@ class Oracle:
     """A predictor of classes (as log-odds) or of one number (in its own unit).
 
     floors: the lowest prediction of every output on the validation rows, which is what an invalid
-    sequence scores. lengths: shortest and longest training row; others are not predicted.
+    object scores; widest: the largest `sd` there. lengths: shortest and longest training row (of
+    molecules, heavy atoms) and parts: the elements there were; other rows are not predicted.
+    gain, rest: the variance of a number is gain * spread_of_the_network^2 + rest in units of
+    `spread`, the likeliest of the validation rows.
     """
 
     network: nn.Module
     name: str
-    alphabet: Alphabet
+    reader: Reader
     task: Task
     outputs: tuple[str, ...]  # the classes, or the name of the number
     strands: bool = False  # predictions are means over both strands of DNA
@@ -52,6 +57,10 @@ class Oracle:
     spread: float = 1.0
     floors: tuple[float, ...] = ()
     lengths: tuple[int, int] = (1, 1_000_000)
+    parts: tuple[str, ...] = ()
+    gain: float = 1.0
+    rest: float = 0.0
+    widest: tuple[float, ...] = ()
 
     @classmethod
     def load(cls, folder: str | Path) -> Oracle:
@@ -66,37 +75,66 @@ class Oracle:
                                   "expected an oracle")
         facts: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v
                                  for k, v in config["oracle"].items()}
-        alphabet = getattr(alphabets, config["domain"].upper())
-        return cls(load_network(path, config), path.name, alphabet, **facts)
+        return cls(load_network(path, config), path.name, find_reader(config["domain"]), **facts)
 
     def save(self, folder: str | Path, card: str) -> None:
         """Write a model directory: weights, config and `card`."""
-        left_out = {"network", "name", "alphabet"}
+        left_out = {"network", "name", "reader"}
         facts = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in left_out}
         save_model(Path(folder), self.network,
-                   {"domain": self.alphabet.name.lower(), "oracle": facts}, card)
+                   {"domain": self.reader.domain, "oracle": facts}, card)
 
-    def predict(self, sequences: Sequence[str]) -> NDArray[np.float64]:
+    def predict(self, objects: Sequence[Any]) -> NDArray[np.float64]:
         """Log-odds of every class against the others, log p - log (1 - p), or the number: (B, C).
 
-        Raises ValueError naming the first row with a letter outside the alphabet or of a length
-        that the training rows did not have.
+        Raises ValueError naming the first row that is no object of the domain, or of which the
+        training rows say nothing (`reason`).
         """
-        self._check(sequences)
-        found = self.raw(sequences)
+        found = self.raw(self._checked(objects))
         if self.task == "number":
             return (self.mean + self.spread * found).numpy()
         return log_odds(found / self.temperature).numpy()
 
-    def features(self, sequences: Sequence[str]) -> NDArray[np.float64]:
-        """The activations that the outputs are linear in, (B, width), for Frechet distances."""
-        self._check(sequences)
-        layer: Any = self.network.features
-        return self._read(sequences, layer).numpy()
+    def sd(self, objects: Sequence[Any]) -> NDArray[np.float64]:
+        """How far a measured number will be off (standard deviation), or how far log-odds would be
+        off by another seed: (B, C).
 
-    def applies(self, sequence: str) -> bool:
-        """Whether the oracle knows sequences of this length."""
-        return self.lengths[0] <= len(sequence) <= self.lengths[1]
+        Raises ValueError for an oracle without `uncertain`, and as `predict`.
+        """
+        if not self.uncertain:
+            raise ValueError(f"oracle {self.name!r} does not know how sure it is: it was trained "
+                             "without uncertainty")
+        objects = self._checked(objects)
+        own = getattr(self.network, "spread", None)
+        among = self._read(objects, own) if own else torch.zeros(len(objects), len(self.outputs))
+        if self.task == "classes":
+            return (among / self.temperature).double().numpy()
+        return (self.spread * (self.gain * among.double().square() + self.rest).sqrt()).numpy()
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether it knows how sure it is."""
+        return self.rest > 0 or hasattr(self.network, "spread")
+
+    def features(self, objects: Sequence[Any]) -> NDArray[np.float64]:
+        """The activations that the outputs are linear in, (B, width), for Frechet distances."""
+        layer: Any = self.network.features
+        return self._read(self._checked(objects), layer).numpy()
+
+    def applies(self, obj: Any) -> bool:
+        """Whether the training rows say something of this object."""
+        return not self.reason(obj)
+
+    def reason(self, obj: Any) -> str:
+        """Why an object is outside of what the oracle knows, or ""."""
+        low, high = self.lengths
+        size = self.reader.size(obj)
+        if not low <= size <= high:
+            return (f"has {size} {self.reader.unit}, oracle {self.name!r} was trained on {low} to "
+                    f"{high}")
+        foreign = sorted(self.reader.parts(obj) - set(self.parts))
+        return (f"holds {foreign[0]}, which no training row of oracle {self.name!r} does"
+                if foreign else "")
 
     def index(self, output: str | None) -> int:
         """The column of an output; raises ValueError naming the nearest."""
@@ -107,23 +145,27 @@ class Oracle:
                              f"got {output!r}{nearest(str(output), self.outputs)}")
         return self.outputs.index(str(output))
 
-    def _check(self, sequences: Sequence[str]) -> None:
-        low, high = self.lengths
-        for row, s in enumerate(sequences, 1):
-            if not low <= len(s) <= high:
-                raise ValueError(f"row {row} has {len(s)} letters, oracle {self.name!r} was "
-                                 f"trained on {low} to {high}")
+    def _checked(self, objects: Sequence[Any]) -> list[Any]:
+        out = []
+        for row, obj in enumerate(objects, 1):
+            try:
+                out.append(self.reader.spell(obj))
+            except ValueError as error:
+                raise ValueError(f"row {row}: {error}") from None
+            if reason := self.reason(out[-1]):
+                raise ValueError(f"row {row} {reason}")
+        return out
 
-    def raw(self, sequences: Sequence[str]) -> Tensor:
+    def raw(self, objects: Sequence[Any]) -> Tensor:
         """What the network itself says, on one strand or as the mean over both: (B, C)."""
-        return self._read(sequences, self.network)
+        return self._read(objects, self.network)
 
-    def _read(self, sequences: Sequence[str], layer: Any) -> Tensor:
-        found = outputs_of(layer, self.network, sequences, self.alphabet.letters)
+    def _read(self, objects: Sequence[Any], layer: Any) -> Tensor:
+        found = activations(layer, self.network, self.reader.table, objects)
         if not self.strands:
             return found
-        other = [reverse_complement(s) for s in sequences]
-        return (found + outputs_of(layer, self.network, other, self.alphabet.letters)) / 2
+        other = [reverse_complement(s) for s in objects]
+        return (found + activations(layer, self.network, self.reader.table, other)) / 2
 
 
 def log_odds(logits: Tensor) -> Tensor:
@@ -134,33 +176,46 @@ def log_odds(logits: Tensor) -> Tensor:
     return logits - others.logsumexp(2)
 
 
-@torch.inference_mode()
 def outputs_of(layer: Any, network: nn.Module, sequences: Sequence[str], letters: str) -> Tensor:
     """What a layer of a network says of sequences, in batches: (B, C) float64."""
+    return activations(layer, network, lambda rows: letter_ids(rows, letters), sequences)
+
+
+@torch.inference_mode()
+def activations(
+    layer: Any, network: nn.Module, table: Callable[[Sequence[Any]], Table], objects: Sequence[Any]
+) -> Tensor:
+    """What a layer of a network says of objects that `table` reads, in batches: (B, C) float64."""
     network.eval()
-    parts = [torch.from_numpy(letter_ids(sequences[i:i + ROWS], letters).astype(np.int64))
-             for i in range(0, len(sequences), ROWS)]
+    parts = [torch.from_numpy(table(objects[i:i + ROWS]).astype(np.int64))
+             for i in range(0, len(objects), ROWS)]
     found = [layer(part).double() for part in parts]
     return torch.cat(found) if found else torch.zeros(0, 0, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
 class OracleReward:
-    """One output of an oracle: log-odds of a class, or the number; larger is better.
+    """One output of an oracle, log-odds of a class or the number, and `kappa` times its standard
+    deviation: below 0 a lower confidence bound, which trusts only what the oracle knows.
 
-    The floor is the lowest prediction on the oracle's validation rows. A sequence of a length
-    that the oracle does not know has no value (FAILED).
+    The floor is the lowest prediction on the oracle's validation rows, less what kappa can take
+    away there. An object of which the training rows say nothing has no value (FAILED).
     """
 
     folder: str
     output: str | None = None
+    kappa: float = 0.0
 
     def __post_init__(self) -> None:
-        _loaded(self.folder).index(self.output)
+        oracle = _loaded(self.folder)
+        oracle.index(self.output)
+        if self.kappa and not oracle.uncertain:
+            oracle.sd([])
 
     @property
     def name(self) -> str:
-        return f"oracle({self.folder!r}, {self.output!r})"
+        bound = f", kappa={self.kappa:g}" if self.kappa else ""
+        return f"oracle({self.folder!r}, {self.output!r}{bound})"
 
     @property
     def version(self) -> str:
@@ -170,17 +225,34 @@ class OracleReward:
     @property
     def floor(self) -> float:
         oracle = _loaded(self.folder)
-        return oracle.floors[oracle.index(self.output)]
+        column = oracle.index(self.output)
+        less = self.kappa * oracle.widest[column] if self.kappa < 0 else 0.0
+        return oracle.floors[column] + less
 
-    def __call__(self, sequences: Sequence[str]) -> list[float]:
+    def __call__(self, objects: Sequence[Any]) -> list[float]:
+        return [answer.value for answer in self.answers(objects)]
+
+    def answers(self, objects: Sequence[Any]) -> list[Answer]:
+        """Values, and why an object has none."""
         oracle = _loaded(self.folder)
-        spelled = [oracle.alphabet.spell(s) for s in sequences]
-        known = [i for i, s in enumerate(spelled) if oracle.applies(s)]
-        values = np.full(len(spelled), math.nan)
-        if known:
-            found = oracle.predict([spelled[i] for i in known])
-            values[known] = found[:, oracle.index(self.output)]
-        return values.tolist()
+        column, spelled = oracle.index(self.output), [oracle.reader.spell(o) for o in objects]
+        reasons = [oracle.reason(o) for o in spelled]
+        known = [o for o, reason in zip(spelled, reasons, strict=True) if not reason]
+        values = iter(self._values(oracle, known, column) if known else ())
+        return [Answer(math.nan, Status.FAILED, reason) if reason else _answer(next(values))
+                for reason in reasons]
+
+    def _values(self, oracle: Oracle, known: Sequence[Any], column: int) -> list[float]:
+        found = oracle.predict(known)[:, column]
+        if self.kappa:
+            found = found + self.kappa * oracle.sd(known)[:, column]
+        values: list[float] = found.tolist()
+        return values
+
+
+def _answer(value: float) -> Answer:
+    ok = math.isfinite(value)
+    return Answer(value, Status.OK) if ok else Answer(math.nan, Status.FAILED, NO_NUMBER)
 
 
 def _find(folder: str | Path) -> Path:

@@ -11,6 +11,7 @@ from scidiff.data.alphabets import DNA, PEPTIDE
 from scidiff.evaluation.fidelity import agreement, fidelity, fisher, naturalness
 from scidiff.evaluation.motif_spectrum import NAME
 from scidiff.rewards.learned import Oracle
+from scidiff.rewards.predictors import Letters
 
 CELLS = ("a", "b")
 
@@ -26,7 +27,7 @@ class Counting(Oracle):
 
 def judge(task="classes"):
     outputs = CELLS if task == "classes" else ("load",)
-    return Counting(nn.Identity(), "count", DNA, task, outputs, lengths=(4, 40))
+    return Counting(nn.Identity(), "count", Letters(DNA), task, outputs, lengths=(4, 40))
 
 
 def rows(n, p, seed, length=40):

@@ -102,7 +102,7 @@ def test_a_folder_holds_all_of_it(oracle, folder):
     rows = labelled(20, 3)[0]
     again = Oracle.load(folder)
     assert np.allclose(again.predict(rows), oracle.predict(rows))
-    for name in ("outputs", "task", "strands", "temperature", "floors", "lengths", "alphabet"):
+    for name in ("outputs", "task", "strands", "temperature", "floors", "lengths", "reader"):
         assert getattr(again, name) == getattr(oracle, name)
     assert again.features(rows).shape == (20, 4 + 16 + 64 + 256)
 
@@ -145,7 +145,7 @@ def test_bad_training_rows_are_named():
     good = labelled(10, 0)
     with pytest.raises(ValueError, match="row 2: 'N' at position 3"):
         train_oracle((["ACGT", "ACNT"], ["a", "b"]), good, alphabet=DNA)
-    with pytest.raises(ValueError, match="as many labels as sequences .* got 1 for 2"):
+    with pytest.raises(ValueError, match="as many labels as objects .* got 1 for 2"):
         train_oracle((["ACGT", "ACGT"], ["a"]), good, alphabet=DNA)
     with pytest.raises(ValueError, match="predicts a, b, got 'plain'"):
         train_oracle((["ACGT" * 6] * 2, ["a", "b"]), good, alphabet=DNA,
