@@ -54,6 +54,7 @@ def test_blocks_come_as_they_are_finished(models):
     assert max(len(p.text) for p in pieces) == 4  # symbols of one letter in blocks of four
     assert all(p.text for p in pieces if p.record is None)
     rows = [p.row for p in pieces]
+    assert max(map(rows.count, rows)) <= 12 / 4
     assert rows != sorted(rows)  # in turn, not row after row
 
 
