@@ -60,6 +60,8 @@ def product(models: Sequence[Given], exponents: Sequence[float] | None = None) -
         raise ValueError(
             f"exponents must be one finite number for each of {len(named)} models, got {exponents}"
         )
+    if not any(exponents):
+        raise ValueError(f"at least one exponent must not be 0, got {exponents}")
     engines = [model.engine for model in named]
     terms = [f"{m.name}^{b:g}" for m, b in zip(named, exponents, strict=True)]
     if isinstance(engines[0], TokenEngine):

@@ -175,6 +175,7 @@ def test_laws_of_sizes_are_multiplied():
     (lambda t: product([t["a"], t["b"]], [1.0]), ValueError,
      r"one finite number for each of 2 models, got \[1.0\]"),
     (lambda t: anneal(t["a"], float("inf")), ValueError, "one finite number"),
+    (lambda t: anneal(t["a"], 0.0), ValueError, "at least one exponent must not be 0"),
     (lambda t: anneal(t["sde"], -1.0), ValueError, "positive sum"),
     (lambda t: product([]), ValueError, r"models must be a list of models.* got \[\]"),
     (lambda t: product("a"), ValueError, "models must be a list of models"),

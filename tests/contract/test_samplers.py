@@ -37,6 +37,7 @@ from scidiff.samplers.masked import (
     MaskedSampler,
     Sequential,
 )
+from scidiff.samplers.minority import rare
 from scidiff.samplers.orders import NEVER, Entropy, Margin, Noisy, Planner, race
 from scidiff.samplers.paces import EntropyBounded, Scheduled, Threshold
 from scidiff.samplers.path_planning import FullRowPlanner, PathSampler
@@ -132,6 +133,7 @@ SAMPLERS = {
     "token product": lambda: MaskedSampler(
         TokenProduct([TABLE.denoiser()] * 2, [1.0, 0.5]), BLANK
     ),
+    "rare tokens": lambda: MaskedSampler(rare(TABLE.denoiser(), 0.3), BLANK),
     "cascade": lambda: Cascade(first_hitting(), lambda x, k, rng: x.ids.sum(1).sin(), 3),
     "graphs, a cascade": lambda: Cascade(
         graphs(solver="exp1"), lambda x, k, rng: x.A.sum((1, 2)).sin(), 3
