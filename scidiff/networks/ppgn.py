@@ -63,6 +63,16 @@ class GraphBlockNetworkConfig(GraphShape):
         V = self.vocab_size
         return GraphTransformerConfig(V, V, V, V, True, **{**self.shape(), "triangle": False})
 
+    def training_bytes(self, rows: int, nodes: int, parallel: bool) -> int:
+        """What a float32 training step keeps for its gradients, about: it grows with the square
+        of the nodes, which are twice as many where all blocks are told at once."""
+        nodes = nodes * (1 + parallel)
+        # counted in the tensors that autograd saves, which a test compares with this
+        layer = (20 + 2.5 * self.expand) * self.edge_width + 9 * self.heads
+        pair = self.depth * layer + 4 * self.vocab_size
+        node = self.depth * (20 + 3 * self.expand) * self.width
+        return round(4 * rows * nodes * (nodes * pair + node))
+
 
 class MaskedProduct(nn.Module):
     """e_ij += W_o (gate_ij * norm(sum_k l_ik r_jk + r_ik l_jk)) over the nodes k that the later of
@@ -183,13 +193,8 @@ class GraphBlockNetwork(nn.Module):
         return trunk
 
     def training_bytes(self, rows: int, nodes: int, parallel: bool) -> int:
-        """What a float32 training step keeps for its gradients, about: it grows with the square
-        of the nodes, which are twice as many where all blocks are told at once."""
-        c, nodes = self.config, nodes * (1 + parallel)
-        # counted in the tensors that autograd saves, which a test compares with this
-        pair = c.depth * ((20 + 2.5 * c.expand) * c.edge_width + 9 * c.heads) + 4 * c.vocab_size
-        node = c.depth * (20 + 3 * c.expand) * c.width
-        return round(4 * rows * nodes * (nodes * pair + node))
+        """What a training step keeps, see the config's."""
+        return self.config.training_bytes(rows, nodes, parallel)
 
     # ---- inside
 
