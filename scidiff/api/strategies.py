@@ -32,11 +32,16 @@ Make = Callable[[Model, int, Mapping[str, Any]], Strategy]
 
 
 def evolution(model: Model, budget: int, settings: Mapping[str, Any]) -> Evolution:
-    """Rounds of a tenth of the budget, 5 to 100 objects each."""
-    batch = max(FEWEST, min(BATCH, budget // ROUNDS))
+    """Rounds of a tenth of the budget, 5 to 100 objects each.
+
+    Where nothing is learned, offspring are what is better than draws: most candidates are, near
+    their parents.
+    """
+    batch, learns = max(FEWEST, min(BATCH, budget // ROUNDS)), learner(model, settings)
+    near = {} if learns else {"share": 0.9, "reach": 0.3}
     return Evolution(
-        batch, learner(model, settings), Surrogate(model.domain.kind), respelling(model),
-        lambda text: not model.unreadable(text),
+        batch, learns, Surrogate(model.domain.kind), respelling(model),
+        lambda text: not model.unreadable(text), **near,
     )  # fmt: skip
 
 

@@ -67,7 +67,8 @@ class Brood:
 @dataclass
 class Evolution:
     """Rounds of `batch` objects that are asked: the first ones are draws of the sampler; later,
-    candidates are draws and, a `share` of them, `offspring` of the `parents` best of the pool.
+    candidates are draws and, a `share` of them, `offspring` of the `parents` best of the pool,
+    which go back at most a share `reach` of the way.
 
     `respell` writes parents and lessons in another way, so that a model which writes from left to
     right can change any part of them. With a surrogate, `candidates` objects are found for each
@@ -88,6 +89,7 @@ class Evolution:
     choose: Choice = field(default_factory=lambda: Bounds(0.5))
     parents: int = 50
     share: float = 0.5
+    reach: float = 1.0
     rounds: int | None = None
 
     def __post_init__(self) -> None:
@@ -151,7 +153,8 @@ class Evolution:
         chosen = [best[rank] for rank in by_rank(len(best), made, here.rng, k=0.1).tolist()]
         keys, texts = here.pool.keys, here.pool.texts
         clean = here.encode(self.respell([texts[row] for row in chosen], here.rng))
-        x = type(fresh).cat([fresh, offspring(sampler, clean, here.rng)])
+        children = offspring(sampler, clean, here.rng, reach=self.reach)
+        x = type(fresh).cat([fresh, children])
         return x, origins + [keys[row] for row in chosen]
 
     def _promising(self, brood: Brood, here: Round, wanted: int, taught: bool) -> list[int]:

@@ -17,21 +17,27 @@ LEVELS = 8  # steps that a brood of continuous states is taken back to, at most
 
 
 @torch.no_grad()
-def offspring(sampler: Renoisable[Any], clean: Any, rng: torch.Generator) -> Any:
+def offspring(
+    sampler: Renoisable[Any], clean: Any, rng: torch.Generator, *, reach: float = 1.0
+) -> Any:
     """One child of every finished row `clean`: the row is taken back to a step k, uniform among
-    those it took, and denoised again.
+    the last share `reach` of those it took, and denoised again.
 
     The model is the mutation: a child is a draw of p(x | what step k keeps of its parent), so
     where all rows take as many steps, children of draws of an exact sampler are draws of it. Token
     rows have a k each; other states, whose noise has one level a batch, share `LEVELS` of them.
     """
+    if not 0 < reach <= 1:
+        raise ValueError(f"reach must lie in (0, 1], got {reach}")
     took = steps_taken(sampler, clean)
     if isinstance(clean, TokenState):
-        k = (uniform(took.shape, rng) * took).long().clamp(max=took - 1)
+        back = (uniform(took.shape, rng) * reach * took).long() + 1
+        k = (took - back).clamp(min=0)
         return _denoised(sampler, sampler.renoise(clean, k, rng), k, rng)  # type: ignore[arg-type]
     parts, rows = [], torch.arange(len(clean), device=rng.device)
     for part in rows.tensor_split(min(LEVELS, len(rows))):
-        first = int(float(uniform((), rng)) * sampler.num_steps)
+        undone = int(float(uniform((), rng)) * reach * sampler.num_steps) + 1
+        first = max(0, sampler.num_steps - undone)
         parts.append(sample(Restarted(sampler, clean[part], first), len(part), rng))
     return type(clean).cat(parts)
 

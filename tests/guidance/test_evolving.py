@@ -88,6 +88,16 @@ def test_only_steps_that_a_row_took_are_gone_back():
     assert steps_taken(StridedSampler(sampler, 2), rows).tolist() == [2, 2]
 
 
+def test_children_go_back_no_further_than_their_reach():
+    clean = TokenState(TABLE.seqs.repeat(5, 1))
+    children = offspring(masked(order=Sequential()), clean, seeded(2), reach=0.5)
+    half = TABLE.length // 2
+    assert torch.equal(children.ids[:, :half], clean.ids[:, :half])
+    assert (children.ids[:, half] != clean.ids[:, half]).any()
+    with pytest.raises(ValueError, match=r"reach must lie in \(0, 1\], got 0"):
+        offspring(masked(), clean, seeded(0), reach=0)
+
+
 def test_continuous_states_have_offspring_too():
     oracle = gaussian()
     sampler = GaussianSampler(oracle, oracle.canvas, steps=4)
