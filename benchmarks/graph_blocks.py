@@ -5,9 +5,10 @@ drawing inside a block, beside the published numbers.
     python benchmarks/graph_blocks.py --model qm9-pard --card      and into the model's card
     python benchmarks/graph_blocks.py --memory 9 18 29 38 64       bytes of a training step a graph
 
-Published: Zhao et al. 2024 (arXiv 2402.03687), QM9 with hydrogens, 140 steps in all. An atom is stable if its bond orders sum to its valence, a molecule if all its atoms are (Hoogeboom
-et al. 2022, arXiv 2203.17003); atoms with a charge have the valence of that charge. Validity is
-RDKit's sanitisation, without connectivity, as published; `connected` counts both.
+Published: Zhao et al. 2024 (arXiv 2402.03687), QM9 with hydrogens, 140 steps in all. An atom is
+stable if its bond orders sum to its valence, a molecule if all its atoms are (Hoogeboom et al.
+2022, arXiv 2203.17003); an atom with a charge has the valence of that charge. Validity is RDKit's
+sanitisation; connectivity is counted apart.
 """
 
 from __future__ import annotations
