@@ -25,7 +25,8 @@ from scidiff.samplers.strided import StridedSampler
 
 
 class Model(Protocol):
-    """A reward on objects that can be learned, as `rewards.surrogates.Surrogate` is."""
+    """A reward that can be learned, as `rewards.surrogates.Surrogate` is. Objects are the domain's
+    own or their texts, as users write them."""
 
     @property
     def noise(self) -> float:
@@ -43,26 +44,21 @@ class Model(Protocol):
     def __call__(self, objects: Sequence[Any]) -> Sequence[float]: ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class Taught:
-    """A surrogate and the objects of the pool that it learns from, decoded once each."""
+    """A surrogate that learns the pool, once it holds `least` scored objects."""
 
     surrogate: Model
-    least: int  # scored objects below which nothing is learned
-    _objects: dict[str, Any] = field(default_factory=dict, repr=False)
+    least: int
 
     def learn(self, here: Round) -> bool:
-        """Fit the surrogate to all scored objects of the pool; False where there are too few."""
+        """Fit the surrogate to all scored objects of the pool, in the order asked; False where
+        there are too few."""
         rows = sorted(here.pool.best())
         if len(rows) < self.least:
             return False
-        keys, texts, values = here.pool.keys, here.pool.texts, here.pool.values
-        new = [row for row in rows if keys[row] not in self._objects]
-        if new:
-            records = here.reward.domain.decode(here.encode([texts[row] for row in new]))
-            self._objects |= {keys[row]: r.obj for row, r in zip(new, records, strict=True)}
-        rows = [row for row in rows if self._objects[keys[row]] is not None]
-        self.surrogate.fit([self._objects[keys[row]] for row in rows], [values[r] for r in rows])
+        texts, values = here.pool.texts, here.pool.values
+        self.surrogate.fit([texts[row] for row in rows], [values[row] for row in rows])
         return True
 
 

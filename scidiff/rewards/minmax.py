@@ -122,12 +122,12 @@ def _columns(counts: Counts, known: Words) -> tuple[Rows, Rows]:
 
 
 def counted(kind: str, objects: Sequence[Any]) -> Counts:
-    """Count the features of objects of a kind: Morgan environments up to radius 2 of RDKit
-    molecules; words of 1 to 4 letters of sequences, wherever they stand, or, of
-    "aligned sequence", also which letter stands where; Weisfeiler-Lehman labels of networkx
-    graphs.
+    """Count the features of objects of a kind: Morgan environments up to radius 2 of molecules
+    (RDKit's, or SMILES); words of 1 to 4 letters of sequences, wherever they stand, or, of
+    "aligned sequence", also which letter stands where; Weisfeiler-Lehman labels of graphs
+    (networkx, or as text).
 
-    Raises ValueError naming the nearest kind.
+    Raises ValueError naming the nearest kind, or a text that cannot be read.
     """
     if kind not in FEATURES:
         raise ValueError(f"features of {kind!r} are not known{nearest(kind, FEATURES)}; expected "
@@ -137,10 +137,16 @@ def counted(kind: str, objects: Sequence[Any]) -> Counts:
 
 def _environments(mols: Sequence[Any]) -> Counts:
     """Morgan environments of radius 0, 1, 2 (Rogers and Hahn 2010), unfolded."""
+    from scidiff.chem.molecules import as_mol
     from scidiff.rewards.fingerprints import fingerprint
 
-    make = fingerprint("ECFP4", counts=True)
-    return Counts.of_tables([make(mol).GetNonzeroElements() for mol in mols])
+    make, tables = fingerprint("ECFP4", counts=True), []
+    for row, given in enumerate(mols):
+        mol = as_mol(given)
+        if mol is None:
+            raise ValueError(f"object {row}: {given!r} is no SMILES that RDKit reads")
+        tables.append(make(mol).GetNonzeroElements())
+    return Counts.of_tables(tables)
 
 
 def _words(sequences: Sequence[str]) -> Counts:
@@ -187,10 +193,11 @@ def _labels(graphs: Sequence[Any]) -> Counts:
     """Labels of nodes after 0 .. HOPS rounds of Weisfeiler and Lehman's refinement (Shervashidze
     et al. 2011), node and edge types included."""
     from scidiff.data.graph_exchange import symbols
+    from scidiff.data.graph_text import parse
 
     found = []
     for row, graph in enumerate(graphs):
-        names, edges = symbols(graph)
+        names, edges = parse(graph) if isinstance(graph, str) else symbols(graph)
         source, target = np.nonzero(edges)
         kind = mix(edges[source, target].astype(np.uint64))
         label = np.array([_name(n) for n in names], np.uint64)

@@ -10,6 +10,8 @@ import torch
 from rdkit.Chem import MolFromSmiles
 
 from scidiff.core import normal, seeded
+from scidiff.data.graph_exchange import symbols
+from scidiff.data.graph_tokens import write
 from scidiff.rewards.fingerprints import fingerprint
 from scidiff.rewards.minmax import Counts, counted, minmax
 from scidiff.rewards.scoring import Scorer, evaluate
@@ -97,6 +99,15 @@ def test_graphs_are_counted_whatever_their_order():
     assert float(k[0, 4]) == pytest.approx(6 / (24 + 24 - 6))
     # and of the cycle also the inner nodes that see no end: 4 after one round, 2 after two
     assert float(k[0, 2]) == pytest.approx((6 + 4 + 2) / (48 - 12))
+
+
+def test_texts_are_read_as_their_objects():
+    mols, graphs = counted("molecule", MOLS), [nx.path_graph(5), nx.cycle_graph(4)]
+    assert np.array_equal(counted("molecule", SMILES).codes, mols.codes)
+    names = [write(*symbols(g)) for g in graphs]
+    assert np.array_equal(counted("graph", names).codes, counted("graph", graphs).codes)
+    with pytest.raises(ValueError, match="object 1: 'C1CC' is no SMILES"):
+        counted("molecule", ["CC", "C1CC"])
 
 
 def test_counts_of_nothing():
