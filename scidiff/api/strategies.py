@@ -26,6 +26,7 @@ from scidiff.rewards.surrogates import Surrogate
 ROUNDS = 10  # at least, where the budget has the calls
 BATCH = 100  # objects of a round, at most
 FEWEST = 5  # at least
+DIVERSITY = 0.8  # internal, of molecules: that of draws of a model is about .85
 PARTICLES, LOOKS = 16, 4  # of a population that the surrogate looks ahead for
 
 Make = Callable[[Model, int, Mapping[str, Any]], Strategy]
@@ -42,6 +43,7 @@ def evolution(model: Model, budget: int, settings: Mapping[str, Any]) -> Evoluti
     return Evolution(
         batch, learns, Surrogate(model.domain.kind), respelling(model),
         lambda text: not model.unreadable(text), **near,
+        diversity=DIVERSITY if model.domain.kind == "molecule" else None,
     )  # fmt: skip
 
 

@@ -90,6 +90,7 @@ class Evolution:
     parents: int = 50
     share: float = 0.5
     reach: float = 1.0
+    diversity: float | None = None  # of the designs that are handed on; None: the best ones
     rounds: int | None = None
 
     def __post_init__(self) -> None:

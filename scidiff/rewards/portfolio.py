@@ -14,14 +14,20 @@ from scidiff.chem.molecules import fingerprints
 from scidiff.rewards.minmax import counted, minmax
 
 MOST = 2_000  # objects that are compared: the better half of them the best, the rest at even ranks
-PRICES = tuple(2.0**j for j in range(-16, 9))  # of a pair of equals, in ranges of the values
+PRICES = tuple(2 ** (j / 4) for j in range(-64, 33))  # of a pair of equals, in ranges of values
 
 
 def portfolio(
-    kind: str, objects: Sequence[Any], values: Sequence[float], n: int, diversity: float
+    kind: str,
+    objects: Sequence[Any],
+    values: Sequence[float],
+    n: int,
+    diversity: float,
+    keep: int = 0,
 ) -> list[int]:
     """Rows of n objects, best first, of which the mean similarity over all pairs, each object with
-    itself included, is at most 1 - `diversity` (`internal_diversity` of molecules).
+    itself included, is at most 1 - `diversity` (`internal_diversity` of molecules). The `keep`
+    best are among them whatever they are like.
 
     Of such sets it looks for the largest sum of values: greedily for sum_i v_i - price sum_{i<j}
     T_ij, at the lowest of `PRICES` that is diverse enough. The first ones taken pay for few pairs,
@@ -40,7 +46,7 @@ def portfolio(
     found, best = torch.arange(n), -1.0
     for price in (0.0, *PRICES):
         span = float(worth[rows].max() - worth[rows].min()) or 1.0
-        taken = _greedy(worth[rows], price * span * alike, n)
+        taken = _greedy(worth[rows], price * span * alike, n, keep)
         told = 1 - float(alike[taken][:, taken].mean())
         if told > best:
             found, best = taken, told
@@ -70,11 +76,12 @@ def _compared(order: Tensor) -> Tensor:
     return torch.cat([order[: MOST // 2], rest[even]])
 
 
-def _greedy(worth: Tensor, price: Tensor, n: int) -> Tensor:
-    """Take n rows one by one, each time the one that adds most to sum v - sum_{pairs} price."""
-    left, taken = worth.clone(), []
-    for _ in range(n):
-        row = int(left.argmax())
+def _greedy(worth: Tensor, price: Tensor, n: int, keep: int) -> Tensor:
+    """Take n rows one by one, the first `keep` as they stand, then each time the one that adds
+    most to sum v - sum_{pairs} price."""
+    left, taken = worth.clone(), list[int]()
+    for i in range(n):
+        row = i if i < keep else int(left.argmax())
         taken.append(row)
         left = left - price[row]
         left[taken] = -torch.inf

@@ -50,6 +50,13 @@ def test_no_set_is_much_better(least):
     assert np.mean([VALUES[i] for i in rows]) > most - 0.02
 
 
+def test_the_best_that_are_kept_stay_and_the_others_make_up_for_them():
+    assert 1 not in portfolio("molecule", MOLS, VALUES, 5, 0.65)
+    rows = portfolio("molecule", MOLS, VALUES, 5, 0.65, keep=3)
+    assert rows[:3] == [0, 1, 2] and told(rows) >= 0.65
+    assert portfolio("molecule", MOLS, VALUES, 3, 1.0, keep=10) == [0, 1, 2]
+
+
 def test_more_than_can_be_had_is_the_most_diverse_set_that_was_met():
     rows = portfolio("molecule", MOLS[:5], VALUES[:5], 3, 1.0)
     assert told(rows) > told([0, 1, 2]) and len(rows) == 3
