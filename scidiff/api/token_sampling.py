@@ -11,6 +11,7 @@ from torch import Tensor
 from scidiff.api.settings import ORDERS, TokenSettings
 from scidiff.rewards.registry import nearest
 from scidiff.samplers.ancestral import AncestralSampler
+from scidiff.samplers.block_sizes import EntropySizes
 from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.constraints import Constraint
 from scidiff.samplers.masked import MaskedSampler
@@ -56,6 +57,7 @@ class MethodSettings:
     schedule: str | None = None  # over the steps: cosine (default), linear or ancestral
     threshold: float | None = None  # write every token more probable than this
     entropy_bound: float | None = None  # write while entropies sum to little, nats a step
+    block_entropy: float | None = None  # parts of a block by what is known of them, nats a part
     second_order: bool = False  # make up for the dependence that several tokens a step lose
     remask: str | None = None  # hide tokens again on the way: see `REMASKS`
     eta: float | None = None  # how much; None: the method's own
@@ -121,7 +123,7 @@ def token_sampler(
             denoiser, canvas, order=_order(usual, method), block_size=usual.block_size,
             tokens_per_step=_pace(usual, method), temperature=usual.temperature,
             top_p=method.top_p, constraints=constraints, condition=condition,
-            second_order=method.second_order,
+            second_order=method.second_order, sizes=_sizes(method),
         )  # fmt: skip
     _check_by_time(usual, method, constraints)
     drawn: dict[str, Any] = {
@@ -165,6 +167,10 @@ def _pace(usual: TokenSettings, method: MethodSettings) -> int | Pace:
     return usual.tokens_per_step
 
 
+def _sizes(method: MethodSettings) -> EntropySizes | None:
+    return None if method.block_entropy is None else EntropySizes(method.block_entropy)
+
+
 def _rule(method: MethodSettings) -> Remask | None:
     if method.remask is None:
         return None
@@ -180,6 +186,10 @@ def _check_by_time(
         raise ValueError(
             f"{what} writes where its steps say: order must be 'random', tokens_per_step 1 and "
             f"block_size None, got {usual.order!r}, {usual.tokens_per_step} and {usual.block_size}"
+        )
+    if method.block_entropy is not None:
+        raise ValueError(
+            f"{what} writes anywhere in a row, got block_entropy={method.block_entropy}"
         )
     if method.randomness:
         raise ValueError(f"{what} has no order to disturb, got randomness={method.randomness}")

@@ -17,7 +17,7 @@ from scidiff.samplers.automata import Automaton
 from scidiff.samplers.blocks import in_current_block
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.samplers.orders import NEVER, race
-from scidiff.samplers.predictions import BentPredictor, evaluate
+from scidiff.samplers.predictions import BentPredictor
 from scidiff.samplers.trellis import Trellis, best_accepted, log_accepted, sample_accepted
 
 
@@ -78,7 +78,7 @@ class GrammarSampler(Around):
             after = self.given.log_accepted(self.given.fixed(law, written), later)
             log_ratio = torch.where(before > NEVER, before - after, NEVER)
         ids = self.inner.commit(x.ids, positions, live, tokens)
-        return self._arrive(replace(x, ids=ids, log_ratio=log_ratio), k + 1)
+        return self.inner.arrive(replace(x, ids=ids, log_ratio=log_ratio), k + 1)
 
     def predict_clean(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Draw an accepted row from the stored prediction; with blocks, guess as the inner
@@ -86,11 +86,6 @@ class GrammarSampler(Around):
         if isinstance(k, int) and k >= self.num_steps:
             return x
         return self.given.guess(x, rng) if self._whole else self.inner.predict_clean(x, k, rng)
-
-    def _arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
-        if isinstance(k, int) and k >= self.num_steps:
-            return replace(x, trunk=None, cache=None)
-        return evaluate(self.denoiser, x, k)
 
 
 class Given:

@@ -17,6 +17,7 @@ from torch import Tensor
 from scidiff.core import Rng, Shared, uniform
 from scidiff.data.tokens import PAD, TokenState
 from scidiff.samplers.ancestral import AncestralSampler
+from scidiff.samplers.block_sizes import EntropySizes, inside
 from scidiff.samplers.blocks import (
     end_rows,
     in_blocks,
@@ -92,6 +93,9 @@ class MaskedSampler:
     constraints, and `log_z` estimates their share. It does the same for a bent denoiser
     (`compose`), towards the product of its unnormalised conditionals.
 
+    `sizes` cut a block (the whole row where there are none) into parts, sized by what the network
+    says when it first sees them, which are written one after the other.
+
     `second_order` makes up for the dependence that several tokens a step lose, at no cost (see
     `second_order.py`).
 
@@ -111,6 +115,7 @@ class MaskedSampler:
         constraints: Sequence[Constraint] = (),
         condition: Tensor | None = None,
         second_order: bool = False,
+        sizes: EntropySizes | None = None,
     ) -> None:
         pace = Fixed(tokens_per_step) if isinstance(tokens_per_step, int) else tokens_per_step
         check_block(denoiser, block_size)
@@ -120,7 +125,9 @@ class MaskedSampler:
         self.block_size = min(block_size or canvas.length, canvas.length)
         self.pace, self.draw = pace, Draw(temperature, top_p)
         self.widest = pace.widest(self.block_size)  # most tokens of a step
-        self.num_steps = step_bound(canvas, self.block_size, pace)
+        self.sizes = sizes.within(self.block_size) if sizes is not None else None
+        self._grain = self.sizes.sizes[0] if self.sizes is not None else self.block_size
+        self.num_steps = step_bound(canvas, self._grain, pace)
         self.second_order = second_order
         if second_order:
             self._check_second_order()
@@ -128,7 +135,7 @@ class MaskedSampler:
         self.stochastic = temperature > 0 or (self.order.stochastic and not at_once)
 
     def _check_second_order(self) -> None:
-        if self._bent or self.block_size < self.canvas.length:
+        if self._bent or self._grain < self.canvas.length:
             raise ValueError(
                 "second_order is for plain predictions of whole rows: leave out block_size and "
                 "guidance inside the model"
@@ -162,7 +169,7 @@ class MaskedSampler:
         else:
             tokens = race(law, rng, temperature)
         ids = self.commit(x.ids, positions, live, tokens)
-        return self._arrive(replace(x, ids=ids, log_ratio=log_ratio), k + 1)
+        return self.arrive(replace(x, ids=ids, log_ratio=log_ratio), k + 1)
 
     def choose(self, x: TokenState, rng: Rng) -> tuple[Tensor, Tensor]:
         """Choose positions (B, M), and say which of them are `live` (B, M), that is, written:
@@ -172,14 +179,22 @@ class MaskedSampler:
     def _next(self, x: TokenState, rng: Rng) -> tuple[Tensor, Tensor, Tensor]:
         """Positions (B, M) by rank, which of them are written (B, M), and their law (B, M, V)."""
         hidden = x.ids == self.denoiser.mask_id
-        here = in_current_block(hidden, self.block_size)
+        here = self._part(x, hidden, hidden)
         place = Place(x, hidden, lambda: everywhere(self.denoiser, x))
         keys = self.order(place, rng).masked_fill(~here, NEVER)
         positions = keys.topk(self.widest, dim=1).indices
         law, total = self.token_law(x, positions), None
         if x.memory is not None:
-            total = in_current_block(hidden, self.block_size, known(x)).sum(1)
+            total = self._part(x, hidden, known(x)).sum(1)
         return positions, self.pace.take(law, here.sum(1), total), law
+
+    def _part(self, x: TokenState, hidden: Tensor, among: Tensor) -> Tensor:
+        """What of `among` (B, L) lies in the part of each row that is being written."""
+        here = in_current_block(hidden, self.block_size, among)
+        if self.sizes is None:
+            return here
+        part = inside(known(x, 1), here.shape[1])
+        return here & (part | ~(hidden & part).any(1, keepdim=True))
 
     def token_law(self, x: TokenState, positions: Tensor) -> Tensor:
         """Log-probabilities (B, M, V) at `positions` (B, M), not normalised where bent: the head
@@ -233,16 +248,16 @@ class MaskedSampler:
         right, else a random subset; evaluate."""
         free = self.canvas.free(clean.ids)
         keys = self._late(free, rng).masked_fill(~free, -1.0)
-        keys = in_blocks(keys, self.block_size, -1.0)
+        keys = in_blocks(keys, self._grain, -1.0)
         left = left_per_block((keys >= 0).sum(-1), column(k), self.pace)
         rank = keys.argsort(-1, descending=True).argsort(-1)
         hide = (rank < left[..., None]).flatten(1)[:, : free.shape[1]]
         ids = self._ended(clean.ids.masked_fill(hide, self.denoiser.mask_id))
         x = remembering(replace(clean, ids=ids, log_ratio=None), free)
         if not self.second_order:
-            return self._arrive(x, k)
+            return self.arrive(x, k)
         blank = replace(x, ids=clean.ids.masked_fill(free, self.denoiser.mask_id))
-        return self._arrive(replace(x, memory=self._begin(blank, free).memory), k)
+        return self.arrive(replace(x, memory=self._begin(blank, free).memory), k)
 
     def _late(self, free: Tensor, rng: Rng) -> Tensor:
         """Keys (B, L) from 0 on, the larger the later a position of `free` (B, L) was written."""
@@ -253,16 +268,20 @@ class MaskedSampler:
     def _begin(self, x: TokenState, generated: Tensor) -> TokenState:
         """Evaluate the network at rows in which all that is `generated` (B, L) is hidden, and keep
         what the later steps ask for."""
-        x = self._arrive(remembering(x, generated), 0)
+        x = self.arrive(remembering(x, generated), 0)
         if self.second_order and x.trunk is not None:
             return remembering(x, generated, x.trunk)
         return x
 
-    def _arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
+    def arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
         """Evaluate the network at x before step k; after the last nobody would read it."""
         if isinstance(k, int) and k >= self.num_steps:
             return replace(x, trunk=None, cache=None)
-        return evaluate(self.denoiser, x, k)
+        x = evaluate(self.denoiser, x, k)
+        if self.sizes is None:
+            return x
+        here = in_current_block(x.ids == self.denoiser.mask_id, self.block_size)
+        return self.sizes.sized(x, here, everywhere(self.denoiser, x))
 
 
 def first_prediction(x: TokenState) -> Shared:
