@@ -39,10 +39,10 @@ def evolution(model: Model, budget: int, settings: Mapping[str, Any]) -> Evoluti
     their parents.
     """
     batch, learns = max(FEWEST, min(BATCH, budget // ROUNDS)), learner(model, settings)
-    near = {} if learns else {"share": 0.9, "reach": 0.3}
+    share, reach = (0.5, 1.0) if learns else (0.9, 0.3)
     return Evolution(
         batch, learns, Surrogate(model.domain.kind), respelling(model),
-        lambda text: not model.unreadable(text), **near,
+        lambda text: not model.unreadable(text), share=share, reach=reach,
         diversity=DIVERSITY if model.domain.kind == "molecule" else None,
     )  # fmt: skip
 
