@@ -9,7 +9,15 @@ from tuned_tables import distance, ended, twins
 
 from scidiff.core import normal, seeded, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState
-from scidiff.guidance.finetune import TuneConfig, Tuner, by_rank, tune
+from scidiff.guidance.finetune import (
+    Scored,
+    ScoredBatches,
+    TuneConfig,
+    Tuner,
+    Tuning,
+    by_rank,
+    tune,
+)
 from scidiff.guidance.finetune_likelihoods import (
     Bounded,
     Causal,
@@ -235,6 +243,22 @@ def test_a_step_with_a_known_reference_is_the_same_step():
     assert losses[:3] == losses[3:] and losses[0] != losses[2]
 
 
+@pytest.mark.parametrize("likelihood", [Bounded(MaskedProcess(4)), Sequential(4, 4, 1)], ids=str)
+def test_a_network_and_its_reference_see_the_same_noise(likelihood):
+    """At its reference the ratio is 0 whatever is drawn, and only strength * r is left."""
+    e, x = engine("masked"), texts("CNC", "NNCCN", "NNNN")
+    values = torch.tensor([0.0, 1.0, -2.0])
+    rng = seeded(4)
+    tuning = Tuning(likelihood, Augmented(3.0), e.network)
+    for _ in range(2):
+        found = tuning.loss(e.network, Scored(x, values), rng)
+        # float32: passes with and without a gradient use other kernels
+        torch.testing.assert_close(found.detach(), 9 * values.square(), rtol=1e-4, atol=1e-4)
+    known = Scored(x, values, torch.full((3,), 50.0))  # an estimate is never taken from before
+    found = tuning.loss(e.network, known, rng).detach()
+    torch.testing.assert_close(found, 9 * values.square(), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_restored_tuner_goes_on_as_it_would_have(bf16):
     def fresh():
@@ -277,6 +301,19 @@ def test_ranks_are_drawn_by_their_weight():
     z = (share - expected) / (expected * (1 - expected) / 4000).sqrt()
     assert float(z.abs().max()) < 4
     assert by_rank(values, 9, seeded(0)).sort().values.tolist() == [0, 1, 2, 3]
+
+
+def test_batches_of_a_pool_follow_from_the_step():
+    pool = Scored(ROWS, REWARDS)
+    plain, ranked = (ScoredBatches(pool, 20, 7, ranked=r) for r in (False, True))
+    assert len(plain) == 81 and len(plain(3)) == 20 == int(plain.units(plain(3)))
+    assert torch.equal(plain(3).x0.ids, plain(3).x0.ids)
+    assert not torch.equal(plain(3).x0.ids, plain(4).x0.ids)
+    means = [torch.stack([b(k).values.mean() for k in range(20)]).mean() for b in (plain, ranked)]
+    assert float(means[1]) > float(REWARDS.mean()) + 0.3 > float(means[0])
+    halves = torch.cat([plain(3, r, 2).x0.ids for r in (0, 1)])
+    assert sorted(halves.tolist()) == sorted(plain(3).x0.ids.tolist())
+    assert torch.equal(torch.cat([part.values for part in plain.once()]), REWARDS)
 
 
 @pytest.mark.parametrize(

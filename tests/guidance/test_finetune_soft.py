@@ -143,16 +143,18 @@ def test_its_gradient_points_where_the_exact_one_does():
 def test_the_network_goes_to_the_tilted_law():
     network, reference = twin()
     q, rows = law(reference)
-    target = (q.log() + STRENGTH * soft_reward(torch.eye(5)[rows])).softmax(0)
-    tuned = process(network, reference)
+    target = (q.log() + 0.6 * soft_reward(torch.eye(5)[rows])).softmax(0)
+    assert float(target.max()) < 0.6  # a network that only seeks the best row does not pass
+    tuned = process(network, reference, strength=0.6)
     adam = torch.optim.Adam(network.parameters(), lr=0.01)
     for k in range(80):
+        adam.param_groups[0]["lr"] = 0.015 * 0.96**k
         adam.zero_grad()
         tuned.loss(network, Draws(128)(k), seeded(0, k)).mean().backward()
         adam.step()
     away = (q - target).abs().sum() / 2
     found = law(network)[0].detach()
-    assert float((found - target).abs().sum() / 2) < 0.15 < 0.5 < float(away)
+    assert float((found - target).abs().sum() / 2) < 0.15 < 0.25 < float(away)  # its gradient is biased
 
 
 @pytest.mark.parametrize("truncate", [1, 2, 9])
