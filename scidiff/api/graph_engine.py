@@ -23,6 +23,7 @@ from scidiff.samplers import inpaint
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.likelihood import log_likelihood
 from scidiff.samplers.solvers import make_sampler
+from scidiff.samplers.tempered import unfamiliar
 
 # the solver of a model that names none, and the eta and rho that go with a solver where they are
 # not given, as benchmarks/graphs.py found them; the others solve the SDE as it is
@@ -82,7 +83,9 @@ class GraphEngine:
     ) -> GaussianSampler[GraphState]:
         counts = NodeCounts(torch.tensor(law, dtype=torch.float64))
         canvas = GraphCanvas(counts, self.features)
-        made = make_sampler(denoiser, canvas, device=self.device, **vars(s))
+        chain = {name: value for name, value in vars(s).items() if name != "novelty"}
+        used: Any = unfamiliar(denoiser, s.novelty) if s.novelty else denoiser
+        made = make_sampler(used, canvas, device=self.device, **chain)
         return cast(GaussianSampler[GraphState], made)
 
     def _around(

@@ -99,6 +99,7 @@ class GraphSettings:
     snr: float | None = None  # a Langevin step of this signal-to-noise ratio before every step
     scale_eps: float = 0.7  # noise factor of that step
     compat: bool = False  # GDSS's own discretisation, to compare with published numbers
+    novelty: float = 0.0  # away from the data, unweighed, as MOOD does it with 0.01 to 0.04
 
     def __post_init__(self) -> None:
         if self.solver is not None and self.solver not in SOLVERS:
@@ -112,6 +113,8 @@ class GraphSettings:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise ValueError(f"{name} must be 0 or more, got {value}")
+        if not 0 <= self.novelty < 1:
+            raise ValueError(f"novelty must be in [0, 1), got {self.novelty}")
 
 
 @dataclass(frozen=True)

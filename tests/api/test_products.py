@@ -16,6 +16,7 @@ from scidiff.guidance.particles import guided_sample
 from scidiff.guidance.selection import nested
 from scidiff.rewards.combine import reward as sd_reward
 from scidiff.samplers.feynman_kac import FeynmanKac
+from scidiff.samplers.tempered import Product
 
 LENGTHS = ([0, 1, 2, 1], [0, 3, 1, 1])  # of two models
 TEXTS = ["".join(row) for n in (1, 2, 3) for row in each(SYMBOLS, repeat=n)]
@@ -157,6 +158,16 @@ def test_encoded_graphs_are_states_of_the_chain(tiny):
     spelled = tiny["sde"].domain.spell(text)
     x = engine.sampler(steps=6).renoise(engine.encode([spelled]), 3, torch.Generator())
     assert len(x) == 1 and int(x.mask.sum()) == 3
+
+
+def test_novelty_draws_graphs_away_from_the_data(tiny):
+    told = tiny["sde"].sampler(steps=4, novelty=0.04).denoiser
+    assert isinstance(told, Product) and told.exponents == (pytest.approx(0.8),)
+    assert tiny["sde"].sampler(steps=4, novelty=0.0).denoiser is tiny["sde"].engine.denoiser
+    found = tiny["sde"].sample(3, 0, steps=4, novelty=0.04)
+    assert len(found) == 3 and found.provenance["sampling"]["novelty"] == 0.04
+    with pytest.raises(ValueError, match=r"novelty must be in \[0, 1\), got 1.0"):
+        tiny["sde"].sample(3, novelty=1.0)
 
 
 def test_laws_of_sizes_are_multiplied():
