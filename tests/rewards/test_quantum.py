@@ -11,7 +11,7 @@ from scidiff.chem.conformers import embed
 from scidiff.rewards import singly
 from scidiff.rewards.combine import reward
 from scidiff.rewards.identity import identity
-from scidiff.rewards.quantum import Dipole, Gap
+from scidiff.rewards.quantum import Dipole, Gap, ground_state
 from scidiff.rewards.scores import Status
 from scidiff.rewards.singly import ExtraMissing
 from scidiff.testing import check_reward
@@ -66,6 +66,13 @@ def test_nothing_depends_on_where_a_molecule_lies(tblite):
     for made in (Gap(), Dipole()):
         assert made([there])[0] == pytest.approx(made([here])[0], abs=1e-4)
         assert made([here]) != made([embed(mols("NCC=O")[0], 7)])  # its own structure counts
+
+
+def test_an_ion_has_its_electrons(tblite):
+    """Ammonium is methane with another nucleus: four full orbitals."""
+    for molecule in mols("C", "[NH4+]", "[BH4-]"):
+        full = np.asarray(ground_state(embed(molecule)).get("orbital-occupations"))
+        assert full.tolist() == pytest.approx([2] * 4 + [0] * (len(full) - 4), abs=1e-3)
 
 
 def test_rows_say_why(tblite):
