@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -63,16 +64,6 @@ class PrefixCache(Stacked):
         whole = right[:, : len(self.pages) * self.block_size].unflatten(1, (-1, self.block_size))
         return whole.all(-1).int().cumprod(1).sum(1)
 
-    def read(self, most: int, room: int, scratch: Scratch) -> Tensor:
-        """The first `most` blocks of every row side by side, and `room` more positions that are
-        not filled: (depth, 2, B, H, most * b + room, head_dim), good until the next call."""
-        _, depth, _, H, b, head_dim = self.pages[0].values.shape
-        shape = (depth, 2, len(self), H, most * b + room, head_dim)
-        out = scratch(shape, self.pages[0].values)
-        for j, page in enumerate(self.pages[:most]):
-            out[..., j * b : (j + 1) * b, :] = _entries(page).permute(1, 2, 0, 3, 4, 5)
-        return out
-
     def keep(self, x: TokenState, written: Sequence[Written], mask_id: int) -> PrefixCache:
         """The cache with what was written of rows of x; later blocks of those rows are
         forgotten."""
@@ -86,20 +77,40 @@ class PrefixCache(Stacked):
         return replace(self, ids=ids, pages=tuple(pages), condition=x.condition)
 
 
+def _nothing() -> None:
+    return None
+
+
 class Scratch:
-    """Memory that is used again at every call: fresh pages cost more than what is written."""
+    """Where blocks are laid side by side: memory that is used again at every call, since fresh
+    memory costs more than what is written, and left as it is where it holds what is asked for."""
 
     def __init__(self) -> None:
-        self.flat: Tensor | None = None
+        self._flat: Tensor | None = None
+        self._cache: Callable[[], PrefixCache | None] = _nothing
+        self._rows = torch.empty(0, dtype=torch.int64)
+        self._shape: tuple[int, ...] = ()
 
-    def __call__(self, shape: Sequence[int], like: Tensor) -> Tensor:
-        """An unfilled tensor of `shape`; what was handed out before is overwritten."""
-        size, flat = math.prod(shape), self.flat
-        if flat is None or len(flat) < size or (flat.dtype, flat.device) != (
-            like.dtype, like.device,
-        ):  # fmt: skip
-            flat = self.flat = like.new_empty(size)
-        return flat[:size].view(*shape)
+    def read(self, cache: PrefixCache, rows: Tensor, most: int, room: int) -> Tensor:
+        """The first `most` blocks of `rows` (n,) of a batch, and `room` more positions that are
+        not filled: (depth, 2, n, H, most * b + room, head_dim), good until the next call."""
+        values = cache.pages[0].values
+        _, depth, _, H, b, head_dim = values.shape
+        shape = (depth, 2, len(rows), H, most * b + room, head_dim)
+        same = self._cache() is cache and shape == self._shape and torch.equal(rows, self._rows)
+        out = self._room(shape, values)
+        if not same:
+            self._cache = _nothing  # until all is there
+            for j, page in enumerate(cache.pages[:most]):
+                out[..., j * b : (j + 1) * b, :] = _entries(page[rows]).permute(1, 2, 0, 3, 4, 5)
+            self._cache, self._rows, self._shape = weakref.ref(cache), rows, shape
+        return out
+
+    def _room(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        size, flat, asked = math.prod(shape), self._flat, (like.dtype, like.device)
+        if flat is None or len(flat) < size or (flat.dtype, flat.device) != asked:
+            flat = self._flat = like.new_empty(size)
+        return flat[:size].view(shape)
 
 
 @dataclass(frozen=True)
@@ -137,22 +148,22 @@ def _appended(page: Shared, rows: Tensor, keys: Sequence[Tensor]) -> Shared:
 def look(
     network: TokenTransformer | GivenTokens,
     x: TokenState,
-    cache: PrefixCache,
+    kept: Tensor,
     first: Tensor,
     width: int,
-    scratch: Scratch,
+    block_size: int,
 ) -> tuple[Tensor, Tensor]:
-    """Evaluate `width` positions of every row of x behind its `first` (B,) blocks, which are
-    kept.
+    """Evaluate `width` positions of every row of x behind its `first` (B,) blocks; `kept` (depth,
+    2, B, H, most + W, head_dim) holds at least these, side by side, and room for the new ones.
 
     Returns the trunk's output (B, W, D) and the keys and values there (depth, 2, B, H, W,
-    head_dim), good until the scratch is used again. A position sees what is kept of its own row
+    head_dim), which stand in that room. A position sees what is kept of its own row
     and, of the new positions, its own block and earlier ones: what `prefix` computes there.
     """
-    b, most = cache.block_size, int(first.max())
-    kept = cache.read(most, width, scratch)
-    places = first[:, None] * b + torch.arange(width, device=first.device)
-    own = kept[..., most * b :, :]
+    most = kept.shape[4] - width
+    alike = bool((first == first[0]).all())
+    places = first[:, None] * block_size + torch.arange(width, device=first.device)
+    own = kept[..., most:, :]
 
     def layer(i: int) -> Seen:
         def seen(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,9 +172,10 @@ def look(
 
         return seen
 
-    mask = _visible(first, places, most, b)
+    plain = alike and width <= block_size and most == int(first[0]) * block_size
+    mask = None if plain else _visible(first, places, most, block_size)
     seen = [layer(i) for i in range(len(kept))]
-    return network.behind(x.ids, places, mask, seen), own
+    return network.behind(x.ids, places[:1] if alike else places, mask, seen), own
 
 
 def finished(keys: Tensor, rows: Tensor, first: Tensor, block_size: int) -> list[Written]:
@@ -179,13 +191,11 @@ def finished(keys: Tensor, rows: Tensor, first: Tensor, block_size: int) -> list
     return found
 
 
-def _visible(first: Tensor, places: Tensor, most: int, b: int) -> Tensor | None:
-    """Which keys each of `places` (B, W) may attend, (B, 1, W, most * b + W); None: all."""
-    if places.shape[1] <= b and int(first.min()) == most:
-        return None
+def _visible(first: Tensor, places: Tensor, most: int, b: int) -> Tensor:
+    """Which keys each of `places` (B, W) may attend, (B, 1, W, most + W)."""
     block = places // b
     own = block[:, :, None] >= block[:, None, :]
-    kept = torch.arange(most * b, device=first.device) < first[:, None] * b
+    kept = torch.arange(most, device=first.device) < first[:, None] * b
     return torch.cat([kept[:, None].expand(-1, places.shape[1], -1), own], 2)[:, None]
 
 

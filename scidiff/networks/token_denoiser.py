@@ -86,8 +86,9 @@ class TokenDenoiser:
         written: list[Written] = []
         for rows, width in self._windows(first, end):
             part = x[rows]
+            kept = self._scratch.read(cache, rows, int(first[rows].max()), width)
             with self._asked(part) as network:
-                trunk, keys = look(network, part, cache[rows], first[rows], width, self._scratch)
+                trunk, keys = look(network, part, kept, first[rows], width, self.block_size)
             last = (width - 1) % self.block_size + 1  # positions of the current block
             here = end[rows, None] - last + torch.arange(last, device=rows.device)
             out[rows[:, None], here] = trunk[:, -last:].float()

@@ -190,9 +190,10 @@ class TokenTransformer(nn.Module):
         seen: Sequence[Seen],
         condition: Tensor | None = None,
     ) -> Tensor:
-        """The positions `places` (B, W) of rows ids (B, L), behind what each layer has `seen`:
-        (B, W, D)."""
-        own, before = (row.gather(1, places) for row in (ids, shifted(ids)))
+        """The positions `places` (B, W), or (1, W) the same of all rows, of ids (B, L), behind
+        what each layer has `seen`: (B, W, D)."""
+        at = places.expand(len(ids), -1)
+        own, before = (row.gather(1, at) for row in (ids, shifted(ids)))
         angles = self.angles[places][:, None]
         return self.trunk(own, before, angles, mask, condition=condition, seen=seen)
 

@@ -65,6 +65,7 @@ def test_one_block_has_the_masked_loss():
     block = BlockProcess(MASK, L).loss(net, x0, seeded(3))
     masked = MaskedProcess(MASK).loss(net, x0, seeded(3))
     torch.testing.assert_close(block, masked, atol=1e-6, rtol=0)
+    assert net.log_probs(net.bidirectional(x0.ids)).dtype == torch.float64
 
 
 def autoregression(net, draws, n, length):
