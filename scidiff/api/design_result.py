@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class DesignResult:
     """Designs, best first, with what they cost and how far their weights can be trusted.
 
-    `rows` has the columns score, one a term of the reward where there are several, log_w (log mean
-    weight of the population a design was drawn from) and status; unscored rows come last.
+    `rows` has the columns score, one a term of the reward where there are several, status, and of
+    a method with populations log_w (log mean weight of the one a design was drawn from); unscored
+    rows come last.
     """
 
     def __init__(

@@ -33,43 +33,52 @@ def harvest(
     scorer, strategy = campaign.reward.scorer, campaign.strategy
     if isinstance(strategy, Populations):
         records = model.domain.decode(strategy.designs(campaign.sampler))
-        log_w, certificate = strategy.log_z, strategy.certificate
+        weights: dict[str, list[Any]] = {"log_w": strategy.log_z}
+        certificate = strategy.certificate
     else:
         records = _read(campaign, campaign.pool.best(n))
-        log_w, certificate = [0.0] * len(records), _searched(len(records))
+        weights, certificate = {}, _searched(len(records))
     scores = scorer.plain(records)  # remembered: nothing is asked again
     columns: dict[str, list[Any]] = {
         "score": scores.values.tolist(),
         **_terms(scorer, records),
-        "log_w": log_w,
+        **weights,
         "status": [Status(s).name.lower() for s in scores.status.tolist()],
     }
     order = sorted(
         range(len(records)),
         key=lambda i: (int(scores.status[i]), -columns["score"][i] if scores.ok[i] else 0.0),
     )
-    same = ("network_rows", "asked", "cache_hits")  # equal runs are equal files
-    cost = {name: getattr(campaign.ledger, name) for name in same}
+    kept = [records[i] for i in order]
     rows = SampleResult(
-        [records[i] for i in order],
-        kind=model.domain.kind,
+        kept, kind=model.domain.kind, novelty=model.novelty,
+        columns={name: [values[i] for i in order] for name, values in columns.items()},
         provenance=model.provenance(
             campaign.seed, n=len(records), design=dict(settings), certificate=vars(certificate),
-            ledger=cost, ended=campaign.stopped,
+            ledger=_cost(campaign), ended=campaign.stopped,
         ),
-        columns={name: [values[i] for i in order] for name, values in columns.items()},
-        novelty=model.novelty,
-        notes=(
-            *([f"only {len(records)} objects have a score, {n} were asked for"]
-              if len(records) < n and campaign.stopped != "rounds" else []),
-            str(certificate),
-            f"{cost['asked']:,} objects asked, {cost['cache_hits']:,} cache hits, "
-            f"{cost['network_rows']:,} network rows",
-        ),
-    )
+        notes=_notes(campaign, certificate, n - len(records)),
+    )  # fmt: skip
     return DesignResult(rows, certificate=certificate, ledger=campaign.ledger, settings=settings,
                         history=campaign.history, asked=lambda: asked(model, campaign),
                         hypervolume=_hypervolume(campaign))
+
+
+def _cost(campaign: Campaign) -> dict[str, int]:
+    """What equal runs have equal: equal runs are equal files."""
+    return {name: getattr(campaign.ledger, name)
+            for name in ("network_rows", "asked", "cache_hits")}
+
+
+def _notes(campaign: Campaign, certificate: Certificate, missing: int) -> list[str]:
+    cost = _cost(campaign)
+    few = missing > 0 and campaign.strategy.rounds is None  # else a limit ended it between rounds
+    return [
+        *([f"{missing} designs fewer than asked for: no other object has a score"] if few else []),
+        str(certificate),
+        f"{cost['asked']:,} objects asked, {cost['cache_hits']:,} cache hits, "
+        f"{cost['network_rows']:,} network rows",
+    ]
 
 
 def asked(model: Model, campaign: Campaign) -> SampleResult:
