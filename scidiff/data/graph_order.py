@@ -148,6 +148,12 @@ def block_laws(
     return {name: torch.cat(found).bincount().tolist() for name, found in named.items()}
 
 
+def certain(ids: Tensor, vocab_size: int) -> Tensor:
+    """Log-probabilities (B, L, V) of rows (B, L) that are known: 0 for what stands there."""
+    nothing = torch.full((*ids.shape, vocab_size), -torch.inf, device=ids.device)
+    return nothing.scatter_(-1, ids[..., None], 0.0)
+
+
 def at_positions(nodes: Tensor, length: int, behind: int = -1) -> Tensor:
     """Spread a value of nodes (B, N) that stand in block order to the positions of rows (B,
     length): each is written with the later of its two nodes; `behind` the graph."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scidiff.data.buckets import buckets
-from scidiff.data.graph_order import Blocks, at_positions
+from scidiff.data.graph_order import Blocks, at_positions, certain
 from scidiff.data.graph_tokens import entries, triangle
 from scidiff.networks.conditioning import time_features
 from scidiff.networks.graph_transformer import (
@@ -244,8 +244,8 @@ class GraphBlockNetwork(nn.Module):
         kind = F.pad(torch.where(i == j, NODE, PAIR), (0, L - len(i)), value=NODE)
         foreign = kind[:, None] != self.kinds
         told = logits.masked_fill(foreign, float("-inf")).log_softmax(-1)
-        certain = F.one_hot(ids, self.config.vocab_size).to(told).log()
-        return torch.where(at_positions(noisy, L, 0)[..., None], told, certain)
+        written = at_positions(noisy, L, 0)[..., None]
+        return torch.where(written, told, certain(ids, self.config.vocab_size))
 
 
 class NextBlock(nn.Module):

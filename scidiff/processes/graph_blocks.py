@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scidiff.core import Rng, ScidiffError, uniform
-from scidiff.data.graph_order import Blocks, at_positions, in_blocks
+from scidiff.data.graph_order import Blocks, at_positions, certain, in_blocks
 from scidiff.data.tokens import PAD, TokenState
 from scidiff.processes.discrete_flow import DiscreteFlowProcess
 from scidiff.processes.flow_bounds import JumpBound, StepBound
@@ -205,8 +205,7 @@ class OneBlock:
         ids = torch.where(here, noisy, torch.where(written >= 0, self.clean, PAD))
         shown = Blocks(block, self.blocks.degree * (block >= 0))
         trunk, self.features = self.network.last_block(ids, shown, self.here, t)
-        certain = F.one_hot(self.clean, trunk.shape[-1]).to(trunk).log()
-        return torch.where(here[..., None], trunk, certain)
+        return torch.where(here[..., None], trunk, certain(self.clean, trunk.shape[-1]))
 
     def log_probs(self, trunk: Tensor) -> Tensor:
         return self.network.log_probs(trunk)

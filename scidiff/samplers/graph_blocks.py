@@ -9,10 +9,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from scidiff.core import Rng, Shared, uniform
-from scidiff.data.graph_order import Blocks, at_positions, in_blocks, present
+from scidiff.data.graph_order import Blocks, at_positions, certain, in_blocks, present
 from scidiff.data.tokens import TokenState
 from scidiff.processes.discrete_flow import TokenNoise, distorted
 from scidiff.processes.flow_bounds import symbols_only
@@ -65,7 +64,7 @@ class BlockDenoiser:
     @torch.no_grad()
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
         """Log-probabilities (B, L, V) at times k (B,); rows that have ended are certain."""
-        told = F.one_hot(x.ids, self.vocab_size).float().log()
+        told = certain(x.ids, self.vocab_size)
         at = Written.of(x).live.nonzero()[:, 0]
         if not len(at):
             return told

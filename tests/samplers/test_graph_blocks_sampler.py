@@ -146,6 +146,13 @@ def test_going_back_keeps_the_blocks_before_and_noises_the_one_that_is_reached()
     assert (s.renoise(clean, 4, seeded(2)).ids != s.renoise(clean, 4, seeded(3)).ids).any()
 
 
+def test_at_the_end_nothing_is_taken_away_from_graphs_of_more_blocks():
+    s, clean = chain(blocks=1), TokenState(rows(length=LENGTH))
+    x = s.renoise(clean, s.num_steps, seeded(0))
+    assert torch.equal(x.ids, in_blocks(clean.ids, BONDED, s.hops)[0])
+    assert not Written.of(x).live.any()
+
+
 def test_degrees_of_the_first_block_are_drawn_and_one_block_has_none():
     x = chain().init(500, seeded(0))
     assert len(x.memory[1][:, 0].unique()) > 2
