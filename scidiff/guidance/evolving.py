@@ -19,8 +19,10 @@ from scidiff.guidance.lookahead import end_values
 from scidiff.guidance.offspring import by_rank, offspring
 from scidiff.guidance.particles import sample
 from scidiff.guidance.surrogate_rounds import Bounds, Choice, Model, Taught
+from scidiff.rewards.scoring import require_floor
 
 TRIES = 4  # times that rows are drawn until there are enough candidates
+WIDER = 4  # times the parents that are looked through where a memory discounts objects
 LEAST = 16  # rows that are drawn at once, so that the last few objects of a budget are found
 
 Respell = Callable[[Sequence[str], torch.Generator], Sequence[str]]
@@ -73,7 +75,8 @@ class Evolution:
     `respell` writes parents and lessons in another way, so that a model which writes from left to
     right can change any part of them. With a surrogate, `candidates` objects are found for each
     one asked, and `choose` says which. With a `learner` the draws are those of a network that
-    learns from the pool after every round. Candidates that are invalid, known, met twice or not
+    learns from the pool after every round. A memory that discounts objects (`Scorer.discount`)
+    counts for parents and candidates. Candidates that are invalid, known, met twice or not
     `readable` as text are left out; a round without one ends the campaign.
 
     A sampler that cannot go back has no offspring. Nothing is weighed: what is found is a
@@ -145,7 +148,7 @@ class Evolution:
         self, sampler: Sampler[Any], here: Round, n: int
     ) -> tuple[Any, list[str | None]]:
         """n states, and for each the key of the object it was made from."""
-        best = here.pool.best(self.parents)
+        best = self._best(here)
         made = int(self.share * n) if best and isinstance(sampler, Renoisable) else 0
         fresh = sample(sampler, n - made, here.rng)
         origins: list[str | None] = [None] * (n - made)
@@ -162,8 +165,24 @@ class Evolution:
         """Which candidates to ask, at most `wanted`."""
         if self.surrogate is None or not taught or len(brood) <= wanted:
             return list(range(len(brood)))[:wanted]
-        mean, covariance = self.surrogate.joint(list(brood.objects.values()))
+        objects = list(brood.objects.values())
+        mean, covariance = self.surrogate.joint(objects)
+        mean = _discounted(mean, objects, here)
         return self.choose(mean, covariance, self.surrogate.noise, wanted, here.rng)
+
+    def _best(self, here: Round) -> list[int]:
+        """Rows of the pool that may be parents, best first: where a memory makes objects worth
+        less, the best of `WIDER` times as many by what they are worth now."""
+        if here.reward.scorer.discount is None:
+            return here.pool.best(self.parents)
+        rows = here.pool.best(WIDER * self.parents)
+        texts, values = here.pool.texts, here.pool.values
+        if not rows:
+            return rows
+        objects = [r.obj for r in here.reward.domain.decode(here.encode([texts[i] for i in rows]))]
+        worth = torch.tensor([values[row] for row in rows], dtype=torch.float64)
+        order = _discounted(worth, objects, here).argsort(descending=True, stable=True)
+        return [rows[i] for i in order[: self.parents].tolist()]
 
     # ---- learning
 
@@ -177,3 +196,12 @@ class Evolution:
     @property
     def _lessons(self) -> int:
         return 0 if self.learner is None else self.learner.rows
+
+
+def _discounted(values: Tensor, objects: Sequence[Any], here: Round) -> Tensor:
+    """What values (B,) are worth once a memory of the objects' like is asked, as in `Scorer`."""
+    discount = here.reward.scorer.discount
+    if discount is None:
+        return values
+    floor = require_floor(here.reward)
+    return floor + (values - floor) * torch.tensor(discount(objects), dtype=values.dtype)

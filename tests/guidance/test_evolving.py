@@ -210,6 +210,23 @@ def test_what_cannot_be_read_again_is_not_asked(models):
     assert len(run.pool) == 30 and not any("F" in text for text in run.pool.texts)
 
 
+def test_what_a_memory_discounts_is_neither_bred_nor_asked_for(models):
+    """The memory has had enough of oxygen: the best parents are those that have none."""
+
+    def without_oxygen(mols):
+        return [float(all(a.GetSymbol() != "O" for a in m.GetAtoms())) for m in mols]
+
+    shares, model = [], models["masked"]
+    for discount in (None, without_oxygen):
+        run = campaign(model, 80, batch=20)
+        run.reward.scorer.discount = discount
+        run.run()
+        bred = {run.reward.scorer.texts[key] for key in run.pool.parents.values()}
+        later = run.pool.texts[20:]
+        shares.append([sum("O" in t for t in some) / len(some) for some in (bred, later)])
+    assert shares[1][0] < shares[0][0] / 2 and shares[1][1] < shares[0][1] / 2
+
+
 @pytest.mark.parametrize("name", ["batch", "candidates", "parents"])
 def test_numbers_below_one_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
