@@ -95,6 +95,19 @@ def test_likelihoods_have_an_error_and_no_company(models, hops, causal):
     assert abs(a.log_likelihood - b.log_likelihood) < 4 * error
 
 
+def test_sizes_count_in_the_likelihood_once_each(models, monkeypatch):
+    """The law of sizes made less likely by a known factor: one a block behind the first, and the
+    end."""
+    model = models[2, True]
+    before, law = model.log_likelihood(["CCO"]), model.engine.network.next
+    usual = law.log_size
+    monkeypatch.setattr(law, "log_size", lambda *given: usual(*given) - 3.0)
+    after = model.log_likelihood(["CCO"])
+    blocks = blocks_of(model.engine.encode([model.domain.spell("CCO")]).ids, BONDED, 2)
+    expected = -3.0 * int(blocks.count)
+    assert after.log_likelihood[0] - before.log_likelihood[0] == pytest.approx(expected, abs=1e-4)
+
+
 def test_first_blocks_have_the_law_of_training(models):
     first = [models[hops, True].engine.length_log_prob(["CO-C.-"]).exp() for hops in (0, 2)]
     counts = models[2, True].config["process"]["first_sizes"]
