@@ -170,10 +170,21 @@ class TokenEngine:
             raise ScidiffError(
                 "this model writes from left to right: block_size must be 1 or more, got None"
             )
+        if self.block_causal and s.block_size is not None:
+            self._check_trained(s.block_size)
         if not self.block_causal and s.block_size is not None:
             raise ScidiffError(
                 "this model was trained on whole rows (masked diffusion): block_size must be "
                 f"None, got {s.block_size}"
+            )
+
+    def _check_trained(self, block_size: int) -> None:
+        """Refuse blocks in which the network was never asked anything."""
+        most = self.config["process"].get("block_size") or 1
+        if not 1 <= block_size <= most:
+            raise ScidiffError(
+                f"this model was trained with blocks of {most}: block_size must be in 1..{most}, "
+                f"got {block_size}"
             )
 
     def canvas(self, request: Any = None) -> Canvas:
@@ -222,6 +233,7 @@ class TokenEngine:
         if self.block_causal:
             size = self._chosen({})[0].block_size or 1 if block_size is None else block_size
             process = BlockProcess(mask_id, size)
+            self._check_trained(size)
             return block_bound(self.network, x0, process, method, draws, seed)
         if block_size is not None:
             raise ValueError(

@@ -144,8 +144,10 @@ def test_setting_errors():
         engine().sampler(block_size=None)
     with pytest.raises(ScidiffError, match="trained on whole rows .* got 4"):
         engine("masked").sampler(block_size=4)
-    with pytest.raises(ScidiffError, match=r"1..8 .*got 9"):
-        engine().sampler(block_size=9)
+    with pytest.raises(ScidiffError, match=r"trained with blocks of 1: .* in 1..1, got 2"):
+        engine().sampler(block_size=2)
+    with pytest.raises(ScidiffError, match=r"trained with blocks of 4: .* in 1..4, got 8"):
+        engine("block").log_likelihood(["CN"], 8, 8, 0)
 
 
 def test_settings_reach_the_sampler():

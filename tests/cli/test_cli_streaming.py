@@ -61,8 +61,8 @@ def test_a_cache_can_be_left_out(scidiff, model):
 @pytest.mark.parametrize("options, message", [
     (["--stream", "--correct"], "--stream shows rows as they are drawn: leave --correct out"),
     (["--prompt", "C", "--shards", "-o", "x"], "--prompt shows rows as they are drawn"),
-    (["--stream", "--block-size", 13], "block_size must be None or in 1..12"),
-    (["--block-size", 0], "block_size must be None or in 1..12"),
+    (["--stream", "--block-size", 5], "block_size must be in 1..4, got 5"),
+    (["--block-size", 0], "block_size must be in 1..4, got 0"),
     (["--prompt", "C" * 11], "the prompt has 11 tokens"),
     (["--prompt", "CX"], "unknown token 'X'"),
 ])  # fmt: skip
