@@ -13,6 +13,7 @@ from scidiff.api.constraining import check_given
 from scidiff.api.gaps import GAP, Gapped, alphabet_of
 from scidiff.api.infilling import constraints_of, read_rows
 from scidiff.api.token_engine import TokenEngine
+from scidiff.api.typed import typed
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.records import Record
 from scidiff.samplers.canvas import FixedCanvas
@@ -33,6 +34,7 @@ class Piece:
     record: Record | None = None  # the whole row, with its last piece
 
 
+@typed
 def complete(
     model: Model, prompt: str, n: int = 16, seed: int = 0, **overrides: Any
 ) -> SampleResult:
@@ -49,6 +51,7 @@ def complete(
     return model.result(records, seed, n=n, prompt=prompt, sampling=settings)
 
 
+@typed
 def stream(
     model: Model, n: int = 1, seed: int = 0, *, prompt: str = "", **overrides: Any
 ) -> Iterator[Piece]:

@@ -121,6 +121,10 @@ def test_a_prompt_longer_than_the_window(models, kind, most):
 def test_wrong_settings_are_refused_before_anything_is_drawn(models, tmp_path):
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):
         stream(models["block"], 0)
+    with pytest.raises(ValueError, match="prompt must be text, got "):
+        complete(models["block"], 3)
+    with pytest.raises(ValueError, match="n must be a whole number, got the text 'CC'"):
+        stream(models["block"], "CC")
     with pytest.raises(ValueError, match="unknown sampling setting 'blocksize'"):
         stream(models["block"], 1, blocksize=2)
     with pytest.raises(ValueError, match="writes anywhere in a row, got block_entropy=1"):

@@ -19,6 +19,7 @@ from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from scidiff.processes.discrete_flow import TokenNoise
 from scidiff.samplers import masked
+from scidiff.samplers.block_sizes import EntropySizes
 from scidiff.samplers.classifier import ClassifierGuided, ExactChange
 from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.constraints import Count, draw_within
@@ -103,10 +104,10 @@ def guided_flow(**options) -> GuidedFlow:
     return GuidedFlow(flow(ClassifierFree(told, plain, 2.0), **options))
 
 
-def network(block_size=None) -> TokenDenoiser:
+def network(block_size=None, **how) -> TokenDenoiser:
     torch.manual_seed(0)
     net = TokenTransformer(TokenTransformerConfig(8, 12, 16, 1, 2))
-    return TokenDenoiser(net, block_size, compact=False)
+    return TokenDenoiser(net, block_size, compact=False, **how)
 
 
 def pard(causal=True, **options) -> GraphBlockSampler:
@@ -158,6 +159,12 @@ SAMPLERS = {
     ),
     "scheduled": lambda: MaskedSampler(
         Flat(), LengthLaw([0, 1, 2, 3, 2, 1], 7), tokens_per_step=Scheduled(2)
+    ),
+    "parts by entropy": lambda: MaskedSampler(
+        TABLE.denoiser(), BLANK, sizes=EntropySizes(0.5, (1, 2)), tokens_per_step=2
+    ),
+    "kept blocks": lambda: MaskedSampler(
+        network(2, prefix_cache=True), FixedCanvas.blank(6, 7), block_size=2
     ),
     "scheduled blocks": lambda: MaskedSampler(
         Flat(), FixedCanvas.blank(7, 7), tokens_per_step=Scheduled(2, "linear"), block_size=3
@@ -237,8 +244,10 @@ def test_sampler_contract(sampler):
 
 
 ASKED_ON_THE_WAY = ("cascade", "graphs, a cascade")  # their scores are checked by the host
-# which rows have ended, and how large the others are, is read so that they cost no network rows
-READ_BY_THE_HOST = tuple(name for name in SAMPLERS if name.startswith("graphs in "))
+# which rows have ended, and how far the others are, is read so that they cost no network rows
+READ_BY_THE_HOST = (
+    "kept blocks", *(name for name in SAMPLERS if name.startswith("graphs in "))
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
