@@ -179,10 +179,11 @@ def law(size, seed):
     return normal((size,), seeded(seed, 1)).double(), root @ root.T / size
 
 
-@pytest.mark.parametrize("kappa", [0.0, 0.5, 3.0])
-def test_bounds_condition_on_what_was_taken(kappa):
-    mean, covariance = law(12, 0)
-    rows = Bounds(kappa)(mean, covariance, 0.2, 6, seeded(0))
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kappa", [0.0, 3.0, 30.0])
+def test_bounds_condition_on_what_was_taken(kappa, seed):
+    mean, covariance = law(12, seed)
+    rows = Bounds(kappa)(mean, covariance, 0.2, 9, seeded(0))
     for i, row in enumerate(rows):
         taken = rows[:i]
         k = covariance[:, taken]
