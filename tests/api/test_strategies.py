@@ -1,0 +1,81 @@
+"""Which parts of an evolution fit a model, a budget and what is asked of rows."""
+
+import pytest
+from tiny_models import write_tiny_model
+
+import scidiff as sd
+from scidiff.api.entry import load
+from scidiff.api.strategies import evolution, learner, respelling
+from scidiff.chem.molecules import canonical
+from scidiff.core import seeded
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    kinds = ("masked", "block", "autoregressive")
+    return {k: load(write_tiny_model(folder / k, k)) for k in kinds}
+
+
+@pytest.mark.parametrize(("budget", "batch"), [(1, 5), (60, 6), (1_000, 100), (50_000, 100)])
+def test_a_round_is_a_tenth_of_the_budget_within_bounds(models, budget, batch):
+    assert evolution(models["masked"], budget, {}).batch == batch
+
+
+@pytest.mark.parametrize(("kind", "learns"), [("masked", False), ("block", True),
+                                              ("autoregressive", True)])
+def test_models_that_write_from_left_to_right_learn(models, kind, learns):
+    made = evolution(models[kind], 100, {})
+    assert (made.learner is not None) is learns and (made.share == 0.5) is learns
+    assert learner(models[kind], {"condition": {"activity": 1.0}}) is None
+
+
+def test_what_learns_is_a_copy_that_writes_token_by_token(models):
+    model = models["block"]
+    made = learner(model, {"temperature": 0.7})
+    assert made is not None and made.sampler.block_size == 1 and made.sampler.temperature == 0.7
+    assert made.tuner.network is not model.engine.network
+    assert made.sampler.denoiser.network is made.tuner.network
+
+
+def test_objects_are_written_anew_where_the_model_can_read_it(models):
+    respell, texts = respelling(models["block"]), ["NCCOF", "CNO", "F"] * 20
+    told = respell(texts, seeded(0))
+    assert [canonical(t) for t in told] == [canonical(t) for t in texts]
+    assert len(set(told)) > 3  # other beginnings, where no bracket or branch is needed
+    assert not any("(" in t for t in told)  # the model has no such token
+    assert respell(texts, seeded(0)) == told
+
+
+@pytest.mark.parametrize("kind", ["masked", "block"])
+def test_molecules_are_handed_on_diverse(models, kind):
+    assert evolution(models[kind], 100, {}).diversity == 0.8
+
+
+class Nitrogens:
+    """Nitrogen atoms; interrupts when it is asked for its `fatal`-th object."""
+
+    floor, name, version, cost = 0.0, "nitrogens", "1", 1.0
+
+    def __init__(self, fatal=None):
+        self.fatal, self.count = fatal, 0
+
+    def __call__(self, mols):
+        self.count += len(mols)
+        if self.fatal is not None and self.count >= self.fatal:
+            raise KeyboardInterrupt
+        return [float(sum(a.GetSymbol() == "N" for a in m.GetAtoms())) for m in mols]
+
+
+@pytest.mark.parametrize("kind", ["masked", "block"])
+def test_an_interrupted_evolution_ends_with_the_same_files(models, tmp_path, kind):
+    def run(folder, reward, **more):
+        return sd.design(models[kind], reward, 4, "evolve", 24, 1, out=tmp_path / folder, **more)
+
+    whole = run("whole", Nitrogens())
+    assert whole.ledger.asked == 24 and len(whole.asked) == 24
+    with pytest.raises(KeyboardInterrupt):
+        run("cut", Nitrogens(13))
+    run("cut", Nitrogens(), resume=True)
+    for name in ("designs.csv", "asked.csv"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
