@@ -45,6 +45,7 @@ from scidiff.samplers.predictions import (
     column,
     evaluate,
     everywhere,
+    in_block,
     known,
     remembering,
     start,
@@ -180,7 +181,7 @@ class MaskedSampler:
         """Positions (B, M) by rank, which of them are written (B, M), and their law (B, M, V)."""
         hidden = x.ids == self.denoiser.mask_id
         here = self._part(x, hidden, hidden)
-        place = Place(x, hidden, lambda: everywhere(self.denoiser, x))
+        place = Place(x, hidden, lambda: in_block(self.denoiser, x, hidden, self.block_size))
         keys = self.order(place, rng).masked_fill(~here, NEVER)
         positions = keys.topk(self.widest, dim=1).indices
         law, total = self.token_law(x, positions), None
@@ -280,8 +281,9 @@ class MaskedSampler:
         x = evaluate(self.denoiser, x, k)
         if self.sizes is None:
             return x
-        here = in_current_block(x.ids == self.denoiser.mask_id, self.block_size)
-        return self.sizes.sized(x, here, everywhere(self.denoiser, x))
+        hidden = x.ids == self.denoiser.mask_id
+        told = in_block(self.denoiser, x, hidden, self.block_size)
+        return self.sizes.sized(x, in_current_block(hidden, self.block_size), told)
 
 
 def first_prediction(x: TokenState) -> Shared:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from scidiff.core import Rng, Shared
@@ -118,6 +119,22 @@ def everywhere(denoiser: TokenPredictor, x: TokenState) -> Tensor:
     if len(trunk.values) < len(trunk):
         return denoiser.log_probs(trunk.values)[trunk.rows]
     return denoiser.log_probs(trunk.dense())
+
+
+def in_block(
+    denoiser: TokenPredictor, x: TokenState, hidden: Tensor, block_size: int
+) -> Tensor:
+    """Log-probabilities (B, L, V) in each row's first block that hides any of `hidden` (B, L), 0
+    elsewhere; the head runs there alone."""
+    L = hidden.shape[1]
+    if block_size >= L:
+        return everywhere(denoiser, x)
+    start = hidden.int().argmax(1) // block_size * block_size
+    within = torch.arange(block_size, device=hidden.device)
+    there = (start[:, None] + within).clamp(max=L - 1)
+    told = denoiser.log_probs(stored(x).gather(there))
+    out = told.new_zeros(len(hidden), L, told.shape[-1])
+    return out.scatter(1, there[..., None].expand_as(told), told)
 
 
 def column(k: int | Tensor) -> int | Tensor:
