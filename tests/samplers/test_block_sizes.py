@@ -7,11 +7,12 @@ from token_laws import FLAT, MASK, PEAKED, Flat, masked, path
 from scidiff.core import seeded
 from scidiff.guidance.particles import sample
 from scidiff.samplers.block_sizes import EntropySizes, inside
+from scidiff.samplers.blocks import in_current_block
 from scidiff.samplers.canvas import FixedCanvas
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.samplers.orders import Confidence, Sequential
 from scidiff.samplers.paces import EntropyBounded, Scheduled, Threshold
-from scidiff.samplers.predictions import known
+from scidiff.samplers.predictions import everywhere, in_block, known
 from scidiff.testing import check_full_graph, check_sampler
 
 
@@ -129,3 +130,18 @@ def test_wrong_sizes_are_refused(bound, sizes, message):
 def test_sizes_are_asked_of_samplers_that_have_blocks():
     with pytest.raises(ValueError, match="second_order is for plain predictions of whole rows"):
         sized(0.5, second_order=True)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_the_head_runs_in_the_current_block(size):
+    s = masked(PEAKED, block_size=size)
+    x, heads, rng = s.init(40, seeded(11)), [], seeded(12)
+    plain = s.denoiser.log_probs
+    s.denoiser.log_probs = lambda trunk: (heads.append(trunk.shape[1]), plain(trunk))[1]
+    for k in range(s.num_steps - 1):
+        hidden = x.ids == PEAKED.mask_id
+        here = in_current_block(hidden, size)
+        told, whole = in_block(s.denoiser, x, hidden, size), everywhere(s.denoiser, x)
+        assert torch.equal(told[here], whole[here]) and here.any(1).all()
+        x = s.step(x, k, rng)
+    assert heads[0] == size
