@@ -68,7 +68,7 @@ def embed(mol: Mol, seed: int = 0) -> Mol:
 def _place(mol: Mol, seed: int) -> None:
     """Crowded cages need a start from random coordinates (Spellmeyer et al. 1997)."""
     settings: Any = ETKDGv3()
-    settings.randomSeed = seed
+    settings.randomSeed = seed + 1  # RDKit takes 0 for 1
     for anywhere in (False, True):
         settings.useRandomCoords = anywhere
         if EmbedMolecule(mol, settings) == 0:

@@ -136,7 +136,6 @@ def _check(asked: Dock) -> None:
         raise ValueError(f"dock: {asked.target!r} has a box of its own; center and size are for "
                          "a receptor file")
     check_seed(asked.seed, "dock")
-    check_seed(asked.seed + 1, "dock")
     if not isinstance(asked.exhaustiveness, int) or not 1 <= asked.exhaustiveness <= 1024:
         raise ValueError("dock: exhaustiveness must be a whole number from 1 to 1024, "
                          f"got {asked.exhaustiveness!r}")

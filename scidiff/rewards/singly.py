@@ -13,7 +13,7 @@ from typing import Any
 from scidiff.core import ScidiffError
 from scidiff.rewards.scores import Answer, Status
 
-SEEDS = 2**31 - 1  # what programs take for a seed
+SEEDS = 2**31 - 2  # programs are given seed + 1: to some of them 0 is no seed
 
 
 class ExtraMissing(ScidiffError):

@@ -40,7 +40,8 @@ def test_stereo_is_kept(smiles):
 def test_one_structure_a_seed_whatever_the_spelling():
     first = places(embed(mol("CCCOc1ccccc1"), 1))
     assert np.array_equal(first, places(embed(mol("c1cc(OCCC)ccc1"), 1)))
-    assert not np.allclose(first, places(embed(mol("CCCOc1ccccc1"), 2)), atol=0.1)
+    for seed in (0, 2):
+        assert not np.allclose(first, places(embed(mol("CCCOc1ccccc1"), seed)), atol=0.1)
 
 
 def test_a_structure_of_its_own_is_taken():

@@ -33,7 +33,7 @@ def test_missing_packages_name_the_extra(monkeypatch):
             reward(name)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**31 - 1, 1.5, True, "0"])
+@pytest.mark.parametrize("seed", [-1, 2**31 - 2, 1.5, True, "0"])
 def test_a_seed_is_a_whole_number(seed):
     with pytest.raises(ValueError, match="gfn2: seed must be a whole number from 0 to"):
         Gap(seed)
@@ -106,7 +106,8 @@ def test_expressions_name_them(tblite):
 def test_dipoles_and_gaps_of_qm9(tblite, shared_data):
     """On its own structures, against B3LYP: dipoles correlate by .97 over 52 molecules, and gaps
     by .83 (.90 over 49 others), which are a third smaller."""
-    table = np.load(shared_data / "qm9_3d.npz")
+    with np.load(shared_data / "qm9_3d.npz") as file:
+        table = {name: file[name] for name in file.files if name != "smiles"}
     starts = np.cumsum(table["n_atoms"].astype(int)) - table["n_atoms"]
     rows = range(500, 130_000, 2_500)
     some = [bare(table, starts[i], table["n_atoms"][i]) for i in rows]
