@@ -36,7 +36,8 @@ class Learner:
     likelihood. The j-th best of N scored objects is drawn with weight 1 / (N / 100 + j), and each
     is written anew by whoever encodes it: hill climbing on what was found (Neil et al. 2018), with
     every spelling of a molecule counted as a row of its own (experience replay under augmentation:
-    Guo and Schwaller 2024, doi 10.1021/jacsau.4c00066).
+    Guo and Schwaller 2024, doi 10.1021/jacsau.4c00066). The best of fewer than `least` would only
+    narrow what it draws.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class Learner:
         *,
         lessons: int = 5,
         lr: float = 3e-4,
+        least: int = 100,
     ) -> None:
         self.sampler, self.lessons = sampler, positive("lessons", lessons)
+        self.least = positive("least", least)
         self.tuner = Tuner(network, network, TuneConfig(likelihood, Likelier(), lr=lr))
         self.rows = 0  # that the network was trained on
 
@@ -59,9 +62,9 @@ class Learner:
         encode: Callable[[Sequence[str]], Any],
         rng: torch.Generator,
     ) -> None:
-        """Take the steps of a round that asked so many objects; nothing where none has a score."""
+        """Take the steps of a round that asked so many objects, once `least` have a score."""
         order, texts = pool.best(), pool.texts
-        if not order:
+        if len(order) < self.least:
             return
         for _ in range(math.ceil(self.lessons * asked / ROWS)):
             drawn = by_rank(len(order), ROWS, rng).tolist()

@@ -1,5 +1,7 @@
 """Which parts of an evolution fit a model, a budget and what is asked of rows."""
 
+from functools import partial
+
 import pytest
 from tiny_models import write_tiny_model
 
@@ -8,6 +10,7 @@ from scidiff.api.entry import load
 from scidiff.api.strategies import evolution, learner, respelling
 from scidiff.chem.molecules import canonical
 from scidiff.core import seeded
+from scidiff.guidance.learner import Learner
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,9 @@ class Nitrogens:
 
 
 @pytest.mark.parametrize("kind", ["masked", "block"])
-def test_an_interrupted_evolution_ends_with_the_same_files(models, tmp_path, kind):
+def test_an_interrupted_evolution_ends_with_the_same_files(models, tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("scidiff.api.strategies.Learner", partial(Learner, least=5))
+
     def run(folder, reward, **more):
         return sd.design(models[kind], reward, 4, "evolve", 24, 1, out=tmp_path / folder, **more)
 

@@ -15,6 +15,7 @@ from scidiff.core import seeded
 from scidiff.data.tokens import TokenState
 from scidiff.guidance.campaign import Campaign, Limits
 from scidiff.guidance.evolving import Evolution
+from scidiff.guidance.learner import Learner
 from scidiff.guidance.lookahead import Decoded
 from scidiff.guidance.offspring import by_rank, offspring, steps_taken
 from scidiff.guidance.particles import sample
@@ -52,6 +53,8 @@ def campaign(model, calls, seed=0, strategy=None, reward=None, batch=None):
                     kind=model.domain.kind)
     strategy = strategy or evolution(model, calls, {})
     strategy.batch = batch or strategy.batch
+    if strategy.learner is not None:
+        strategy.learner.least = 5
     return Campaign(strategy, model.sampler(), Decoded(model.domain, scorer), model.engine.encode,
                     seed, Limits(calls))
 
@@ -251,6 +254,16 @@ def test_lessons_make_the_best_likelier_and_follow_the_number_asked(models):
     untaught = evolution(model, 60, {}).learner
     taught, before = (one.tuner.reference_log_prob(few, seeded(0)) for one in (learner, untaught))
     assert taught.mean() > before.mean()
+
+
+def test_few_objects_teach_nothing(models):
+    run = campaign(models["block"], 30, batch=10)
+    run.strategy.learner.least = 20
+    rows = []
+    run.run(lambda run: rows.append(run.strategy.learner.rows))
+    assert rows == [0, 64, 128]
+    with pytest.raises(ValueError, match="least must be at least 1, got 0"):
+        Learner(run.strategy.learner.tuner.network, run.sampler, None, least=0)
 
 
 def test_the_model_itself_is_left_as_it_was(models):
