@@ -28,6 +28,7 @@ _PUBLIC = {
         ("Fixed", "Forbid", "Require", "Pattern", "Runs", "Grammar"),
         "scidiff.api.string_constraints",
     ),
+    **dict.fromkeys(("product", "anneal", "superpose"), "scidiff.api.products"),
     "Property": "scidiff.api.properties",
     **dict.fromkeys(
         ("de_novo", "linker", "motif_extension", "scaffold_decoration", "scaffold_morphing",
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
     from scidiff.api.finetuning import finetune as finetune
     from scidiff.api.model import Model as Model
     from scidiff.api.perplexity import perplexity as perplexity
+    from scidiff.api.products import anneal as anneal
+    from scidiff.api.products import product as product
+    from scidiff.api.products import superpose as superpose
     from scidiff.api.properties import Property as Property
     from scidiff.api.string_constraints import Fixed as Fixed
     from scidiff.api.string_constraints import Forbid as Forbid

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,9 +14,13 @@ from scidiff.api.model import Model
 from scidiff.api.populations import Populations
 from scidiff.api.strategies import least_calls, strategy_of
 from scidiff.api.typed import typed
+from scidiff.core import seeded
+from scidiff.data.graphs import GraphState
+from scidiff.domains.domain import spelled
 from scidiff.guidance.campaign import Campaign, Limits, Strategy
 from scidiff.guidance.journal import Journal
 from scidiff.guidance.lookahead import Decoded
+from scidiff.guidance.values import bare
 from scidiff.rewards.cache import Cache
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.diversity import DiversityMemory
@@ -184,12 +188,20 @@ class Ask:
             cache=None if cache is None else Cache(cache), executor=executor, discount=memory,
         )  # fmt: skip
         made = Campaign(
-            self.strategy, self.sampler, Decoded(domain, scorer), self.model.engine.encode,
+            self.strategy, self.sampler, Decoded(domain, scorer),
+            self._encode,
             self.seed, self.limits, self.strength, self.model.engine.device, memory, self.n,
         )  # fmt: skip
         if domain.kind == "molecule":
             made.describe = diversity
         return made
+
+    def _encode(self, texts: Sequence[str]) -> Any:
+        """Objects as clean states of the sampler's canvas."""
+        x = self.model.engine.encode(spelled(self.model.domain, texts))
+        if not isinstance(x, GraphState):
+            return x
+        return x.widened(bare(self.sampler.init(1, seeded(0, 0, x.X.device))).X.shape[1])
 
     def result(self, campaign: Campaign) -> DesignResult:
         """What a campaign found. Raises RewardError where the reward answered nothing."""

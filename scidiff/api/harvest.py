@@ -118,7 +118,8 @@ def _read(campaign: Campaign, rows: Sequence[int]) -> list[Record]:
 
 def diversity(campaign: Campaign) -> dict[str, float]:
     """Internal diversity of the best molecules so far, for the history."""
-    found: list[Any] = [r.obj for r in _read(campaign, campaign.pool.best(DIVERSE))]
+    rows = _read(campaign, campaign.pool.best(DIVERSE))
+    found = [r.obj for r in rows if r.obj is not None]
     return {"diversity": internal_diversity(fingerprints(found))[0] if found else math.nan}
 
 

@@ -94,6 +94,7 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
         "Graphs: valence, connected, degree:4, edges:8-12, nodes:N=1,O=0-2; strings: "
         "forbid:GAATTC, require:TATAAA, pattern:ACGT??*, fixed:0=A, runs:5; may be repeated.",
     ),
+    "novelty": (float, "", GRAPHS, "Of SDE models: away from the data, 0.01 to 0.04."),
     "solver": (str, "", GRAPHS, "Of SDE models: exp1, 2m, unipc2, reverse, s4, ..."),
     "steps": (int, "", ASKED, "Steps of a row, where the sampler counts them."),
     "eta": (float, "", ASKED, "SDEs: 0 the flow, 1 the reverse SDE, above 1 more noise; jumps."),

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from scidiff.core import Rng, Stacked, uniform
 
@@ -41,6 +42,15 @@ class GraphState(Stacked):
                 f"mask must be {(B, N)} bool to match X {tuple(self.X.shape)}, "
                 f"got {tuple(self.mask.shape)} {self.mask.dtype}"
             )
+
+    def widened(self, nodes: int) -> GraphState:
+        """The same graphs with room for `nodes`, the places behind theirs absent; ValueError where
+        they have more."""
+        more = nodes - self.mask.shape[1]
+        if more < 0:
+            raise ValueError(f"graphs of {self.mask.shape[1]} nodes do not fit {nodes}")
+        X, A = pad(self.X, (0, 0, 0, more)), pad(self.A, (0, more, 0, more))
+        return GraphState(X, A, pad(self.mask, (0, more)))
 
     @property
     def parts(self) -> Parts:

@@ -108,14 +108,19 @@ def _arrays(state):
     return to_graphs(state.ids, VOCABULARY)
 
 
-@pytest.mark.parametrize("method", ["svdd", "smc", "nested", "best-of-n"])
+METHODS = ["svdd", "smc", "nested", "best-of-n", "refine", "evolve", "surrogate"]
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_designs_run_through_the_same_call(models, kind, method):
     run = [design(models[kind], _atoms, 2, method, 24, 1, floor=0.0, **FEW[kind]) for _ in "ab"]
     assert run[0].to_frame().equals(run[1].to_frame())
-    assert len(run[0]) == 2 and run[0].ledger.asked <= 24 and run[0].ledger.network_rows > 0
+    asked = run[0].asked.to_frame()  # read again from their texts: the same objects
+    assert len(asked) == run[0].ledger.asked and asked["canonical"].is_unique
+    assert len(run[0]) <= 2 and run[0].ledger.asked <= 24 and run[0].ledger.network_rows > 0
     frame = run[0].to_frame()
     for row in frame[frame["status"] == "ok"].itertuples():
-        assert row.score == pytest.approx(sum(c in "CNOF" for c in row.smiles) / 10)
+        assert row.score == pytest.approx(sum(c.upper() in "CNOF" for c in row.smiles) / 10)
 
 
 def _atoms(mols):

@@ -104,3 +104,13 @@ def test_networkx_graphs_get_one_hot_degrees():
         encode_networkx([nx.star_graph(4)], num_features=3)
     with pytest.raises(ValueError, match="graph 1 is directed"):
         encode_networkx([nx.path_graph(2), nx.DiGraph([(0, 1)])], num_features=3)
+
+
+def test_widened_graphs_are_the_same_graphs_with_absent_nodes():
+    x = GraphState(torch.ones(2, 3, 4), torch.zeros(2, 3, 3), torch.ones(2, 3, dtype=torch.bool))
+    wide = x.widened(5)
+    assert wide.X.shape == (2, 5, 4) and wide.A.shape == (2, 5, 5)
+    assert torch.equal(wide.X[:, :3], x.X) and not wide.X[:, 3:].any()
+    assert wide.mask.sum(1).tolist() == [3, 3] and not wide.mask[:, 3:].any()
+    with pytest.raises(ValueError, match="graphs of 3 nodes do not fit 2"):
+        x.widened(2)
