@@ -130,7 +130,7 @@ GRID: dict[str, Guide | Climb] = {
     "svdd, 20 x 15": SVDD,
     "svdd, 100 x 3, one step apart": replace(SVDD, looks=100, branch=3, apart=False),
     "nested, 4 particles, 20 x 4": Guide(nested(0.5), 4, 4, 20, S100),
-    "nested, 6 particles, 50 x 5": Guide(nested(0.5), 6, 5, 50, S100),
+    "nested, 6 particles, 30 x 5": Guide(nested(0.5), 6, 5, 30, S100),
     "smc, 15 particles, 20 looks": Guide(smc(0.5), 15, 1, 20, S100),
     "svdd, 50 x 15": replace(SVDD, looks=50),
     "svdd, 50 x 30": replace(SVDD, looks=50, branch=30),
