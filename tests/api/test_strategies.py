@@ -20,9 +20,11 @@ def models(tmp_path_factory):
     return {k: load(write_tiny_model(folder / k, k)) for k in kinds}
 
 
-@pytest.mark.parametrize(("budget", "batch"), [(1, 5), (60, 6), (1_000, 100), (50_000, 100)])
-def test_a_round_is_a_tenth_of_the_budget_within_bounds(models, budget, batch):
-    assert evolution(models["masked"], budget, {}).batch == batch
+@pytest.mark.parametrize(("budget", "batch", "candidates"), [
+    (1, 5, 8), (60, 6, 8), (1_000, 100, 8), (1_001, 100, 4), (50_000, 100, 4)])  # fmt: skip
+def test_a_round_is_a_tenth_of_the_budget_within_bounds(models, budget, batch, candidates):
+    made = evolution(models["masked"], budget, {})
+    assert (made.batch, made.candidates) == (batch, candidates)
 
 
 @pytest.mark.parametrize(("kind", "learns"), [("masked", False), ("block", True),
