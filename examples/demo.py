@@ -22,7 +22,7 @@ def main(out: Path, samples: int, designs: int) -> None:
     mols.save(out / "samples.png")
 
     print(f"\nDesigning {designs} with a high {REWARD} ...", flush=True)
-    hits = sd.design(model, reward=REWARD, n=designs, budget=100 * designs, seed=0)
+    hits = sd.design(model, reward=REWARD, n=designs, budget=25 * designs, seed=0)
     print(hits)
     hits.save(out / "designs.csv")
     hits.save(out / "designs.png")

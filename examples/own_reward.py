@@ -9,5 +9,5 @@ def few_carbons(mols):
 
 
 model = sd.load("moses-smiles", dtype="bfloat16")
-hits = sd.design(model, few_carbons, n=8, budget=400, floor=0.0, seed=1)
+hits = sd.design(model, few_carbons, n=8, budget=120, floor=0.0, seed=1)
 print(hits.to_frame()[["smiles", "score"]].head())

@@ -42,7 +42,7 @@ class CampaignFile(BaseModel):
     reward: str
     out: str | None = None
     n: int = 64
-    method: str = "nested"
+    method: str = "evolve"
     budget: int | None = None
     seed: int = 0
     strength: float | None = None

@@ -45,7 +45,7 @@ def design(
     model: Model | str | Path,
     reward: Any,
     n: int = 64,
-    method: str = "nested",
+    method: str = "evolve",
     budget: int | None = None,
     seed: int = 0,
     *,
@@ -70,11 +70,17 @@ def design(
     a list of objects. `budget` counts distinct objects asked (default 128 a design); `seconds` and
     `network_rows` end a run after the round in which they are used up.
 
+    evolve, the default, is the best search that was measured: offspring of the best and fresh
+    draws, of which a Gaussian process fitted to all answers chooses those to ask; models that
+    write from left to right also learn from every answer. Its designs are the best that were
+    asked, so chosen that molecules differ (internal diversity .8 where they can). Other searches:
+    best-of-n, screened, refine, beam, svdd-r, noise, rollover, halving, paths.
+
     Methods that draw from p(x) exp(strength r(x)), one object from each of n populations: svdd
     (local choice; Li et al. 2024), nested (svdd with carried weights, consistent), smc, fk (its
-    weights pay the best look so far; Singhal et al. 2025). Searches: best-of-n, beam, svdd-r,
-    noise, rollover, halving, paths, refine. A model that writes from left to right is looked ahead
-    by rollouts, others by the posterior mean, in the share `window` (first, last) of the chain.
+    weights pay the best look so far; Singhal et al. 2025), surrogate (looks ahead by the process
+    alone and asks once for each finished object). A model that writes from left to right is looked
+    ahead by rollouts, others by the posterior mean, in the share `window` of the chain.
 
     `memory` ("scaffold", "fingerprint", "edit", or {"like": "scaffold", "bucket": 5}) makes an
     object worth less the more of its like earlier rounds found. `cache` is a file of scores that

@@ -15,9 +15,10 @@ from scidiff.api.results import SampleResult
 from scidiff.chem.molecules import fingerprints
 from scidiff.data.records import Record
 from scidiff.evaluation.neighbours import internal_diversity
-from scidiff.guidance.campaign import Campaign
+from scidiff.guidance.campaign import TOP, Campaign
 from scidiff.guidance.certificate import Certificate, certify
 from scidiff.rewards.pareto import hypervolume, objectives
+from scidiff.rewards.portfolio import portfolio
 from scidiff.rewards.scores import terms
 from scidiff.rewards.scoring import Scorer, Status
 
@@ -36,7 +37,7 @@ def harvest(
         weights: dict[str, list[Any]] = {"log_w": strategy.log_z}
         certificate = strategy.certificate
     else:
-        records = _read(campaign, campaign.pool.best(n))
+        records = _read(campaign, _handed_on(campaign, n, model.domain.kind))
         weights, certificate = {}, _searched(len(records))
     scores = scorer.plain(records)  # remembered: nothing is asked again
     columns: dict[str, list[Any]] = {
@@ -62,6 +63,18 @@ def harvest(
     return DesignResult(rows, certificate=certificate, ledger=campaign.ledger, settings=settings,
                         history=campaign.history, asked=lambda: asked(model, campaign),
                         hypervolume=_hypervolume(campaign))
+
+
+def _handed_on(campaign: Campaign, n: int, kind: str) -> list[int]:
+    """Rows of the pool: the n best; of a strategy with a `diversity` the ten best, and others that
+    make up for how alike these are."""
+    least = getattr(campaign.strategy, "diversity", None)
+    rows = campaign.pool.best(None if least else n)
+    if not least or len(rows) <= n:
+        return rows[:n]
+    values, objects = campaign.pool.values, [r.obj for r in _read(campaign, rows)]
+    scores = [values[row] for row in rows]
+    return [rows[i] for i in portfolio(kind, objects, scores, n, least, keep=TOP)]
 
 
 def _cost(campaign: Campaign) -> dict[str, int]:

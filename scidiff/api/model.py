@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from scidiff.api.results import SampleResult
+    from scidiff.api.streaming import Piece
     from scidiff.evaluation.novelty import NoveltyFilter
 
 CHUNK = 1000  # rows drawn under one seed; part of what a seed means, so it never depends on memory
@@ -213,6 +214,20 @@ class Model:
         from scidiff.api.infilling import infill
 
         return infill(self, pattern, n, seed, gap=gap, candidates=candidates, **overrides)
+
+    def complete(self, prompt: str, n: int = 16, seed: int = 0, **overrides: Any) -> SampleResult:
+        """Draw n objects whose text begins with `prompt` (`streaming.complete`)."""
+        from scidiff.api.streaming import complete
+
+        return complete(self, prompt, n, seed, **overrides)
+
+    def stream(
+        self, n: int = 1, seed: int = 0, *, prompt: str = "", **overrides: Any
+    ) -> Iterator[Piece]:
+        """Draw n objects and hand out their text block by block (`streaming.stream`)."""
+        from scidiff.api.streaming import stream
+
+        return stream(self, n, seed, prompt=prompt, **overrides)
 
     def edit(
         self, texts: str | Sequence[str], n: int = 1, seed: int = 0, **how: Any

@@ -180,8 +180,8 @@ class Campaign:
 
     def records(self, keys: Sequence[str]) -> Sequence[Record]:
         """Objects of the pool, read again."""
-        texts = [self.reward.scorer.texts[key] for key in keys]
-        return self.reward.domain.decode(self.encode(texts)) if texts else []
+        texts, domain = [self.reward.scorer.texts[key] for key in keys], self.reward.domain
+        return domain.decode(domain.encode(texts)) if texts else []
 
     def _told(self) -> dict[str, Any]:
         """The line of this round in the history."""

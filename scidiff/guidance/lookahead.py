@@ -117,9 +117,11 @@ class Surrogate:
 
 
 class Domain(Protocol):
-    """Decodes states to objects."""
+    """Decodes states to objects, and writes objects as states."""
 
     def decode(self, state: Any) -> Sequence[Record]: ...
+
+    def encode(self, objects: Sequence[str]) -> Any: ...
 
 
 class Decoded:

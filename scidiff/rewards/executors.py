@@ -33,19 +33,21 @@ class Executor(Protocol):
         ...
 
 
-SLOW = 1.0  # seconds an object: a reward that declares so many is asked one by one
+SLOW = 1.0  # seconds an object that are worth keeping its answer as it comes
 
 
 class Serial:
     """Ask in this process: all objects at once, or one by one where the reward says that each
-    takes a second or more, so that every answer is kept as it comes.
+    takes a second or more, so that every answer is kept as it comes. A program that is started
+    for a batch has `one_by_one` False.
 
     What a reward prints goes to stderr: stdout belongs to the program. A reward that hangs cannot
     be stopped here; `workers.Processes` has a time limit.
     """
 
     def run(self, reward: Any, objects: Sequence[Any], done: Done | None = None) -> list[Answer]:
-        size = 1 if cost(reward) >= SLOW else max(1, len(objects))
+        alone = getattr(reward, "one_by_one", True)
+        size = 1 if alone and cost(reward) >= SLOW else max(1, len(objects))
         found: list[Answer] = []
         for start in range(0, len(objects), size):
             part = objects[start:start + size]

@@ -39,6 +39,8 @@ class Command:
     ValueError for a program that does not exist, RewardError for one that breaks the protocol.
     """
 
+    one_by_one = False
+
     def __init__(self, line: str, timeout: float = 60.0, version: str = "",
                  floor: float | None = None, cost: float = 1.0) -> None:
         self.line, self.timeout, self.floor, self.cost = line, _limit(timeout), floor, cost
@@ -129,6 +131,8 @@ class Reinvent:
 
     The whole batch has `timeout` seconds an object. Raises as `Command` does.
     """
+
+    one_by_one = False
 
     def __init__(self, line: str, property: str = "score", timeout: float = 60.0,
                  version: str = "", floor: float | None = None, cost: float = 1.0) -> None:

@@ -172,7 +172,7 @@ def test_refusals_come_before_any_sampling(model, monkeypatch):
     for n in (0, -1):
         with pytest.raises(ValueError, match=f"n must be at least 1, got {n}"):
             design(model, "qed", n)
-    with pytest.raises(ValueError, match="4 designs by nested need at least 4, got 3"):
+    with pytest.raises(ValueError, match="4 designs by evolve need at least 4, got 3"):
         design(model, "qed", 4, budget=3)
     with pytest.raises(RewardError, match="'<lambda>' has no floor"):
         design(model, lambda mols: [1.0] * len(mols), 4)

@@ -20,6 +20,7 @@ COMMANDS = [
     ["fragments"],
     ["design"],
     ["train"],
+    ["finetune"],
     ["tune"],
     ["evaluate"],
     ["likelihood"],

@@ -1,21 +1,8 @@
 """`scidiff finetune`."""
 
 import pytest
-import typer
 
 from scidiff.api.model import Model
-from scidiff.cli import finetuning, main
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    def build() -> typer.Typer:
-        app = typer.Typer()
-        app.callback()(lambda: None)
-        finetuning.register(app)
-        return app
-
-    monkeypatch.setattr(main, "build", build)
 
 
 @pytest.fixture
@@ -39,7 +26,7 @@ def test_a_reward_becomes_a_model(scidiff, tiny_model, tmp_path):
     ran = scidiff("finetune", tiny_model, "-o", tmp_path / "run", "--steps", 1, "--batch-size", 8,
                   "--method", "policy", "--reward", "qed", "--strength", 3)  # fmt: skip
     assert ran.code == 0, ran.err
-    assert "run/model" in ran.out.replace("\n", "")
+    assert "run/model" in "".join(ran.out.split())
 
 
 @pytest.mark.parametrize(

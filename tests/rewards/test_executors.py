@@ -108,3 +108,20 @@ def test_a_scorer_over_workers_keeps_the_reasons(pool):
     scores = scorer.score([Record(t, t, True) for t in ("a", "bad", "bb", "slow")])
     assert scores.status.tolist() == [0, Status.FAILED, 0, Status.TIMEOUT]
     assert scorer.messages == {"bad": "KeyError: 'colour'", "slow": "no answer in 1 s"}
+
+
+@pytest.mark.parametrize(("cost", "alone", "calls"), [
+    (0.5, None, [3]), (2.0, None, [1, 1, 1]), (2.0, False, [3]), (2.0, True, [1, 1, 1])])
+def test_a_slow_reward_is_asked_one_by_one_and_told_as_it_answers(cost, alone, calls):
+    class Slow:
+        def __call__(self, objects):
+            self.seen.append(len(objects))
+            return [1.0] * len(objects)
+
+    reward = Slow()
+    reward.cost, reward.seen, reward.told = cost, [], []
+    if alone is not None:
+        reward.one_by_one = alone
+    Serial().run(reward, ["a", "b", "c"], lambda rows, answers: reward.told.append(rows))
+    assert reward.seen == calls and [len(rows) for rows in reward.told] == calls
+    assert sorted(sum(reward.told, [])) == [0, 1, 2]
