@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from scidiff.core import Select
-from scidiff.guidance.certificate import Guided
+from scidiff.guidance.certificate import Guided, Meter, found
 from scidiff.guidance.lookahead import Decoded, Value, end_values
+from scidiff.guidance.offspring import offspring
 from scidiff.guidance.particles import Potential, difference, guided_sample, maximum, sample
-from scidiff.guidance.refine import refine
 from scidiff.guidance.search import (
     Redrawn,
     best_of,
@@ -91,6 +91,7 @@ def _refine_plan(b: int) -> Plan:
 
 
 _BRANCH, _PATHS = 2, 8  # copies of a path, and how often paths are compared at most
+_REACH = 0.5  # share of a row's steps that refinement takes back, at most
 
 # ---------------------------------------------------------------- what runs a chunk of designs
 
@@ -179,12 +180,19 @@ def _paths(task: Task) -> Guided:
 
 
 def _refine(task: Task) -> Guided:
-    """The best of a quarter of the calls, then refined with the rest."""
+    """The best of a quarter of the calls, then children of it, kept where they are better."""
+    meter, rows = Meter(task.sampler, task.reward, None), torch.arange(task.designs)
     x = sample(task.sampler, task.particles, task.rng)
-    best = best_of(end_values(task.reward, x), task.designs, 1)
-    steps = task.sampler.num_steps
-    back = (max(1, steps // 3), max(1, steps // 6))
-    return refine(task.sampler, task.reward, x[best], task.rng, rounds=task.plan.looks, back=back)
+    values = end_values(task.reward, x)
+    best = best_of(values, task.designs, 1)
+    x, values = x[best], values[best]
+    rows = rows.to(values.device)
+    for _ in range(task.plan.looks):
+        children = offspring(task.sampler, x, task.rng, reach=_REACH)
+        told = end_values(task.reward, children)
+        x = type(x).cat([x, children])[torch.where(told > values, rows + len(rows), rows)]
+        values = torch.maximum(values, told)
+    return found(x, values, rows, task.designs, meter.ledger(task.particles))
 
 
 @dataclass(frozen=True)
