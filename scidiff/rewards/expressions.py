@@ -104,9 +104,14 @@ def _plain(node: ast.expr, name: str, text: str) -> Any:
     if name in CURVES or name in MEANS:
         raise _error(node, text, f"{name!r} needs arguments, for example {_usage(name)}")
     found = _known(node, name, text)
-    if inspect.isclass(found):
-        raise _error(node, text, f"reward {name!r} needs parameters: {_usage(name, found)}")
-    return found
+    if not inspect.isclass(found):
+        return found
+    try:
+        inspect.signature(found).bind()
+        return found()  # all its parameters have defaults
+    except (TypeError, ValueError):
+        raise _error(node, text,
+                     f"reward {name!r} needs parameters: {_usage(name, found)}") from None
 
 
 def _with_parameters(node: ast.Call, name: str, text: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from rdkit import Chem
 
 from scidiff.data.records import Record
-from scidiff.rewards import molecules, registry
+from scidiff.rewards import expressions, molecules, registry
 from scidiff.rewards.combine import reward
 from scidiff.rewards.scoring import RewardError, Scorer, Scores, Status, require_floor
 
@@ -251,3 +251,13 @@ def test_an_invalid_object_of_the_reward_itself_scores_its_floor():
 
     scores = Scorer(Picky()).score(as_records("x"))
     assert scores.values.tolist() == [-2.0] and scores.status.tolist() == [Status.INVALID]
+
+
+def test_a_reward_whose_parameters_all_have_defaults_is_named_bare(monkeypatch):
+    class Some:
+        def __init__(self, seed=0):
+            self.seed = seed
+
+    monkeypatch.setattr(registry, "find", lambda name: Some)
+    assert expressions.parse("some")[1]["some"].seed == 0
+    assert expressions.parse("some(3)")[1]["some(3)"].seed == 3
