@@ -1,8 +1,8 @@
 """Graphs in blocks (Pard): validity and stability of molecules with hydrogens, for both ways of
 drawing inside a block, beside the published numbers.
 
-    python benchmarks/graph_blocks.py --model qm9-pard -n 1000     a table
-    python benchmarks/graph_blocks.py --model qm9-pard --card      and into the model's card
+    python benchmarks/graph_blocks.py --model runs/qm9-pard/model -n 1000     a table
+    python benchmarks/graph_blocks.py --model runs/qm9-pard/model --card    and into the model's card
     python benchmarks/graph_blocks.py --memory 9 18 29 38 64       bytes of a training step a graph
 
 Published: Zhao et al. 2024 (arXiv 2402.03687), QM9 with hydrogens, 140 steps in all. An atom is
@@ -106,7 +106,7 @@ def memory(nodes: Sequence[int]) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="qm9-pard")
+    parser.add_argument("--model", default="runs/qm9-pard/model")
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--kernels", nargs="+", default=["posterior", "flow"])
     parser.add_argument("--card", action="store_true", help="write the table into the card")
