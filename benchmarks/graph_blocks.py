@@ -2,8 +2,8 @@
 drawing inside a block, beside the published numbers.
 
     python benchmarks/graph_blocks.py --model runs/qm9-pard/model -n 1000     a table
-    python benchmarks/graph_blocks.py --model runs/qm9-pard/model --card    and into the model's card
-    python benchmarks/graph_blocks.py --memory 9 18 29 38 64       bytes of a training step a graph
+    python benchmarks/graph_blocks.py --model runs/qm9-pard/model --card      and into the card
+    python benchmarks/graph_blocks.py --memory 9 18 29 38 64     bytes of a training step a graph
 
 Published: Zhao et al. 2024 (arXiv 2402.03687), QM9 with hydrogens, 140 steps in all. An atom is
 stable if its bond orders sum to its valence, a molecule if all its atoms are (Hoogeboom et al.
