@@ -110,8 +110,8 @@ def auc(values: np.ndarray, calls: int, every: int = 100) -> float:
     """Area under the mean of the ten best against objects asked, a point every 100, over `calls`
     (Gao et al. 2022); the last mean stays where fewer were asked."""
     at = [*range(every, min(len(values), calls), every), min(len(values), calls)]
-    means = [0.0] + [float(np.sort(np.nan_to_num(values[:k], nan=0.0))[::-1][:TOP].mean())
-                     for k in at]
+    known = [values[:k][np.isfinite(values[:k])] for k in at]  # what failed has no score
+    means = [0.0] + [float(np.sort(v)[::-1][:TOP].mean()) if len(v) else 0.0 for v in known]
     area = sum((k - j) * (a + b) / 2 for j, k, a, b in
                zip([0, *at], at, means, means[1:], strict=False))
     return (area + (calls - at[-1]) * means[-1]) / calls

@@ -19,7 +19,6 @@ from scidiff.guidance.campaign import Round
 from scidiff.guidance.certificate import Guided, Meter, found
 from scidiff.guidance.lookahead import Decoded, PosteriorMean, Value, end_values
 from scidiff.guidance.particles import guided_sample, positive, sample
-from scidiff.guidance.refine import Restarted
 from scidiff.guidance.selection import keep_all, nested
 from scidiff.samplers.strided import StridedSampler
 
@@ -204,35 +203,9 @@ class Thompson:
         return rows
 
 
-Proposal = Callable[[Round, int], Any]
-"""propose(here, n) -> n finished states of `here.sampler`."""
-
-
-def fresh(here: Round, n: int) -> Any:
-    """Draw from the model."""
-    return sample(here.sampler, n, here.rng)
-
-
-@dataclass(frozen=True)
-class Offspring:
-    """Take the `parents` best objects of the pool a share of the chain back, and on again; rounds
-    go through the shares `back`. Needs a sampler that can `renoise`."""
-
-    parents: int = 64
-    back: tuple[float, ...] = (0.25, 0.5, 0.75)
-
-    def __call__(self, here: Round, n: int) -> Any:
-        best = here.pool.best(min(self.parents, n))
-        steps, share = here.sampler.num_steps, self.back[here.number % len(self.back)]
-        texts = [here.pool.texts[row] for row in best]
-        chain = Restarted(here.sampler, here.encode(texts),  # type: ignore[arg-type]
-                          min(steps - 1, round(steps * (1 - share))))
-        return sample(chain, -(-n // len(best)) * len(best), here.rng)
-
-
 @dataclass
 class Screened(Forgetful):
-    """A search: propose `candidates` objects for each question, ask about those that the surrogate
+    """A search: draw `candidates` objects for each question, ask about those that the surrogate
     chooses. Until `least` objects have a score it asks about what the model draws.
 
     Candidates that are invalid, known or met twice are left out. A round without a new one ends
@@ -240,7 +213,6 @@ class Screened(Forgetful):
     """
 
     surrogate: Model
-    propose: Proposal = fresh
     choose: Choice = field(default_factory=Bounds)
     batch: int | None = 64
     candidates: int = 8
@@ -254,7 +226,7 @@ class Screened(Forgetful):
     def round(self, here: Round) -> Guided | None:
         n, learned = _asked(here, self.batch), self._taught.learn(here)
         meter = Meter(here.sampler, here.reward, None)
-        x = self.propose(here, n * self.candidates) if learned else fresh(here, n)
+        x = sample(here.sampler, n * self.candidates if learned else n, here.rng)
         rows, objects = _unknown(here, x)
         if len(rows) > n:
             mean, covariance = self.surrogate.joint(objects)

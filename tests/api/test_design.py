@@ -223,6 +223,7 @@ def test_designs_run_in_chunks_are_those_of_their_seeds(tiny_model, monkeypatch)
         held = strategy.state()
         assert held["log_w"].shape == (5, 4) and len(strategy.log_z) == 5
         assert strategy.certificate.distinct_ancestors == 20
+        assert all(run.ledger.network_rows > 0 for run in strategy.runs)
     two = run_method(model, "best-of-n", scorer, 2, 4, 1.0)
     same = made[8].designs(model.sampler()).ids[:2]
     assert torch.equal(same, two.designs(model.sampler()).ids)  # chunks do not know of each other

@@ -22,11 +22,9 @@ from scidiff.guidance.particles import sample
 from scidiff.guidance.surrogate_rounds import (
     Bounds,
     Finished,
-    Offspring,
     Screened,
     SurrogateValued,
     Thompson,
-    fresh,
 )
 from scidiff.rewards.surrogates import Surrogate
 from scidiff.testing import check_sampler
@@ -46,7 +44,6 @@ STRATEGIES = {
     "valued": valued,
     "screened": screened,
     "thompson": lambda: screened(choose=Thompson()),
-    "offspring": lambda: screened(propose=Offspring(parents=8)),
 }
 
 
@@ -110,7 +107,8 @@ def test_the_first_round_draws_plainly():
     """With fewer scored objects than `least` there is nothing to learn from."""
     run = valued(least=21).round(table_round(pool_of(all_words()[:20]), 12, 0, 1.0))
     assert run.looks == (4,)
-    draws = fresh(table_round(pool_of(all_words()[:20]), 12, 0, 1.0), 12)
+    again = table_round(pool_of(all_words()[:20]), 12, 0, 1.0)
+    draws = sample(again.sampler, 12, again.rng)
     assert torch.equal(run.x.ids, draws.ids)
     assert valued(least=20).round(
         table_round(pool_of(all_words()[:20]), 12, 0, 1.0)).looks == (1, 2, 3, 4, 5)
@@ -126,7 +124,7 @@ def test_a_good_surrogate_makes_weights_even():
     assert spread(5) < 0.7 * spread(100)  # 3 candidates each: about 1 / sqrt(3)
 
 
-@pytest.mark.parametrize("name", ["screened", "offspring"])
+@pytest.mark.parametrize("name", ["screened"])
 def test_screening_finds_more_than_drawing(name):
     """After 20 questions of 81 words: the mean of the ten best, over seeds."""
     def top(strategy, seed):
@@ -148,17 +146,6 @@ def test_screening_asks_for_what_is_new_and_valid():
     assert len(set(words)) == 6 and not set(words) & set(pool.keys)
     assert not any(FORBIDDEN in w for w in words)
     assert here.reward.cache_hits == 0 and run.certificate.verdict == IMPROPER
-
-
-def test_offspring_come_from_the_best():
-    pool = pool_of(["ACGA", "CCCC"])
-    here = table_round(pool, 6, 0, 1.0)
-    best = pool.texts[pool.best(1)[0]]
-    one = Offspring(parents=1, back=(0.25,))(here, 50)
-    words = [r.text for r in here.reward.domain.decode(one)]
-    assert len(words) == 50
-    assert all(sum(a != b for a, b in zip(w, best, strict=True)) <= 1 for w in words)
-    assert len(Offspring(parents=2)(here, 51)) == 52
 
 
 def test_an_empty_step_changes_nothing():
