@@ -16,8 +16,9 @@ from scidiff.guidance.campaign import Round
 from scidiff.guidance.certificate import Guided, Meter, found
 from scidiff.guidance.learner import Learner
 from scidiff.guidance.lookahead import end_values
-from scidiff.guidance.offspring import by_rank, offspring
+from scidiff.guidance.offspring import offspring
 from scidiff.guidance.particles import sample
+from scidiff.guidance.ranks import by_rank
 from scidiff.guidance.surrogate_rounds import Bounds, Choice, Model, Taught
 from scidiff.rewards.scoring import require_floor
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from scidiff.core import Rng, ScidiffError, Stacked, seeded, uniform
 from scidiff.guidance.finetune_likelihoods import Likelihood, in_parts
 from scidiff.guidance.finetune_objectives import Augmented, Objective
+from scidiff.guidance.ranks import by_rank
 
 
 @dataclass(frozen=True)
@@ -164,12 +165,12 @@ def tune(
     config: TuneConfig,
     rng: torch.Generator,
 ) -> list[float]:
-    """Take config.steps steps on batches of a pool, the better rows drawn more often (`by_rank`);
+    """Take config.steps steps on batches of a pool, the better rows drawn more often (`better`);
     the network is tuned in place, and the loss of every step returned."""
     tuner, values = Tuner(network, reference, config), checked(x0, values)
     losses = []
     for _ in range(config.steps):
-        rows = by_rank(values, config.batch_size, rng)
+        rows = better(values, config.batch_size, rng)
         losses.append(tuner.step(x0[rows], values[rows], rng))
     return losses
 
@@ -191,7 +192,7 @@ class ScoredBatches:
         """Batch `step`, every world-th row of it."""
         rng, values = seeded(self.seed, step), self.pool.values
         if self.ranked:
-            rows = by_rank(values, self.batch_size, rng)
+            rows = better(values, self.batch_size, rng)
         else:
             rows = uniform(values.shape, rng).argsort()[: self.batch_size]
         return self.pool[rows[rank::world]]
@@ -206,14 +207,10 @@ class ScoredBatches:
             yield self.pool[rows]
 
 
-def by_rank(values: Tensor, n: int, rng: Rng, k: float = 0.01) -> Tensor:
-    """Draw at most n different rows, a row of rank j (0 the best) with weight 1 / (k N + j) of N
-    (Tripp et al. 2020, arXiv 2006.09191): k large is uniform, k small the best alone."""
-    rank = values.argsort(descending=True, stable=True).argsort()
-    rate = 1 / (k * len(values) + rank.double() + 1e-9)
-    # the first n of exponential clocks are a draw without replacement (Efraimidis, Spirakis 2006)
-    clock = -torch.log1p(-uniform(values.shape, rng).double()).to(rate.device) / rate
-    return clock.argsort()[:n]
+def better(values: Tensor, n: int, rng: Rng) -> Tensor:
+    """At most n different rows, those of larger values more often (`by_rank`)."""
+    ranked = values.argsort(descending=True, stable=True)
+    return ranked[by_rank(len(values), n, rng, again=False).to(ranked.device)]
 
 
 def checked(x0: Any, values: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from scidiff.core import Sampler
 from scidiff.guidance.finetune import TuneConfig, Tuner
 from scidiff.guidance.finetune_likelihoods import Likelihood
-from scidiff.guidance.offspring import by_rank
 from scidiff.guidance.particles import positive
 from scidiff.guidance.pool import Pool
+from scidiff.guidance.ranks import by_rank
 
 ROWS = 64  # of one step
 

@@ -59,11 +59,3 @@ def steps_taken(sampler: Renoisable[Any], clean: Any) -> Tensor:
     written = (sampler.canvas.free(clean.ids) & (clean.ids != PAD)).sum(1)
     share = written.double() / max(1, sampler.canvas.max_masked)
     return (share * sampler.num_steps).ceil().long().clamp(1, sampler.num_steps)
-
-
-def by_rank(ranks: int, n: int, rng: torch.Generator, k: float = 0.01) -> Tensor:
-    """Draw n of `ranks` ranks with replacement, rank j with weight 1 / (k ranks + j) (Tripp et al.
-    2020, arXiv 2006.09191)."""
-    weight = 1 / (k * ranks + torch.arange(1, ranks + 1, dtype=torch.float64))
-    below = (weight.cumsum(0) / weight.sum()).to(rng.device)
-    return torch.searchsorted(below, uniform((n,), rng).double(), right=True).clamp(max=ranks - 1)

@@ -17,7 +17,7 @@ from scidiff.guidance.campaign import Campaign, Limits
 from scidiff.guidance.evolving import Evolution
 from scidiff.guidance.learner import Learner
 from scidiff.guidance.lookahead import Decoded
-from scidiff.guidance.offspring import by_rank, offspring, steps_taken
+from scidiff.guidance.offspring import offspring, steps_taken
 from scidiff.guidance.particles import sample
 from scidiff.rewards.scoring import Scorer
 from scidiff.samplers.gaussian import GaussianSampler
@@ -108,14 +108,6 @@ def test_continuous_states_have_offspring_too():
     assert steps_taken(sampler, clean).tolist() == [4] * 20
     children = offspring(sampler, clean, seeded(1))
     assert len(children) == 20 and not same(children[torch.arange(5)], clean[torch.arange(5)])
-
-
-def test_ranks_are_drawn_with_their_weights():
-    n, ranks = 200_000, 7
-    weight = 1 / (0.5 * ranks + torch.arange(1, ranks + 1))
-    p = weight / weight.sum()
-    seen = torch.bincount(by_rank(ranks, n, seeded(3), k=0.5), minlength=ranks) / n
-    assert ((seen - p).abs() < 4 * (p * (1 - p) / n).sqrt()).all()
 
 
 # ---------------------------------------------------------------- rounds
