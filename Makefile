@@ -28,7 +28,7 @@ help:
 
 # Small extras, so that the tests of what they switch on run everywhere.
 .venv/.extras: .venv/.ready
-	@$(PIP) -e ".[rna,motifs,peptides]"
+	@$(PIP) -e ".[rna,motifs,peptides,docking,qm,poses]"
 	@touch $@
 
 .venv/.docs: .venv/.ready
