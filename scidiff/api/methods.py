@@ -60,8 +60,10 @@ def _nested(b: int) -> Plan:
 
 
 def _smc(b: int) -> Plan:
-    looks = max(1, min(4, b // 4 - 1))
-    return Plan(max(1, b // (looks + 1)), 1, looks)
+    """The last look is at rows of typical length when they end; longer rows are looked at again,
+    which takes half a look more."""
+    looks = max(2, min(4, b // 4))
+    return Plan(max(1, int(b / (looks + 0.5))), 1, looks)
 
 
 def _best_of(b: int) -> Plan:
