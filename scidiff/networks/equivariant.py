@@ -259,7 +259,7 @@ class EGNN(nn.Module):
         self.atoms = nn.Linear(config.features, D)
         self.edges = nn.Linear(config.edge_features, E) if config.edge_features else None
         self.radial = Radial(config.radial, config.cutoff)
-        self.layers = nn.ModuleList(PointLayer(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(PointLayer(config) for _ in range(config.depth))
         self.norm = Modulated(D)
         self.head = _zero(nn.Linear(D, config.features))
         self.edge_head = _zero(nn.Linear(E, config.edge_features)) if self.edges else None
@@ -286,7 +286,7 @@ class EGNN(nn.Module):
         e = None if self.edges is None else self.edges(given_edges(edges, self.config))
         v = x.new_zeros(*x.shape, self.config.vectors)
         share = mask / mask.sum(1, keepdim=True).clamp(min=1).sqrt()
-        for layer in self.layers:
+        for layer in self.blocks:
             distance, direction = separations(x)
             h, v, x, e = layer(h, v, x, e, (self.radial(distance), direction), told, share)
         said = self.head(self.norm(h, told)) * mask[..., None]
