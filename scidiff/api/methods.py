@@ -62,7 +62,7 @@ def _nested(b: int) -> Plan:
 def _smc(b: int) -> Plan:
     """The last look is at rows of typical length when they end; longer rows are looked at again,
     which takes half a look more."""
-    looks = max(2, min(4, b // 4))
+    looks = max(min(2, b), min(4, b // 4))
     return Plan(max(1, int(b / (looks + 0.5))), 1, looks)
 
 
