@@ -1,5 +1,8 @@
 """Networks on points: they turn, mirror and permute with their atoms, and see nothing else."""
 
+import copy
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -12,9 +15,10 @@ from scidiff.networks.equivariant import (
     separations,
     without_mean,
 )
+from scidiff.networks.tensor_products import pairs_within
 
 SIZES = [5, 1, 8]
-KINDS = ["egnn"]
+KINDS = ["egnn", "e3"]
 MEETS = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
@@ -26,11 +30,13 @@ def config(kind="egnn", **changes):
 def drawn(kind="egnn", dtype=torch.float64, seed=0, **changes):
     """A network whose zero layers say something."""
     torch.manual_seed(seed)
+    torch.set_default_dtype(dtype)  # e3nn keeps its coupling coefficients in the default type
     net = point_network(config(kind, **changes))
+    torch.set_default_dtype(torch.float32)
     for p in net.parameters():
         if not p.any():
-            nn.init.normal_(p, std=0.2)
-    return net.to(dtype).eval()
+            nn.init.normal_(p, std=0.5)
+    return net.eval()
 
 
 def molecules(dtype=torch.float64, seed=1, sizes=SIZES):
@@ -189,6 +195,68 @@ def test_angles_are_heard_and_not_only_distances_of_the_first_layer():
     f, mask = torch.ones(2, 3, 3), torch.ones(2, 3, dtype=torch.bool)
     said = drawn(dtype=torch.float32, edge_features=0)(x, f, mask, torch.zeros(2))[1]
     assert not torch.allclose(said[0, 0], said[1, 0], atol=1e-3)
+
+
+# ---------------------------------------------------------------- spherical tensors
+
+
+@pytest.mark.parametrize("reflections", [True, False], ids=["mirrors", "turns only"])
+@pytest.mark.parametrize("lmax", [1, 2, 3])
+def test_every_degree_turns_with_the_atoms(lmax, reflections):
+    net = drawn("e3", lmax=lmax, reflections=reflections)
+    (x, f, mask, t, e), q = molecules(), turn(torch.float64)
+    moved, said, bonds = net(x, f, mask, t, e)
+    assert moved.abs().max() > 0.01
+    assert far(net(x @ q.T, f, mask, t, e), (moved @ q.T, said, bonds)) < 1e-10
+
+
+def test_mirror_images_are_told_apart_where_asked():
+    net, (x, f, mask, t, e) = drawn("e3", reflections=False), molecules()
+    moved, said, bonds = net(x, f, mask, t, e)
+    assert far(net(-x, f, mask, t, e), (-moved, said, bonds)) > 1e-3
+
+
+def test_neighbours_are_all_pairs_within_the_cutoff():
+    distance = torch.tensor([[[0.0, 1, 3], [1, 0, 2], [3, 2, 0]]])
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    b, i, j = pairs_within(distance, mask, 2.5)
+    assert not b.any() and i.tolist() == [0, 1, 1, 2] and j.tolist() == [1, 0, 2, 1]
+    mask[0, 0] = False
+    assert pairs_within(distance, mask, 2.5)[1].tolist() == [1, 2]
+
+
+def test_a_neighbour_fades_out_before_it_is_not_seen():
+    net = drawn("e3", edge_features=0, cutoff=3.0)
+    f, mask, t = torch.ones(1, 3, 3).double(), torch.ones(1, 3, dtype=torch.bool), torch.zeros(1)
+
+    def first_atom(reach):
+        x = torch.tensor([[[0.0, 0, 0], [reach, 0, 0], [0, 1, 0]]], dtype=torch.float64)
+        return net(x, f, mask, t.double())[1][0, 0]
+
+    edge = (3.0**2 - 0.01) ** 0.5
+    assert torch.allclose(first_atom(edge - 1e-5), first_atom(edge + 1e-5), atol=1e-6)
+    assert torch.equal(first_atom(edge + 1e-5), first_atom(edge + 1))
+    assert not torch.allclose(first_atom(edge - 1), first_atom(edge + 1), atol=1e-3)
+
+
+def test_lone_atoms_have_no_pairs_and_finite_gradients():
+    net = drawn("e3")
+    moved, said, bonds = net(*molecules(sizes=[1, 1]))
+    (moved.square().sum() + said.square().sum() + bonds.square().sum()).backward()
+    assert said.any() and all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_a_copy_says_the_same():  # averages of weights are kept in one
+    net, inputs = drawn("e3"), molecules()
+    assert far(copy.deepcopy(net)(*inputs), net(*inputs)) == 0
+
+
+def test_tensors_run_under_a_compiler():  # its neighbours are data, so not as one graph
+    net, inputs = drawn("e3", dtype=torch.float32), molecules(torch.float32)
+    with warnings.catch_warnings():  # dynamo's own, of the list of neighbours
+        warnings.simplefilter("ignore")
+        found = torch.compile(net, backend="eager")(*inputs)
+    assert far(found, net(*inputs)) < 1e-6
 
 
 # ---------------------------------------------------------------- pieces
