@@ -125,8 +125,8 @@ def _pairs(
     atoms = tuple(np.flatnonzero((wrong | wrong.T).any(1)).tolist())
     what = {"bond length": "bonds", "bond angle": "angles", "clash": "clashes"}[rule]
     where = "" if rule == "clash" else " out of range"
-    yield CheckReport(False, rule, atoms, f"{wrong.sum()} {what}{where}, nearest {_name(mol, i)} to "
-                                          f"{_name(mol, j)}: {found[i, j]:.2f} angstrom")
+    yield CheckReport(False, rule, atoms, f"{wrong.sum()} {what}{where}, nearest "
+                      f"{_name(mol, i)} to {_name(mol, j)}: {found[i, j]:.2f} angstrom")
 
 
 def _flat_centres(mol: Mol) -> Iterator[CheckReport]:
