@@ -87,7 +87,7 @@ class TokenDenoiser:
         for rows, width in self._windows(first, end):
             part = x[rows]
             kept = self._scratch.read(cache, rows, int(first[rows].max()), width)
-            with self._asked(part) as network:
+            with self.asked(part) as network:
                 trunk, keys = look(network, part, kept, first[rows], width, self.block_size)
             last = (width - 1) % self.block_size + 1  # positions of the current block
             here = end[rows, None] - last + torch.arange(last, device=rows.device)
@@ -104,7 +104,7 @@ class TokenDenoiser:
             if size:
                 rows = order[width[order] == size]
                 most = KEYS_A_CALL // int(end[rows].max())
-                chunk = max(1, min(self._chunk(size), most))
+                chunk = max(1, min(self.chunk(size), most))
                 yield from ((part, size) for part in rows.split(chunk))
 
     @torch.no_grad()
@@ -114,13 +114,13 @@ class TokenDenoiser:
 
     @torch.no_grad()
     def _evaluate(self, x: TokenState) -> Tensor:
-        with self._asked(x) as network:
+        with self.asked(x) as network:
             if self.block_size is None:
                 return network.bidirectional(x.ids).float()
             return network.prefix(x.ids, self.block_size).float()
 
     @contextmanager
-    def _asked(self, x: TokenState) -> Iterator[TokenTransformer | GivenTokens]:
+    def asked(self, x: TokenState) -> Iterator[TokenTransformer | GivenTokens]:
         """The network in its precision, told what the rows of x are asked to be like."""
         self.rows += len(x)
         low = self.dtype == torch.bfloat16
@@ -132,20 +132,27 @@ class TokenDenoiser:
                 yield self.network.given(x.condition, everyone)
 
     def _compacted(self, x: TokenState) -> Tensor:
-        """Evaluate unfinished rows only, longest first, each micro-batch cut to the columns it
-        needs."""
+        """Evaluate unfinished rows only, each micro-batch cut to the columns it needs."""
         ids, x = x.ids, replace(x, trunk=None)
         out = torch.zeros(*ids.shape, self.network.trunk_width, device=ids.device)
-        needed = self._columns(ids)
+        for rows, width in self.chunks(ids):
+            part = x[rows]
+            out[rows, :width] = self._evaluate(replace(part, ids=part.ids[:, :width]))
+        return out
+
+    def chunks(self, ids: Tensor, among: Tensor | None = None) -> Iterator[tuple[Tensor, int]]:
+        """Rows of ids (B, L), of those `among` (B,) bool, that are evaluated together, and up to
+        which column: where it is `compact` unfinished ones alone, longest first."""
+        needed = self._columns(ids) if self.compact else torch.full_like(ids[:, 0], ids.shape[1])
+        if among is not None:
+            needed = needed.masked_fill(~among, 0)
         rows = torch.argsort(needed, stable=True)
         rows = rows[needed[rows] > 0]
         while len(rows):
             widest = int(needed[rows[-1]])
-            size = self._chunk(widest)
-            chunk, rows = rows[-size:], rows[:-size]
-            part = x[chunk]
-            out[chunk, :widest] = self._evaluate(replace(part, ids=part.ids[:, :widest]))
-        return out
+            size = self.chunk(widest)
+            yield rows[-size:], widest
+            rows = rows[:-size]
 
     def _columns(self, ids: Tensor) -> Tensor:
         """How many columns each row needs: up to its end, or to the end of its first block with a
@@ -157,6 +164,6 @@ class TokenDenoiser:
         end = (hidden.int().argmax(1) // self.block_size + 1) * self.block_size
         return torch.where(hidden.any(1), end.clamp(max=ids.shape[1]), 0)
 
-    def _chunk(self, width: int) -> int:
+    def chunk(self, width: int) -> int:
         """How many rows of `width` positions are evaluated at once."""
         return min(max(1, TOKENS_A_CALL // width), self.micro_batch or TOKENS_A_CALL)

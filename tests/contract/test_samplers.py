@@ -15,6 +15,7 @@ from scidiff.data.tokens import TokenState
 from scidiff.guidance.cascade import Cascade
 from scidiff.guidance.refine import Restarted
 from scidiff.guidance.twisted import Twisted
+from scidiff.networks.approximate_cache import ApproximateDenoiser, Refresh
 from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from scidiff.processes.discrete_flow import TokenNoise
@@ -166,6 +167,9 @@ SAMPLERS = {
     "kept blocks": lambda: MaskedSampler(
         network(2, prefix_cache=True), FixedCanvas.blank(6, 7), block_size=2
     ),
+    "kept tokens": lambda: MaskedSampler(
+        ApproximateDenoiser(network(), Refresh(delayed=True)), LengthLaw([0, 1, 2, 3], 7)
+    ),
     "scheduled blocks": lambda: MaskedSampler(
         Flat(), FixedCanvas.blank(7, 7), tokens_per_step=Scheduled(2, "linear"), block_size=3
     ),
@@ -246,7 +250,7 @@ def test_sampler_contract(sampler):
 ASKED_ON_THE_WAY = ("cascade", "graphs, a cascade")  # their scores are checked by the host
 # which rows have ended, and how far the others are, is read so that they cost no network rows
 READ_BY_THE_HOST = (
-    "kept blocks", *(name for name in SAMPLERS if name.startswith("graphs in "))
+    "kept blocks", "kept tokens", *(name for name in SAMPLERS if name.startswith("graphs in "))
 )  # fmt: skip
 
 
