@@ -79,7 +79,7 @@ IN_FUNCTIONS = {
         "tblite",
         "vina",
     },
-    "evaluation": {"fcd_torch"},
+    "evaluation": {"PIL", "fcd_torch", "umap"},
     "api": {"matplotlib", "lightning", "scipy", "ray"},
 }
 BARE = {"torch", "numpy", "safetensors", "lightning"}  # all that a bare GPU machine has

@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rdkit.Chem import Mol
 
 from scidiff.api.showing import OWN_PLACE, cards_of
-from scidiff.chem.molecules import parse
-from scidiff.data.records import Record
-from scidiff.evaluation import campaign_plots, logos, plots
-from scidiff.evaluation.description import every, molecules, property_values
+from scidiff.evaluation import (
+    campaign_plots,
+    diversity,
+    kmer_plots,
+    logos,
+    maps,
+    plots,
+    scaffold_plots,
+)
+from scidiff.evaluation.compared import as_records, objects_of
+from scidiff.evaluation.description import every, measured
+from scidiff.evaluation.likeness import COMPARED, alphabet_of, spelled
 from scidiff.evaluation.plots import Picture
 from scidiff.rewards.pareto import front
 from scidiff.rewards.registry import nearest
@@ -27,8 +34,11 @@ MAP_ROWS = 2_000  # dots of a map
 
 
 class Plots:
-    """Pictures of one result. A reference is another result, an evaluation Reference, or molecules
-    (SMILES or RDKit); what is shown is a matplotlib figure, its axes under `.axes`."""
+    """Pictures of one result as matplotlib figures, their axes under `.axes`.
+
+    A reference is another result, a list of objects (SMILES, RDKit molecules, sequences, graphs),
+    a file of them, or a data set as "enhancers:test".
+    """
 
     def __init__(self, result: SampleResult) -> None:
         self._result = result
@@ -37,17 +47,34 @@ class Plots:
         """Histograms of QED, SA score, logP and weight; of graphs nodes, edges, degree and
         clustering; of sequences length."""
         values = self._result.description.properties
-        return plots.properties(values, None if reference is None else _properties(reference))
+        return plots.properties(values, None if reference is None else self._known(reference))
 
-    def space(self, reference: Any = None) -> Picture:
-        """Map of Morgan fingerprints (principal axes), colour = score where there is one."""
-        drawn = [(i, r.obj) for i, r in enumerate(self._molecular("space"))
-                 if r.valid and isinstance(r.obj, Mol)]
-        drawn = every(drawn, MAP_ROWS)
+    def space(self, reference: Any = None, method: str | None = None) -> Picture:
+        """Map of molecules by fingerprints, of sequences by k-mers, of graphs by descriptors;
+        colour = score where there is one. `method` is umap (extra `umap`) or pca; None takes UMAP
+        where it is installed."""
+        drawn = every(self._valid("space", compared=()), MAP_ROWS)
         columns = self._result.columns
         colour = _scores(columns)[0][[i for i, _ in drawn]] if "score" in columns else None
-        others = [] if reference is None else every(_molecules(reference), MAP_ROWS)
-        return plots.space([mol for _, mol in drawn], colour, reference=others)
+        return maps.space([obj for _, obj in drawn], self._result.kind, colour, method=method,
+                          reference=self._others(reference, MAP_ROWS))
+
+    def diversity(self, reference: Any = None) -> Picture:
+        """Internal diversity by the number of rows, #circles by distance, and the similarity to
+        the nearest object of a reference; of at most 2,000 rows, of sequences whose lengths
+        differ 150."""
+        rows = [obj for _, obj in self._valid("diversity", compared=COMPARED)]
+        return diversity.diversity(rows, self._result.kind, self._others(reference, MAP_ROWS))
+
+    def scaffolds(self, reference: Any = None) -> Picture:
+        """The most frequent scaffolds with their counts, and how much the first k of them hold."""
+        rows = [obj for _, obj in self._valid("scaffolds", compared=("molecule",))]
+        return scaffold_plots.scaffolds(rows, self._others(reference))
+
+    def kmer(self, reference: Any, k: int = 3) -> Picture:
+        """Frequencies of all k-mers beside those of a reference, with their correlation."""
+        rows = [text for _, text in self._valid("kmer", compared=("sequence",))]
+        return kmer_plots.kmer(rows, self._others(reference), k, alphabet_of(rows))
 
     def scores(self) -> Picture:
         """Scores from the best down, and the terms of the reward. Raises ValueError where the
@@ -60,9 +87,7 @@ class Plots:
     def logo(self, by: str | None = None, positions: tuple[int, int] | None = None) -> Picture:
         """Information of each position of the valid sequences in bits, and its letters; `by` a
         column makes a panel of each of its values, `positions` (first, last) shows a part."""
-        if self._result.kind != "sequence":
-            raise ValueError("plot.logo() draws sequences, got rows of kind "
-                             f"{self._result.kind!r}")
+        self._check("logo", ("sequence",))
         if by is not None and by not in self._result.columns:
             known = list(self._result.columns)
             raise ValueError(f"this result has no column {by!r}{nearest(by, known)}; "
@@ -72,20 +97,44 @@ class Plots:
         for name, record in zip(names, self._result.records, strict=True):
             if record.valid:
                 groups[str(name)].append(record.text)
-        return logos.logo(groups, logos.alphabet_of([s for g in groups.values() for s in g]),
+        return logos.logo(groups, alphabet_of([s for g in groups.values() for s in g]),
                           positions=positions)
 
     def grid(self, columns: int = 4) -> Picture:
         """The first 24 molecules or graphs drawn, invalid ones with the reason."""
-        if self._result.kind != "graph":
-            self._molecular("grid")
+        self._check("grid", ("molecule", "graph"))
         return plots.grid(cards_of(self._result), columns)
 
-    def _molecular(self, what: str) -> Sequence[Record]:
-        if self._result.kind != "molecule":
-            raise ValueError(f"plot.{what}() draws molecules, got rows of kind "
-                             f"{self._result.kind!r}")
-        return self._result.records
+    def _check(self, what: str, kinds: Sequence[str]) -> None:
+        if kinds and self._result.kind not in kinds:
+            raise ValueError(f"plot.{what}() draws {' and '.join(f'{k}s' for k in kinds)}, got "
+                             f"rows of kind {self._result.kind!r}")
+
+    def _valid(self, what: str, compared: Sequence[str]) -> list[tuple[int, Any]]:
+        """Numbers and objects of the valid rows."""
+        self._check(what, compared)
+        return [(i, obj) for i, record in enumerate(self._result.records)
+                for obj in objects_of([record], self._result.kind)]
+
+    def _others(self, reference: Any, most: int | None = None) -> list[Any]:
+        """Objects of a reference; sequences as the alphabet of the result writes them."""
+        if reference is None:
+            return []
+        found = objects_of(reference, self._result.kind, most)
+        if self._result.kind != "sequence":
+            return found
+        own = alphabet_of([r.text for r in self._result.records if r.valid])
+        return spelled(found, own)
+
+    def _known(self, reference: Any) -> Mapping[str, NDArray[Any]]:
+        """Properties of a reference, measured already or now."""
+        found = getattr(reference, "properties", None)  # an evaluation Reference
+        if getattr(reference, "kind", "") == self._result.kind:
+            found = reference.description.properties  # another result
+        if isinstance(found, Mapping):
+            return found
+        rows = as_records(self._others(reference))
+        return measured(rows, self._result.kind)
 
 
 class DesignPlots(Plots):
@@ -131,22 +180,3 @@ def _scores(
 
 def _numeric(values: Sequence[Any]) -> bool:
     return all(isinstance(v, int | float) for v in values)
-
-
-def _properties(reference: Any) -> Mapping[str, NDArray[Any]]:
-    found = getattr(reference, "properties", None)  # an evaluation Reference was measured before
-    if found is None and hasattr(reference, "description"):
-        found = reference.description.properties  # another result, of any kind
-    return found if isinstance(found, Mapping) else property_values(_molecules(reference))
-
-
-def _molecules(reference: Any) -> list[Mol]:
-    """Molecules of a reference; unreadable and invalid rows are passed over."""
-    rows = list(reference)
-    unknown = next((r for r in rows if not isinstance(r, str | Mol | Record)), None)
-    if unknown is not None:
-        raise ValueError("a reference is a result, SMILES or RDKit molecules, got a "
-                         f"{type(unknown).__name__}")
-    found = [molecules([r]) if isinstance(r, Record) else
-             [r if isinstance(r, Mol) else parse(r)] for r in rows]
-    return [m for part in found for m in part if m is not None]

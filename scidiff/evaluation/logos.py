@@ -14,8 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
-from scidiff.data.alphabets import DNA, PEPTIDE, RNA, Alphabet
+from scidiff.data.alphabets import Alphabet
 from scidiff.data.letters import BEHIND, letter_ids
+from scidiff.evaluation.likeness import alphabet_of as alphabet_of
 from scidiff.evaluation.plots import GREY, Picture
 
 # Okabe and Ito 2008; bases as usual, residues by what they are: told apart without red and green
@@ -23,12 +24,6 @@ _BASES = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00", "U": "
 _CLASSES = {"KRH": "#0072B2", "DE": "#D55E00", "STNQ": "#009E73", "GPC": "#CC79A7",
             "AVLIMFWY": "#3b3b3b"}
 _RESIDUES = {residue: colour for group, colour in _CLASSES.items() for residue in group}
-
-
-def alphabet_of(sequences: Sequence[str]) -> Alphabet:
-    """The smallest of the alphabets DNA, RNA and peptide that writes all sequences."""
-    letters = set().union(*sequences)
-    return next((a for a in (DNA, RNA, PEPTIDE) if letters <= set(a.letters)), PEPTIDE)
 
 
 def information(sequences: Sequence[str], alphabet: Alphabet) -> NDArray[np.float64]:

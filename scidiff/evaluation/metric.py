@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,8 @@ from scidiff.rewards.registry import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from scidiff.evaluation.plots import Picture
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Metric:
     method: str = ""  # how the interval was found, "" where there is none
 
     def __str__(self) -> str:
-        return f"{_number(self.value)} [{_number(self.low)}, {_number(self.high)}]"
+        return f"{short(self.value)} [{short(self.low)}, {short(self.high)}]"
 
 
 def absent(name: str, n: int, definition: str, note: str) -> Metric:
@@ -83,33 +84,30 @@ class Report:
 
     def __str__(self) -> str:
         wide = max((len(m.name) for m in self.metrics), default=0)
-        lines = [f"{m.name:<{wide}}  {_number(m.value):>9}  [{_number(m.low):>7}, "
-                 f"{_number(m.high):>7}]  n={m.n:<7} {m.note}".rstrip() for m in self.metrics]
+        lines = [f"{m.name:<{wide}}  {short(m.value):>9}  [{short(m.low):>7}, "
+                 f"{short(m.high):>7}]  n={m.n:<7} {m.note}".rstrip() for m in self.metrics]
         methods = [m.method for m in self.metrics if m.method]
         used = [f"{method} ({', '.join(m.name for m in self.metrics if m.method == method)})"
                 for method in dict.fromkeys(methods)]
         said = [f"95 % intervals: {'; '.join(used)}"] if used else []
         return "\n".join([*lines, *said, *self.notes])
 
+    def plot(self) -> Picture:
+        """Every metric as a dot with its interval, beside published values of its convention and
+        its floor."""
+        from scidiff.evaluation.report_plots import intervals
+
+        return intervals(self)
+
     def _repr_html_(self) -> str:
-        head = "".join(f"<th style='text-align:left;padding:2px 10px'>{h}</th>"
-                       for h in ("metric", "value", "95 % interval", "n", "definition"))
-        below = "".join(f"<div style='font:13px sans-serif'>{html.escape(line)}</div>"
-                        for line in self.notes)
-        return (f"<table style='border-collapse:collapse;font:13px sans-serif'><tr>{head}</tr>"
-                + "".join(_row(m) for m in self.metrics) + f"</table>{below}")
+        """A table with a picture of every interval: static, no script, no style sheet."""
+        from scidiff.evaluation.report_table import report_html
+
+        return report_html(self)
 
 
-def _row(m: Metric) -> str:
-    what = m.definition + (f" ({m.note})" if m.note else "")
-    bounds = f"{_number(m.low)} &ndash; {_number(m.high)}"
-    cells = (html.escape(m.name), _number(m.value),
-             f"<span title='{html.escape(m.method)}'>{bounds}</span>", str(m.n))
-    return ("<tr>" + "".join(f"<td style='padding:2px 10px'>{c}</td>" for c in cells)
-            + f"<td style='padding:2px 10px;color:#555'>{html.escape(what)}</td></tr>")
-
-
-def _number(value: float) -> str:
+def short(value: float) -> str:
+    """A number in a table, "-" for one that is not there."""
     if not math.isfinite(value):
         return "-"
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.1f}"

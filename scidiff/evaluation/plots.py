@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from rdkit.Chem import Mol
 
-from scidiff.chem.molecules import fingerprints
+from scidiff.evaluation import likeness
 from scidiff.evaluation.drawing import (
     CAPTION,
     FAINT,
@@ -30,6 +30,7 @@ from scidiff.evaluation.drawing import (
     molecule_png,
 )
 from scidiff.evaluation.graph_drawing import on_axes
+from scidiff.evaluation.likeness import Matrix
 
 # Okabe and Ito 2008: told apart by every common colour vision, and by their grey on paper
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#8a94a0"
@@ -97,6 +98,8 @@ def _histogram(axes: Axes, found: NDArray[np.float64], other: NDArray[Any] | Non
     low, high = np.percentile(both, [0.5, 99.5])
     pad = max((high - low) * 0.05, 1e-6, 0.005 * abs(high))
     count = int(np.clip(2.5 * len(found) ** (1 / 3), 8, 30))  # between Rice's rule and fine
+    if (both == both.round()).all():
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     bins = np.linspace(low - pad, high + pad, count + 1)
     if len(found):
         axes.hist(np.clip(found, bins[0], bins[-1]), bins=bins.tolist(), density=True, color=BLUE,
@@ -108,64 +111,9 @@ def _histogram(axes: Axes, found: NDArray[np.float64], other: NDArray[Any] | Non
         axes.axvline(float(np.median(other)), color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
 
 
-def space(
-    mols: Sequence[Mol], colour: NDArray[np.float64] | None = None, label: str = "score",
-    reference: Sequence[Mol] = (),
-) -> Picture:
-    """The two main axes of Morgan fingerprints (radius 2, 1,024 bits), found on all molecules.
-
-    `colour` (B,) is shown where it is finite; the reference lies behind in grey.
-    """
-    picture = Picture(figsize=(4.6, 3.7), layout="constrained")
-    axes = bare_axes(picture, picture.add_gridspec(1, 1)[0, 0], "")
-    if len(mols) + len(reference) < 3:
-        say(axes, "a map needs three molecules")
-        return picture
-    places, shares = principal_axes([*reference, *mols])
-    behind, front = places[:len(reference)], places[len(reference):]
-    if len(behind):
-        axes.scatter(behind[:, 0], behind[:, 1], s=12, c=LINE, edgecolors=GREY, linewidths=0.3,
-                     label="reference")
-    _points(axes, front, colour, label)
-    axes.set_xlabel(f"first axis ({100 * shares[0]:.0f} % of the variance)")
-    axes.set_ylabel(f"second axis ({100 * shares[1]:.0f} %)")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    if len(behind):
-        axes.legend(frameon=False, fontsize=8)
-    return picture
-
-
-def _points(axes: Axes, places: NDArray[Any], colour: NDArray[np.float64] | None,
-            label: str) -> None:
-    known = np.zeros(len(places), np.bool_) if colour is None else np.isfinite(colour)
-    plain: dict[str, Any] = {"s": 26, "linewidths": 0.5, "edgecolors": "white"}
-    if (~known).any():
-        name = "this result" if colour is None else "unscored"
-        axes.scatter(places[~known, 0], places[~known, 1], label=name,
-                     c=BLUE if colour is None else GREY, **plain)
-    if colour is not None and known.any():
-        order = np.argsort(colour[known])  # the best on top
-        dots = axes.scatter(places[known, 0][order], places[known, 1][order],
-                            c=colour[known][order], cmap=SCALE, **plain)
-        picture = axes.get_figure()
-        if picture is not None:
-            bar = picture.colorbar(dots, ax=axes, shrink=0.8, aspect=28, label=label)
-            bar.outline.set_visible(False)  # type: ignore[operator]
-
-
-def principal_axes(mols: Sequence[Mol]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places (B, 2) on the two main axes of the fingerprints, and their share of the variance.
-
-    Signs are fixed (the largest entry of an axis is positive), so that a map does not flip.
-    """
-    bits = np.unpackbits(fingerprints(mols), axis=1).astype(np.float64)
-    bits -= bits.mean(0)
-    variance, directions = np.linalg.eigh(bits.T @ bits)
-    top = directions[:, [-1, -2]]
-    top = top * np.sign(top[np.abs(top).argmax(0), [0, 1]])
-    total = variance.sum()
-    return bits @ top, variance[[-1, -2]] / total if total > 0 else np.zeros(2)
+def principal_axes(mols: Sequence[Mol]) -> tuple[Matrix, NDArray[np.float64]]:
+    """`likeness.principal_axes` of Morgan fingerprints."""
+    return likeness.principal_axes(likeness.features(mols, "molecule")[0])
 
 
 def scores(values: NDArray[np.float64], terms: Mapping[str, NDArray[np.float64]]) -> Picture:
@@ -212,13 +160,17 @@ def grid(cards: Sequence[Card], columns: int = 4) -> Picture:
     picture = Picture(figsize=(columns * (WIDTH + 10) / 100, rows * (high + 10) / 100))
     picture.subplots_adjust(0.005, 0.005, 0.995, 0.995, wspace=0.04, hspace=0.05)
     for i, card in enumerate(cards):
-        axes = picture.add_subplot(rows, columns, i + 1)
-        axes.set(xlim=(0, WIDTH), ylim=(high, 0), xticks=[], yticks=[])
-        axes.set_facecolor(WRONG_FILL if card.reason else "white")
-        for spine in axes.spines.values():
-            spine.set(color="#e8bfae" if card.reason else LINE)
-        _fill(axes, card)
+        on_card(picture.add_subplot(rows, columns, i + 1), card, high)
     return picture
+
+
+def on_card(axes: Axes, card: Card, high: float) -> None:
+    """Draw one card on axes of the units of its pixels, `high` with its caption."""
+    axes.set(xlim=(0, WIDTH), ylim=(high, 0), xticks=[], yticks=[])
+    axes.set_facecolor(WRONG_FILL if card.reason else "white")
+    for spine in axes.spines.values():
+        spine.set(color="#e8bfae" if card.reason else LINE)
+    _fill(axes, card)
 
 
 def _fill(axes: Axes, card: Card) -> None:
@@ -261,4 +213,4 @@ def shortened(name: str, most: int = 22) -> str:
     return name if len(name) <= most else name[:most - 1] + "…"
 
 
-__all__ = ["Picture", "grid", "principal_axes", "properties", "scores", "space"]
+__all__ = ["Picture", "grid", "properties", "scores"]

@@ -93,7 +93,7 @@ def test_pictures_and_pages_show_every_row(plain, tmp_path):
     assert (tmp_path / "g.png").read_bytes()[:4] == b"\x89PNG"
     assert len(plain.plot.properties(reference=plain).axes) == 4
     with pytest.raises(ValueError, match="draws molecules, got rows of kind 'graph'"):
-        plain.plot.space()
+        plain.plot.scaffolds()
 
 
 # ---------------------------------------------------------------- correction

@@ -32,24 +32,6 @@ def test_histograms_of_little(values) -> None:
     assert plots.properties({"qed": np.array(values)}).png()
 
 
-def test_principal_axes_keep_what_there_is_to_keep() -> None:
-    places, shares = plots.principal_axes(MOLS)
-    assert places.shape == (5, 2) and shares[0] >= shares[1] > 0
-    assert np.allclose(places.mean(0), 0) and abs(np.corrcoef(places.T)[0, 1]) < 1e-9
-    again = plots.principal_axes(MOLS)[0]
-    assert np.array_equal(places, again)
-    twins = plots.principal_axes([MOLS[0]] * 4)
-    assert np.allclose(twins[0], 0) and twins[1].tolist() == [0, 0]
-
-
-def test_space_colours_scored_molecules_and_greys_the_others() -> None:
-    picture = plots.space(MOLS, np.array([0.1, 0.9, np.nan, 0.5, np.nan]), reference=MOLS[:2])
-    dots = picture.axes[0].collections
-    assert [len(d.get_offsets()) for d in dots] == [2, 2, 3]
-    assert dots[2].get_array().tolist() == [0.1, 0.5, 0.9]  # the best is drawn last
-    assert "three molecules" in plots.space(MOLS[:1]).axes[0].texts[0].get_text()
-
-
 def test_scores_are_ranked_and_gaps_left_out() -> None:
     values = np.array([0.2, np.nan, 0.9])
     picture = plots.scores(values, {"mw": np.array([300.0, 250.0, 280.0])})
@@ -89,23 +71,11 @@ def test_equal_content_equal_bytes_and_no_global_state(form: str) -> None:
         "matplotlib.pyplot"].get_fignums()
 
 
-def test_result_plots_take_any_reference() -> None:
-    result = SampleResult([molecule_record(s) for s in ("CCO", "CCN", "C(", "c1ccccc1")],
-                          kind="molecule", provenance={})
-    for reference in (result, ["CCO", "not a molecule"], MOLS, list(result)):
-        assert len(result.plot.properties(reference).axes) == 4
-    assert result.plot.space(MOLS).axes and result.plot.grid(2).axes
-    with pytest.raises(ValueError, match="a reference is a result, SMILES or RDKit molecules, "
-                                         "got a int"):
-        result.plot.properties([1, 2])
-    with pytest.raises(ValueError, match="sd.design"):
-        result.plot.scores()
-
-
 def test_unscored_rows_have_no_colour() -> None:
     rows = [molecule_record(s) for s in ("CCO", "CCN", "CCCC")]
     result = SampleResult([*rows, Record("C(", None, False, "open")], kind="molecule",
                           provenance={}, columns={"score": [1.0, 0.0, 2.0, 0.0],
                                                   "status": ["ok", "failed", "ok", "invalid"]})
-    assert result.plot.space().axes[0].collections[1].get_array().tolist() == [1, 2]
+    dots = result.plot.space(method="pca").axes[0].collections
+    assert dots[1].get_array().tolist() == [1, 2]
     assert result.plot.scores().axes[0].lines[0].get_ydata().tolist() == [2, 1]
