@@ -143,16 +143,15 @@ class GraphTokenNetwork(nn.Module):
         return self._normalised(logits, mask, i, j, L)
 
     def _normalised(self, logits: Tensor, mask: Tensor, i: Tensor, j: Tensor, L: int) -> Tensor:
-        """Leave to every position what may stand there; behind the graph that is PAD and EOS."""
+        """Leave to every position what may stand there; behind the graph that is PAD and EOS,
+        which is said as a constant: a bound over symbols alone has no gradient there."""
         kind = torch.where(i == j, NODE, PAIR)
-        at = torch.where(mask[:, i] & mask[:, j], kind, 0)  # (B, M)
-        allowed = at[..., None] == self.kinds  # (B, M, V)
-        told = logits.masked_fill(~allowed, float("-inf")).log_softmax(-1)
-        rest = L - told.shape[1]
-        if rest:
-            ends = torch.where(self.kinds == 0, -torch.log(torch.tensor(2.0)), float("-inf"))
-            told = torch.cat([told, ends.to(told).expand(len(told), rest, -1)], 1)
-        return told
+        foreign = kind[:, None] != self.kinds  # (M, V)
+        told = logits.masked_fill(foreign, float("-inf")).log_softmax(-1)
+        ends = torch.where(self.kinds == 0, -torch.log(torch.tensor(2.0)), float("-inf")).to(told)
+        inside = mask[:, i] & mask[:, j]  # (B, M)
+        rest = (0, 0, 0, L - told.shape[1])
+        return torch.where(F.pad(inside, rest[2:])[..., None], F.pad(told, rest), ends)
 
     def log_probs(self, trunk: Tensor) -> Tensor:
         """The trunk's output is log-probabilities already, (..., V) float32."""

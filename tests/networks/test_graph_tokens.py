@@ -12,6 +12,8 @@ from scidiff.domains.molecule_graph import QM9, MoleculeGraphDomain
 from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
 from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.processes.conditional import ConditionalProcess
+from scidiff.processes.discrete_flow import TokenNoise
+from scidiff.processes.flow_bounds import JumpBound, StepBound
 from scidiff.processes.masked import MaskedProcess
 from scidiff.samplers.canvas import LengthLaw
 from scidiff.samplers.compose import ClassifierFree, ConditionalDenoiser
@@ -210,3 +212,18 @@ def test_impossible_conditions():
         network().given(ASKED, SHOWN)
     with pytest.raises(ValueError, match="spread > 0"):
         GraphTokenNetworkConfig(tuple(kinds(V)), bonded_ids(V), 6, conditions=((0.0, 0.0),))
+
+
+@pytest.mark.parametrize("bound", [lambda law: StepBound(law, 4), JumpBound])
+def test_bounds_over_symbols_have_gradients_for_rows_of_different_sizes(bound):
+    """Behind a graph no symbol is possible: what is said there must not reach the weights."""
+    net, ids = network(time=True), DOMAIN.encode(["CCO", "CCOC=O"]).ids
+    kind = torch.ones(ids.shape[1], dtype=torch.int64)
+    kind[places(6).diagonal()] = 0
+    process = bound(TokenNoise.marginal(ids, kind, len(V)))
+    loss = process.loss(net, TokenState(ids), seeded(1)).sum()
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in net.parameters() if p.grad is not None)
+    grown = sum(float(p.grad.square().sum()) for p in net.parameters() if p.grad is not None)
+    assert grown > 0
