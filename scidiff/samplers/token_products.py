@@ -25,6 +25,7 @@ class TokenProduct:
     token and is not a power of the whole row; this is.
 
     A token that any predictor excludes stays excluded, whatever its exponent, unless that is 0.
+    MASK is never drawn: with all exponents 0 the law is uniform over the other tokens.
     Exponents are numbers, or functions (x, k) -> (B,) for rows that differ in them.
     """
 
@@ -70,7 +71,8 @@ class TokenProduct:
             powered(read_weights(predictor, part), trunk[..., [i - n]])
             for i, (predictor, part) in enumerate(zip(self.predictors, trunks, strict=True))
         ]
-        return torch.stack(terms).sum(0)
+        masks = torch.arange(self.vocab_size, device=trunk.device) == self.mask_id
+        return torch.stack(terms).sum(0).masked_fill(masks, float("-inf"))
 
     def log_probs(self, trunk: Tensor) -> Tensor:
         return self.log_weights(trunk).log_softmax(-1)

@@ -104,6 +104,14 @@ def test_excluded_tokens_stay_excluded_unless_the_exponent_is_zero():
         assert abs(law.sum() - 1) < 1e-12 and bool(law[0] == 0) == (b != 0)
 
 
+@pytest.mark.parametrize("zero", [0.0, lambda x, k: torch.zeros(len(x))])
+def test_exponents_that_are_all_zero_write_no_mask(zero):
+    ids = sample(masked(product(zero, zero)), 2000, seeded(6)).ids
+    assert not (ids == ONE.mask_id).any()
+    share = float((ids == 3).float().mean())  # of five tokens, PAD and EOS among them
+    assert abs(share - 0.2) < 4 * (0.16 / 6000) ** 0.5
+
+
 def test_the_sampler_keeps_the_contract():
     with torch.no_grad():
         check_sampler(masked(product(1.0, 1.0)))
