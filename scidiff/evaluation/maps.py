@@ -78,12 +78,13 @@ def place(vectors: Matrix, method: str) -> Placed:
 def _umap(vectors: Matrix) -> Matrix:
     """UMAP (McInnes et al. 2018) of seed 0, started from the main axes so that it does not
     turn."""
-    import umap
-
     start, _ = principal_axes(vectors)
     start = (10 * start / max(float(np.abs(start).max()), 1e-12)).astype(np.float32)
-    with warnings.catch_warnings():  # of scikit-learn's own renamings
+    with warnings.catch_warnings():  # that TensorFlow is absent, and of scikit-learn's renamings
+        warnings.simplefilter("ignore", ImportWarning)
         warnings.simplefilter("ignore", FutureWarning)
+        import umap
+
         made = umap.UMAP(n_neighbors=NEIGHBOURS, init=start, random_state=0, n_jobs=1)
         return np.asarray(made.fit_transform(vectors.astype(np.float32)), np.float64)
 
