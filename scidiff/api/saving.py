@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 EVERY = (".csv", ".parquet", ".html")
 OF_KIND: Mapping[str, tuple[str, ...]] = {
-    "molecule": (".csv", ".smi", ".sdf", ".parquet", ".png", ".html"),
+    "molecule": (".csv", ".smi", ".sdf", ".xyz", ".parquet", ".png", ".html"),
     "sequence": (".csv", ".fasta", ".parquet", ".html"),
     "graph": (".csv", ".g6", ".npz", ".parquet", ".png", ".html"),
 }
-SUFFIXES = (".csv", ".smi", ".sdf", ".fasta", ".g6", ".npz", ".parquet", ".png", ".html")
-_VALID_ONLY = (".smi", ".sdf", ".fasta", ".g6", ".npz")
+SUFFIXES = (
+    ".csv", ".smi", ".sdf", ".xyz", ".fasta", ".g6", ".npz", ".parquet", ".png", ".html",
+)
+_VALID_ONLY = (".smi", ".sdf", ".xyz", ".fasta", ".g6", ".npz")
 _CARRIES_PROVENANCE = (".parquet", ".html")
 
 
@@ -150,6 +152,26 @@ def _sdf_property(name: str, value: Any) -> str:
     return f">  <{name}>\n{' '.join(str(value).split())}\n\n"
 
 
+def _xyz(result: SampleResult) -> bytes:
+    """Valid rows in space, one behind the other; row, SMILES and columns in the comment."""
+    from scidiff.chem.geometry import structure_of
+    from scidiff.data.points import Points
+    from scidiff.data.xyz import write_xyz
+    from scidiff.evaluation.description import molecules
+
+    out = []
+    for i, record in enumerate(result):
+        facts = {"smiles": record.text, **_cells(result, i)}
+        said = " ".join(f"{name}={str(value)!r}" for name, value in facts.items())
+        for mol in molecules([record]):
+            try:
+                out.append(write_xyz(Points.of(*structure_of(mol)), f"row_{i} {said}"))
+            except ValueError:
+                raise ValueError(f"row {i} has no structure in space: save to .sdf or .csv") \
+                    from None
+    return "".join(out).encode()
+
+
 def _fasta(result: SampleResult) -> bytes:
     """Valid rows as `>seq_ROW key=value`."""
     rows = ((i, record.text) for i, record in enumerate(result) if record.valid)
@@ -192,8 +214,8 @@ def _html(result: SampleResult) -> bytes:
 
 
 _WRITERS: Mapping[str, Callable[[SampleResult], bytes]] = {
-    ".csv": _csv, ".smi": _smi, ".sdf": _sdf, ".fasta": _fasta, ".parquet": _parquet,
-    ".png": _png, ".html": _html, ".g6": _g6, ".npz": _npz,
+    ".csv": _csv, ".smi": _smi, ".sdf": _sdf, ".xyz": _xyz, ".fasta": _fasta,
+    ".parquet": _parquet, ".png": _png, ".html": _html, ".g6": _g6, ".npz": _npz,
 }
 
 __all__ = ["OF_KIND", "SUFFIXES", "check_output", "plain", "provenance_text", "save", "suffixes"]

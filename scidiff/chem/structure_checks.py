@@ -80,13 +80,16 @@ def _held(
     if largest is not None and len(numbers) > largest:
         yield CheckReport(False, "size", (), f"{len(numbers)} atoms, the model holds at most "
                                              f"{largest}")
-    foreign = np.flatnonzero(~np.isin(numbers, list(elements))) if elements else []
-    if len(foreign):
-        symbol = Chem.GetPeriodicTable().GetElementSymbol
-        odd, known = ({symbol(int(n)): 0 for n in sorted(ns)}
-                      for ns in (set(numbers[foreign].tolist()), elements))
-        yield CheckReport(False, "unsupported", tuple(map(int, foreign)),
-                          f"elements {', '.join(odd)} are not among {', '.join(known)}")
+    foreign = np.flatnonzero(~np.isin(numbers, list(elements)))
+    if elements and len(foreign):
+        yield CheckReport(False, "unsupported", tuple(foreign.tolist()),
+                          f"elements {_symbols(numbers[foreign].tolist())} are not among "
+                          f"{_symbols(elements)}")
+
+
+def _symbols(numbers: Collection[int]) -> str:
+    symbol = Chem.GetPeriodicTable().GetElementSymbol
+    return ", ".join(symbol(int(n)) for n in sorted(set(numbers)))
 
 
 def _on_top(points: Placed) -> Iterator[CheckReport]:

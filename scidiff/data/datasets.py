@@ -113,7 +113,8 @@ def load(name: str, split: str | None = None) -> Table:
     if "column" in entry:
         table = read_table(entry, file)
     else:
-        table = _TABLES.get(name, _KINDS.get(entry["kind"], _lines))(file, content)
+        make = _TABLES.get(name.replace("-", "_"), _KINDS.get(entry["kind"], _lines))
+        table = make(file, content)
     if "content_sha256" in entry:
         verify("\n".join(table.objects()).encode(), entry["content_sha256"], file.name)
     table = replace(table, source=name if split is None else f"{name}:{split}")
@@ -156,8 +157,9 @@ def _file(name: str, files: dict[str, Any], split: str) -> dict[str, Any]:
 
 
 def _choose(wanted: str, known: dict[str, Any], what: str) -> dict[str, Any]:
-    if wanted in known:
-        return known[wanted]
+    for spelled in (wanted, wanted.replace("-", "_")):
+        if spelled in known:
+            return known[spelled]
     folded = {name.lower(): name for name in known}
     near = difflib.get_close_matches(wanted.lower(), folded, n=1)
     hint = f"did you mean {folded[near[0]]!r}? " if near else ""

@@ -1,4 +1,4 @@
-"""Files as rows: CSV, TSV, SMILES, text, FASTA, SDF, Parquet and graphs, text also packed.
+"""Files as rows: CSV, TSV, SMILES, text, FASTA, SDF, XYZ, Parquet and graphs, text also packed.
 
 A reader yields every row of its file, those it cannot use with the reason; nothing is skipped.
 """
@@ -212,6 +212,27 @@ def _sdf(path: Path, packing: str) -> Rows:
                                 for p in properties)], rows()
 
 
+def _xyz(path: Path, packing: str) -> Rows:
+    """Molecules whose bonds are found by EDM's rule, as canonical SMILES with their comments;
+    coordinates are left out (`data.structures` keeps them)."""
+    from scidiff.chem.geometry import examine_points
+    from scidiff.chem.molecules import canonical
+    from scidiff.data.xyz import read_xyz
+
+    def rows() -> Iterator[Row]:
+        for found in read_xyz(path, packing):
+            if found.points is None:
+                yield Row(found.number, (), found.problem)
+                continue
+            mol, report = examine_points(found.points)
+            if mol is None:
+                yield Row(found.number, (), f"{report.rule}: {report.message}")
+                continue
+            yield text_row(found.number, [canonical(mol) or "", found.name])
+
+    return ["smiles", "name"], rows()
+
+
 # ---------------------------------------------------------------- graphs
 
 
@@ -236,6 +257,6 @@ FASTA = (".fasta", ".fa", ".fna", ".faa")
 READERS: dict[str, Callable[[Path, str], Rows]] = {
     ".csv": _csv, ".tsv": _csv, ".smi": _smi, ".smiles": _smi, ".txt": _txt,
     **dict.fromkeys(FASTA, _fasta),
-    ".sdf": _sdf, ".parquet": _parquet,
+    ".sdf": _sdf, ".xyz": _xyz, ".parquet": _parquet,
     ".g6": _graph6, ".s6": _graph6, ".npz": _arrays, ".graphml": _graphml,
 }
