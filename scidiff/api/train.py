@@ -24,7 +24,7 @@ from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.evaluation.novelty import NoveltyFilter
 from scidiff.training.checkpoint import save_model, write_atomically
-from scidiff.training.plan import STEPPED
+from scidiff.training.plan import STEPPED, Stage
 from scidiff.training.stages import (
     Prepared,
     build_network,
@@ -153,18 +153,18 @@ def write_model(
     recipe: Recipe,
     network: nn.Module,
     data: Prepared,
-    log: Sequence[dict[str, float]],
+    log: Sequence[dict[str, Any]],
     found: Source,
 ) -> None:
     """Write weights, config, card and the filter of the training set."""
-    config = {
+    config: dict[str, Any] = {
         "name": recipe.name,
         "domain": recipe.domain,
         "vocabulary": {
             "notation": data.vocabulary.notation,
             "symbols": list(data.vocabulary.symbols),
         },
-        "process": process_config(recipe.stages[-1], data),
+        "process": {**process_config(recipe.stages[-1], data), **_chosen_range(log[-1])},
         "sampling": {} if recipe.stages[-1].process in STEPPED else vars(recipe.sampling),
         "length_counts": data.length_counts,
         **({"conditions": data.conditions.to_config()} if data.conditions else {}),
@@ -177,18 +177,33 @@ def write_model(
     NoveltyFilter.build(domain.keys(data.strings)).save(folder / "train_filter.npz")
 
 
+def _chosen_range(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The noise levels that a stage of blocks chose, where it was told to."""
+    return {"noise_range": list(row["noise_range"])} if "noise_range" in row else {}
+
+
+def _levels(stage: Stage, row: Mapping[str, Any]) -> str:
+    """The noise levels of a stage that looked at some of them alone."""
+    if stage.noise_range is None:
+        return ""
+    low, high = row.get("noise_range", stage.noise_range)
+    return f", noise levels {low:g} to {high:g}" + (" (chosen)" if "noise_range" in row else "")
+
+
 def _card(
     recipe: Recipe,
     network: nn.Module,
     data: Prepared,
-    log: Sequence[dict[str, float]],
+    log: Sequence[dict[str, Any]],
     found: Source,
 ) -> str:
     nats = recipe.stages[-1].process not in STEPPED  # the others bound no likelihood
     unit = "validation, nats a token" if nats else "validation loss"
     stages = [
         {
-            "stage": f"{s.process}" + (f", blocks of {s.block_size}" if s.block_size else ""),
+            "stage": f"{s.process}"
+            + (f", blocks of {s.block_size}" if s.block_size else "")
+            + _levels(s, row),
             "steps": int(row["steps"]),
             "rows a step": s.training.batch_size * s.training.accumulate,
             "minutes": round(row["seconds"] / 60, 1),

@@ -3,7 +3,9 @@ limit, autoregression."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,8 +13,9 @@ from torch.nn import functional as F
 
 from scidiff.core import Rng, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState
-from scidiff.processes.hiding import hide_exactly, stratified_counts
+from scidiff.processes.hiding import hide_exactly
 from scidiff.processes.masked import Hidden, TokenNetwork, cross_entropy
+from scidiff.processes.noise_ranges import WHOLE, Moments, Range, check_range, counts
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,53 @@ class BlockProcess:
 
     The end is part of the text: EOS and the PADs behind it in the same block are predicted, later
     blocks are not.
-    The loss bounds -log p(x0) in nats; at block_size 1 it is exact.
+    The loss bounds -log p(x0) in nats; at block_size 1 it is exact. With a `noise_range` short of
+    (0, 1) training looks at some noise levels alone, so that its loss varies less and bounds
+    nothing: `whole` does. `auto` asks for the range to be chosen anew as training goes on.
     """
 
     mask_id: int
     block_size: int
+    noise_range: Range = WHOLE
+    auto: bool = False
 
     def __post_init__(self) -> None:
         if self.block_size < 1:
             raise ValueError(f"block_size must be at least 1, got {self.block_size}")
+        object.__setattr__(self, "noise_range", check_range(self.noise_range))
+
+    @property
+    def whole(self) -> Self:
+        """The process whose loss is the bound: every noise level."""
+        return self if self.noise_range == WHOLE else replace(self, noise_range=WHOLE)
+
+    def within(self, noise_range: Range) -> Self:
+        """The process that trains on noise levels of this range."""
+        return replace(self, noise_range=noise_range)
+
+    @torch.no_grad()
+    def least_variable(
+        self, network: TokenNetwork, batches: Iterable[TokenState], rng: Rng
+    ) -> Range:
+        """The range with the least variance of what a block of these rows costs.
+
+        Each batch is looked at once, with all numbers of hidden positions equally likely: the
+        variances of all ranges follow from those.
+        """
+        seen = [self._moments(network, x0, rng) for x0 in batches]
+        return sum(seen[1:], start=seen[0]).least_variable()
+
+    def _moments(self, network: TokenNetwork, x0: TokenState, rng: Rng) -> Moments:
+        """What whole blocks cost, by how much of them is hidden."""
+        n, whole = self.block_size, self.whole
+        x = whole.corrupt(TokenState(self.padded(x0.ids, network.max_length)), rng)
+        trunk = network.two_copy(x.noisy, x.clean, n)
+        costs = torch.where(x.weight > 0, cross_entropy(network, trunk, x.clean), 0.0) * x.weight
+        end = costs.shape[1] // n * n
+        each, hidden = (
+            v[:, :end].unflatten(1, (-1, n)).sum(-1) for v in (costs, (x.weight > 0).long())
+        )
+        return Moments.of(hidden[hidden > 0], each[hidden > 0] / n, n)
 
     def padded(self, ids: Tensor, limit: int) -> Tensor:
         """Fill the last block with PAD, but not beyond `limit` positions: there it stays
@@ -67,13 +108,13 @@ class BlockProcess:
         return self.cost(network, self.corrupt(padded, rng))
 
     def _hide(self, ids: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
-        """Hide k ~ U{1..n} of each block's n positions: which ones (B, L) and their weight n / k
-        (B, L)."""
+        """Hide k of each block's n positions, U{1..n} where the range is whole: which ones (B, L)
+        and their weight n / k (B, L)."""
         B, L = ids.shape
         real = torch.ones(B, L, dtype=torch.bool, device=ids.device)
         blocks = F.pad(real, (0, -L % self.block_size)).reshape(-1, self.block_size)
         n = blocks.sum(1)
-        k = stratified_counts(n, rng)
+        k = counts(n, self.noise_range, rng)
         hidden = hide_exactly(blocks, k, rng).reshape(B, -1)[:, :L]
         return hidden, (n / k).repeat_interleave(self.block_size).reshape(B, -1)[:, :L]
 

@@ -36,6 +36,11 @@ class ConditionalProcess:
         if not 0 <= self.dropout <= 1:
             raise ValueError(f"dropout must be in [0, 1], got {self.dropout}")
 
+    @property
+    def whole(self) -> ConditionalProcess:
+        """With the process inside at every noise level, where training looks at some alone."""
+        return replace(self, inner=getattr(self.inner, "whole", self.inner))
+
     def noise(self, x0: TokenState, t: Tensor, rng: Rng) -> TokenState:
         """Noise the tokens; conditions stay clean."""
         return replace(self.inner.noise(x0, t, rng), condition=x0.condition)

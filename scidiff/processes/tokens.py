@@ -25,6 +25,7 @@ from scidiff.processes.graph_sde import GraphSDE, GraphSDEProcess
 from scidiff.processes.hiding import AtRate, ExactCount, Hiding, OnGrid
 from scidiff.processes.masked import MaskedProcess
 from scidiff.processes.noise_levels import SCHEDULES, named
+from scidiff.processes.noise_ranges import AUTO, WHOLE, NoiseRange, check_range
 from scidiff.processes.score_entropy import ScoreEntropyProcess
 
 _FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
@@ -45,13 +46,14 @@ TokenProcess = (
 PROCESSES = ("masked", "block", "autoregressive", "graph_sde", "flow", "graph_blocks")
 OWNERS = {
     "block_size": "block",
+    "noise_range": "block",
     "sde": "graph_sde",
     "flow": "flow",
     "masked": "masked",
     "blocks": "graph_blocks",
 }
 """Which process each setting belongs to."""
-OPTIONAL = ("masked",)
+OPTIONAL = ("masked", "noise_range")
 """Settings that their process can do without."""
 
 
@@ -223,6 +225,8 @@ def check_process(kind: str, **settings: Any) -> None:
             raise ValueError(f"{name} belongs to process = {owner!r}{required}")
     if kind == "block" and settings["block_size"] < 1:
         raise ValueError(f"block_size must be at least 1, got {settings['block_size']}")
+    if settings.get("noise_range") not in (None, AUTO):
+        check_range(settings["noise_range"])
 
 
 def token_process(
@@ -233,18 +237,21 @@ def token_process(
     flow: TokenFlow | None = None,
     masked: MaskedLoss | None = None,
     blocks: GraphBlocks | None = None,
+    noise_range: NoiseRange | None = None,
     law: TokenNoise | None = None,
 ) -> TokenProcess:
     """Make the process `kind` for rows over `vocabulary`; settings that are not its own are
     refused. A flow, alone or in blocks, needs the `law` of its noise too."""
     check_process(
-        kind, block_size=block_size, sde=sde, flow=flow, masked=masked, blocks=blocks
-    )
+        kind, block_size=block_size, sde=sde, flow=flow, masked=masked, blocks=blocks,
+        noise_range=noise_range,
+    )  # fmt: skip
     noisy = flow or blocks
     if (noisy is None) != (law is None):
         raise ValueError(f"a flow and the law of its noise go together, got {noisy} and {law}")
     if block_size is not None:
-        return BlockProcess(vocabulary.mask_id, block_size)
+        levels = WHOLE if noise_range is None or noise_range == AUTO else check_range(noise_range)
+        return BlockProcess(vocabulary.mask_id, block_size, levels, noise_range == AUTO)
     if sde is not None:
         return GraphSDEProcess(vocabulary, sde)
     if flow is not None and law is not None:

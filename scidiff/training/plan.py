@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scidiff.processes.graph_sde import GraphSDE
+from scidiff.processes.noise_ranges import NoiseRange
 from scidiff.processes.tokens import (
     OWNERS,
     GraphBlocks,
@@ -69,6 +70,7 @@ class Stage:
     flow: TokenFlow | None = None
     masked: MaskedLoss | None = None
     blocks: GraphBlocks | None = None
+    noise_range: NoiseRange | None = None  # of a block, that training looks at; None: all of it
 
     __pydantic_config__ = _FORBID
 
@@ -85,7 +87,11 @@ class Stage:
         """The process as a model's config names it, without what is counted from its rows."""
         records = {"sde": self.sde, "flow": self.flow, "masked": self.masked,
                    "blocks": self.blocks}  # fmt: skip
-        own = {name: asdict(record) for name, record in records.items() if record is not None}
+        own: dict[str, Any] = {
+            name: asdict(record) for name, record in records.items() if record is not None
+        }
+        if self.noise_range is not None:
+            own["noise_range"] = self.noise_range
         return {"kind": self.process, "block_size": self.block_size, **own}
 
 

@@ -24,6 +24,7 @@ from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.processes.conditional import ConditionalProcess
 from scidiff.processes.discrete_flow import TokenNoise
 from scidiff.processes.graph_blocks import GraphBlockProcess
+from scidiff.processes.noise_ranges import AUTO
 from scidiff.processes.tokens import token_process
 from scidiff.training.batches import TokenBatches
 from scidiff.training.checkpoint import write_atomically
@@ -96,7 +97,7 @@ def train_stages(
     out: Path,
     accelerator: str = "auto",
     on_log: OnLog | None = None,
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """Run every stage, resuming inside or between stages; leaves the averaged weights in
     `network`."""
     _same_rows(Path(out), data)
@@ -118,12 +119,24 @@ def train_stages(
         trainer.resume()
         trainer.fit(partial(on_log, name) if on_log else None)
         trainer.use_averaged()
-        summary.append({"steps": trainer.step, "seconds": trainer.seconds, "best": trainer.kept})
+        summary.append(_told(trainer))
     return summary
+
+
+def _told(trainer: Trainer) -> dict[str, Any]:
+    """What there is to say of a stage that is done."""
+    told = {"steps": trainer.step, "seconds": trainer.seconds, "best": trainer.kept}
+    chosen = trainer.noise_range
+    return told if chosen is None else {**told, "noise_range": chosen}
 
 
 def _process(plan: Plan, stage: Stage, data: Prepared) -> Process[Any]:
     """The process of a stage, told the conditions that the rows have."""
+    if stage.noise_range == AUTO and data.conditions is not None:
+        raise ScidiffError(
+            "noise_range = 'auto' is for rows without conditions, got data.condition = "
+            f"{', '.join(data.conditions.names)}; expected two levels, as [0.3, 0.8]"
+        )
     law = noise_law(stage, data)
     process: Process[Any] = token_process(
         stage.process, data.vocabulary, **stage.settings, law=law

@@ -18,6 +18,7 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from scidiff.core import Process, ScidiffError, seeded
+from scidiff.processes.block import BlockProcess
 from scidiff.training.batches import Batches
 from scidiff.training.checkpoint import write_atomically
 from scidiff.training.config import TrainConfig, optimizers
@@ -26,26 +27,27 @@ from scidiff.training.interrupts import held_back
 __all__ = ["TrainConfig", "Trainer"]
 
 _MAY_CHANGE = ("checkpoint_every", "log_every")  # settings that a resumed run may have anew
+RANGE_BATCHES = 4  # by which noise levels are compared
 
 
 class _Loss(nn.Module):
-    """The process's loss as a module, so that Fabric wraps one forward for precision and data
+    """A process's loss as a module, so that Fabric wraps one forward for precision and data
     parallelism."""
 
-    def __init__(self, network: nn.Module, process: Process[Any]) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network, self.process = network, process
+        self.network = network
 
     def forward(self, batch: _Batch) -> Tensor:
-        return self.process.loss(self.network, batch.x0, batch.rng)
+        return batch.process.loss(self.network, batch.x0, batch.rng)
 
 
 class _Batch:
-    """Clean rows and their noise; opaque to Fabric, which would otherwise cast the data to the
-    network's precision."""
+    """Clean rows, their noise and the process; opaque to Fabric, which would otherwise cast the
+    data to the network's precision."""
 
-    def __init__(self, x0: Any, rng: torch.Generator) -> None:
-        self.x0, self.rng = x0, rng
+    def __init__(self, process: Process[Any], x0: Any, rng: torch.Generator) -> None:
+        self.process, self.x0, self.rng = process, x0, rng
 
 
 class Trainer:
@@ -67,8 +69,9 @@ class Trainer:
         validation: Batches | None = None,
         accelerator: str = "auto",
     ) -> None:
-        self.network, self.process, self.config, self.out = network, process, config, Path(out)
-        self.batches, self.validation = batches, validation
+        self.network, self.config, self.out = network, config, Path(out)
+        self.process: Process[Any] = process
+        self.batches, self.validation, self._asked = batches, validation, repr(process)
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
         nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
         self.fabric = Fabric(
@@ -79,7 +82,7 @@ class Trainer:
             for part in getattr(network, "blocks", [network]):
                 part.compile(dynamic=True)
         self.loss, *self.optimizers = self.fabric.setup(
-            _Loss(network, process), *optimizers(network, config)
+            _Loss(network), *optimizers(network, config)
         )
         self.ema = [p.detach().clone() for p in network.parameters()]
         self.best_ema: list[Tensor] | None = None  # kept where training may stop past its best
@@ -116,6 +119,7 @@ class Trainer:
             "tail": self._tail,
             "config": asdict(self.config),
             "data": self._data(),
+            "noise_range": self.noise_range,
             "optimizers": [o.state_dict() for o in self.optimizers],
         }
         temporary = self.state_file.with_suffix(".tmp")
@@ -135,13 +139,15 @@ class Trainer:
             self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
             self.newest = state.get("newest", self.best)
             self.seconds, self._tail = state["seconds"], state["tail"]
+            if self._choosing is not None and state.get("noise_range") is not None:
+                self.process = self._choosing.within(state["noise_range"])
         self._cut_log()
         return self.step > 0
 
     def _data(self) -> dict[str, Any]:
         """What else a resumed run must agree with."""
         shapes = [tuple(p.shape) for p in self.network.parameters()]
-        return {"process": repr(self.process), "rows": len(self.batches), "network": str(shapes)}
+        return {"process": self._asked, "rows": len(self.batches), "network": str(shapes)}
 
     def _refuse_other(self, state: dict[str, Any]) -> None:
         now = {**asdict(self.config), **self._data()}
@@ -184,6 +190,7 @@ class Trainer:
         started = time.perf_counter() - self.seconds
         with held_back() as signals:
             while not (self.finished or self._interrupted(signals)):
+                self._choose_range()
                 self._tail.append(self._advance())
                 self.seconds = time.perf_counter() - started
                 for row in self._rows():
@@ -212,6 +219,36 @@ class Trainer:
         if self.validation and (self.step % c.validate_every == 0 or self.step == c.steps):
             yield {"validation": self.validate(), "seconds": self.seconds}
 
+    def _choose_range(self) -> None:
+        """At the first step and where validation follows, ask a process that wants it for the
+        noise levels at which the loss of a few training rows varies least."""
+        process = self._choosing
+        if process is None or self.step % self.config.validate_every:
+            return
+        batches = [self._batch(self.step + i) for i in range(RANGE_BATCHES)]
+        network: Any = self.network  # has the passes that its process asks for
+        rng = seeded(self.config.seed + 2, self.step, self.fabric.device)
+        with self.averaged(), self.fabric.autocast():
+            chosen = process.least_variable(network, batches, rng)
+        # every process must train on the same
+        self.process = process.within(self.fabric.broadcast(chosen))
+
+    @property
+    def noise_range(self) -> tuple[float, float] | None:
+        """The noise levels that training looks at now; None where it was not told to choose."""
+        return None if self._choosing is None else self._choosing.noise_range
+
+    @property
+    def _choosing(self) -> BlockProcess | None:
+        """The process where it asks for its noise levels to be chosen."""
+        process = self.process
+        return process if isinstance(process, BlockProcess) and process.auto else None
+
+    def _batch(self, index: int) -> Any:
+        """This process's part of batch `index`, on its device."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        return self.batches(index, rank, world).to(self.fabric.device)
+
     def _advance(self) -> float:
         """One optimiser step over `accumulate` batches; returns the loss in nats a unit."""
         c = self.config
@@ -234,10 +271,9 @@ class Trainer:
 
     def _backward(self, index: int) -> float:
         """Add the gradient of batch `index`, its noise seeded by (seed, index, process)."""
-        rank, world = self.fabric.global_rank, self.fabric.world_size
-        x0 = self.batches(index, rank, world).to(self.fabric.device)
+        rank, world, x0 = self.fabric.global_rank, self.fabric.world_size, self._batch(index)
         rng = seeded(self.config.seed, index * world + rank, self.fabric.device)
-        nats = self.loss(_Batch(x0, rng)).sum()
+        nats = self.loss(_Batch(self.process, x0, rng)).sum()
         loss = nats / self.batches.units(x0) / self.config.accumulate
         self.fabric.backward(loss)
         return float(loss.detach())
@@ -245,15 +281,15 @@ class Trainer:
     @torch.no_grad()
     def validate(self) -> float:
         """Bound on -log p in nats a unit of the EMA weights on the validation rows, the same
-        noise every time."""
+        noise every time and every noise level, whatever training looks at."""
         if self.validation is None:
             raise ScidiffError("there are no validation rows")
-        nats = units = 0.0
+        nats, units, process = 0.0, 0.0, getattr(self.process, "whole", self.process)
         with self.averaged():
             for i, x0 in enumerate(self.validation.once()):
                 rng = seeded(self.config.seed + 1, i, self.fabric.device)
                 x0 = x0.to(self.fabric.device)
-                nats += float(self.loss(_Batch(x0, rng)).sum())
+                nats += float(self.loss(_Batch(process, x0, rng)).sum())
                 units += float(self.validation.units(x0))
         # every process must take the same decision to stop
         value = self.fabric.broadcast(nats / units)

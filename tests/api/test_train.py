@@ -139,6 +139,19 @@ def test_a_killed_run_ends_with_the_same_weights(molecules, tmp_path, stop):
     assert not equal(whole, train(reseeded, tmp_path / "other", device="cpu"))
 
 
+def test_chosen_noise_levels_stand_in_config_and_card(molecules, tmp_path):
+    file = write_recipe(molecules)
+    file.write_text(file.read_text().replace("block_size = 2\nsteps", "block_size = 2\n"
+                                             'noise_range = "auto"\nsteps'))  # fmt: skip
+    folder = train(file, tmp_path / "run")
+    low, high = read_config(folder)["process"]["noise_range"]
+    assert 0 <= low < high <= 1
+    words = f"| block, blocks of 2, noise levels {low:g} to {high:g} (chosen) |"
+    assert words in (folder / "README.md").read_text()
+    assert read_config(folder)["recipe"]["stages"][1]["noise_range"] == "auto"
+    assert len(load(folder, device="cpu").sample(2)) == 2
+
+
 def test_selfies_are_trained_on_and_decoded(molecules, tmp_path):
     folder = train(write_recipe(molecules, "selfies"), tmp_path / "run", device="cpu")
     model = load(folder, device="cpu")

@@ -306,3 +306,44 @@ def test_bf16_trains_close_to_float32(tmp_path):
     assert all(x == pytest.approx(y, rel=0.05) for x, y in pairs)
     assert pairs[-1][0] != pairs[-1][1]
     assert all(p.dtype == torch.float32 for p in b.network.parameters())
+
+
+# ---------------------------------------------------------------- noise levels chosen on the way
+
+
+CLIPPED = BlockProcess(MASK, 4, auto=True)
+
+
+def test_noise_levels_are_chosen_at_the_start_and_where_validation_follows(tmp_path, monkeypatch):
+    asked, plan = [], iter([(0.5, 1.0), (0.2, 0.9), (0.3, 0.8)])
+
+    def least_variable(self, network, batches, rng):
+        asked.append((len(batches), not network.training))
+        return next(plan)
+
+    monkeypatch.setattr(BlockProcess, "least_variable", least_variable)
+    run = trainer(tmp_path, process=CLIPPED)
+    run.fit()
+    assert asked == [(4, True)] * 3 and run.noise_range == (0.3, 0.8)  # at steps 0, 4 and 8 of 12
+
+
+def test_a_resumed_run_keeps_its_noise_levels(tmp_path):
+    whole = trainer(tmp_path / "a", process=CLIPPED)
+    whole.fit()
+    first = trainer(tmp_path / "b", process=CLIPPED)
+    for _ in range(6):
+        first._choose_range()
+        first._advance()
+    first.save()
+    rest = trainer(tmp_path / "b", process=CLIPPED)
+    assert rest.resume() and rest.process.noise_range == first.process.noise_range
+    rest.fit()
+    assert rest.noise_range == whole.noise_range and same_weights(rest, whole)
+
+
+def test_validation_looks_at_every_noise_level(tmp_path):
+    plain, clipped = BlockProcess(MASK, 4), BlockProcess(MASK, 4, (0.3, 0.8))
+    losses = [trainer(tmp_path / str(i), process=p).validate()
+              for i, p in enumerate((plain, clipped, CLIPPED))]  # fmt: skip
+    assert losses[0] == losses[1] == losses[2]
+    assert trainer(tmp_path / "c", process=clipped).noise_range is None
