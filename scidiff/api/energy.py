@@ -40,7 +40,8 @@ class EnergyRequest:
         """What a result records of it."""
         if self.energy is None:
             return {}
-        return {**_named(self.energy), "candidates": self.candidates, "window": self.window}
+        told = named(self.energy, "energy")
+        return {**told, "candidates": self.candidates, "window": self.window}
 
     def around(self, inner: MaskedSampler, vocabulary: Vocabulary) -> EnergySampler:
         """The sampler with this energy."""
@@ -48,55 +49,69 @@ class EnergyRequest:
         return EnergySampler(inner, energy, candidates=self.candidates, window=self.window)
 
 
-def _named(energy: Any) -> dict[str, Any]:
+def named(source: Any, role: str) -> dict[str, Any]:
     """A model by its name and digest, whether it is one or its folder; else a class."""
-    if isinstance(energy, str | Path):
-        folder = model_folder(energy)
+    if isinstance(source, str | Path):
+        folder = model_folder(source)
         config = json.loads((folder / "config.json").read_text())
         name = config.get("name", folder.name)
-        return {"energy": name, "energy_sha256": config["sha256"]}
-    if hasattr(energy, "config"):
-        return {"energy": energy.name, "energy_sha256": energy.config["sha256"]}
-    return {"energy": type(energy).__name__}
+        return {role: name, f"{role}_sha256": config["sha256"]}
+    if hasattr(source, "config"):
+        return {role: source.name, f"{role}_sha256": source.config["sha256"]}
+    return {role: type(source).__name__}
 
 
 def find_energy(source: Any, vocabulary: Vocabulary, length: int) -> Energy:
     """The energy that `source` means for rows of `length` over `vocabulary`."""
+    if isinstance(source, str | Path) or hasattr(source, "engine"):
+        read = left_to_right(source, vocabulary, length, "an energy")
+        return Autoregressive(read, vocabulary.mask_id)
+    if not callable(source):
+        raise ValueError(
+            "energy must be a left-to-right model, its name, or a callable (x, clean, "
+            f"log_drawn) -> (B, K), got {type(source).__name__}"
+        )
+    return source
+
+
+def left_to_right(
+    source: Any, vocabulary: Vocabulary, length: int, role: str, *, ends: bool = True
+) -> LeftToRight:
+    """The model that `source` is or names, as it reads rows of `length` over `vocabulary`. Raises
+    ScidiffError for a model that does not write strings from left to right, is told conditions, or
+    cannot read the rows."""
     if isinstance(source, str | Path):
         from scidiff.api.model import Model
 
         source = Model(model_folder(source))
     engine = getattr(source, "engine", None)
     if engine is None:
-        if not callable(source):
-            raise ValueError(
-                "energy must be a left-to-right model, its name, or a callable (x, clean, "
-                f"log_drawn) -> (B, K), got {type(source).__name__}"
-            )
-        return source
+        raise ValueError(
+            f"{role} must be a left-to-right model or its name, got {type(source).__name__}"
+        )
     kind = engine.config["process"]["kind"]
     if kind not in KINDS or engine.vocabulary.notation == "graph":
         raise ScidiffError(
-            f"an energy is a model that writes strings from left to right "
+            f"{role} is a model that writes strings from left to right "
             f"({' or '.join(KINDS)}), got {source.name}, a {kind} one"
         )
     if engine.config.get("conditions"):
         raise ScidiffError(
-            f"{source.name} is told conditions, which an energy is not: expected a model without"
+            f"{source.name} is told conditions, which {role} is not: expected a model without"
         )
     if engine.network.max_length < length:
         raise ScidiffError(
             f"{source.name} reads rows of up to {engine.network.max_length} tokens, "
             f"this model writes {length}"
         )
-    read = LeftToRight(
+    return LeftToRight(
         engine.network,
         engine.network.mask_id,
         blocks=KINDS[kind],
         device=engine.device,
         translate=_translation(vocabulary, engine.vocabulary, source.name),
+        ends=ends,
     )
-    return Autoregressive(read, vocabulary.mask_id)
 
 
 def _translation(ours: Vocabulary, theirs: Vocabulary, name: str) -> Tensor | None:

@@ -7,7 +7,7 @@ al. 2024, arXiv 2410.21357, eq. 6): a low energy is a row like the data.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scidiff.data.tokens import PAD, TokenState
+from scidiff.data.tokens import EOS, FIRST_SYMBOL, PAD, TokenState
 from scidiff.networks.layers import Block, rotary_table
 from scidiff.processes.masked import TokenNetwork, cross_entropy
 
@@ -57,12 +57,13 @@ class Autoregressive:
 
 class LeftToRight:
     """log p(x_l | x_<l) (M, L) of every token of rows (M, L) from one pass of a left-to-right
-    network, 0 at PAD.
+    network, 0 at PAD; and by `laws` what else may stand there.
 
     `blocks` says that the network was trained on blocks and reads its clean copy. `translate` (V,)
     are the network's ids of the rows' ids, where the two vocabularies differ; both have PAD = 0.
     On the CPU equal rows are read once and each micro-batch of about 1,000 tokens is cut behind
-    its longest row. Rows go to `device`, where the network is, and their values come back.
+    its longest row. Rows go to `device`, where the network is, and their values come back. `ends`
+    False leaves `laws` over symbols alone: neither PAD nor EOS, of rows whose end is given.
     """
 
     def __init__(
@@ -73,8 +74,9 @@ class LeftToRight:
         blocks: bool = False,
         translate: Tensor | None = None,
         device: torch.device | None = None,
+        ends: bool = True,
     ) -> None:
-        self.device = device
+        self.device, self.ends = device, ends
         self.network, self.mask_id, self.blocks = network, mask_id, blocks
         self.translate, self.rows = translate, 0
 
@@ -97,12 +99,46 @@ class LeftToRight:
         return out[back]
 
     def _evaluate(self, ids: Tensor) -> Tensor:
+        return torch.where(ids == PAD, 0.0, -cross_entropy(self.network, self._trunk(ids), ids))
+
+    def _trunk(self, ids: Tensor) -> Tensor:
         self.rows += len(ids)
         if self.blocks:
-            trunk = self.network.two_copy(torch.full_like(ids, self.mask_id), ids, 1)
-        else:
-            trunk = self.network.causal(ids)
-        return torch.where(ids == PAD, 0.0, -cross_entropy(self.network, trunk, ids))
+            return self.network.two_copy(torch.full_like(ids, self.mask_id), ids, 1)
+        return self.network.causal(ids)
+
+    @torch.no_grad()
+    def laws(self, ids: Tensor, positions: Tensor, live: Tensor) -> Tensor:
+        """log p(v | x_<l) (M, P, V) at the positions l (M, P) of rows (M, L), over the ids of the
+        rows and normalised; behind an EOS only PAD may stand. On the CPU rows with no `live` (M,
+        P) position cost nothing and are told nothing: -inf."""
+        table = self.translate
+        theirs = ids if table is None else table.to(ids.device)[ids]
+        width = len(table) if table is not None else self.mask_id + 1
+        told = torch.full((*positions.shape, width), float("-inf"), device=ids.device)
+        for rows in self._asked(live, int(ids.shape[1])):
+            here, at = theirs[rows].to(self.device), positions[rows].to(self.device)
+            trunk = self._trunk(here)
+            trunk = trunk.gather(1, at[..., None].expand(-1, -1, trunk.shape[-1]))
+            told[rows] = self._over_ours(self.network.log_probs(trunk)).to(told)
+        ended = (F.pad(ids[:, :-1], (1, 0)) == EOS).cumsum(1).gather(1, positions) > 0
+        pads = torch.where(torch.arange(width, device=ids.device) == PAD, 0.0, float("-inf"))
+        return torch.where(ended[..., None], pads, told)
+
+    def _asked(self, live: Tensor, length: int) -> Sequence[Tensor]:
+        """Rows (n,) that are read together."""
+        if live.device.type != "cpu":
+            return [torch.arange(len(live), device=live.device)]
+        rows = live.any(1).nonzero()[:, 0]
+        return rows.split(max(1, 1024 // length)) if len(rows) else []
+
+    def _over_ours(self, log_p: Tensor) -> Tensor:
+        """Log-probabilities (.., V) of the rows' ids from those of the network's."""
+        ours = log_p if self.translate is None else log_p[..., self.translate.to(log_p.device)]
+        if not self.ends:
+            ends = torch.arange(ours.shape[-1], device=ours.device) < FIRST_SYMBOL
+            ours = ours.masked_fill(ends, float("-inf"))
+        return ours.log_softmax(-1)
 
 
 # ---------------------------------------------------------------- learned by contrast

@@ -31,6 +31,7 @@ from scidiff.samplers.feynman_kac import FeynmanKac
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.graph_blocks import BlockDenoiser, GraphBlockSampler
 from scidiff.samplers.guided_flow import GuidedFlow
+from scidiff.samplers.guided_unmasking import GuidedUnmasking
 from scidiff.samplers.masked import (
     AncestralSampler,
     Confidence,
@@ -83,6 +84,22 @@ def remasking(rule) -> AncestralSampler:
 
 def first_hitting() -> MaskedSampler:
     return MaskedSampler(TABLE.denoiser(), BLANK)
+
+
+class Backwards:
+    """A guide that finds large tokens unlikely."""
+
+    rows = 0
+
+    def laws(self, ids, positions, live):
+        told = -torch.arange(TABLE.vocab_size * 1.0).expand(*positions.shape, -1).clone()
+        told[..., TABLE.mask_id] = NEVER
+        return told.log_softmax(-1)
+
+
+def guided_unmasking(rule, **options) -> GuidedUnmasking:
+    inner = MaskedSampler(TABLE.denoiser(), BLANK, order=Sequential(), **options)
+    return GuidedUnmasking(inner, Backwards(), ahead=3, rule=rule)
 
 
 class Sine:
@@ -221,6 +238,8 @@ SAMPLERS = {
         lambda x, clean, drawn: drawn + clean[..., 0],
         candidates=3,
     ),
+    "as a guide agrees": lambda: guided_unmasking("agree", block_size=2),
+    "the law of a guide": lambda: guided_unmasking("exact"),
     "flow": lambda: flow(kernel=FlowRate(eta=2.0, omega=0.3)),
     "guided flow": lambda: guided_flow(kernel=Posterior()),
     "guided flow, its rates": lambda: guided_flow(kernel=FlowRate(eta=1.0)),
