@@ -20,6 +20,7 @@ from scidiff.guidance.offspring import offspring
 from scidiff.guidance.particles import sample
 from scidiff.guidance.ranks import by_rank
 from scidiff.guidance.surrogate_rounds import Bounds, Choice, Model, Taught
+from scidiff.guidance.values import bare
 from scidiff.rewards.scoring import require_floor
 
 TRIES = 4  # times that rows are drawn until there are enough candidates
@@ -54,7 +55,7 @@ class Brood:
     ) -> None:  # fmt: skip
         """Add what is new among states, the records they decode to and the keys of those."""
         start = sum(len(x) for x in self.drawn)
-        self.drawn.append(drawn)
+        self.drawn.append(bare(drawn))  # what a network keeps of rows is large
         for row, key in enumerate(keys):
             if key is not None and key not in self.known and key not in self.objects:
                 self.objects[key] = records[row].obj

@@ -110,7 +110,7 @@ def bare(x: Any) -> Any:
     """The particle without what a network said of it: all that a value reads and a run keeps."""
     x = getattr(x, "state", x)
     if hasattr(x, "ids"):
-        return replace(x, trunk=None, log_ratio=None, memory=None)
+        return replace(x, trunk=None, log_ratio=None, memory=None, cache=None)
     return x.moved(x.parts)
 
 
