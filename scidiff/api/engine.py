@@ -13,12 +13,14 @@ from scidiff.api.flow_engine import FlowEngine
 from scidiff.api.gdss_files import gdss_config, open_gdss
 from scidiff.api.graph_engine import GraphEngine
 from scidiff.api.pard_engine import PardEngine
+from scidiff.api.points_engine import PointsEngine
 from scidiff.api.scaffold import node_weights
 from scidiff.api.token_engine import TokenEngine
 from scidiff.data.conditions import Asked
 from scidiff.data.tokens import Vocabulary
 from scidiff.networks.gdss_weights import read_content
 from scidiff.networks.graph_score import graph_denoiser
+from scidiff.processes.points import PointSystem
 from scidiff.training.checkpoint import CheckpointError, load_network, read_config
 
 
@@ -115,7 +117,8 @@ def open_engine(source: Path, device: torch.device, dtype: torch.dtype) -> Engin
         raise CheckpointError(
             f"{source}: config names the process {kind!r}, expected one of {', '.join(ENGINES)}"
         )
-    return ENGINES[kind](load_network(source, config).to(device), config, dtype)
+    engine = ENGINES[kind](load_network(source, config).to(device), config, dtype)
+    return replace(engine, folder=source) if isinstance(engine, TokenEngine) else engine
 
 
 def model_config(source: Path) -> dict[str, Any]:
@@ -145,6 +148,11 @@ def _graph_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) -
     )
 
 
+def _points_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) -> Engine:
+    denoiser = network.denoiser(PointSystem.of(config["process"]["points"]))
+    return PointsEngine(network, denoiser, vocabulary_of(config), config, dtype)
+
+
 def vocabulary_of(config: Mapping[str, Any]) -> Vocabulary:
     """The vocabulary that a config holds."""
     spec = config["vocabulary"]
@@ -158,5 +166,6 @@ ENGINES: dict[str, Callable[[nn.Module, Mapping[str, Any], torch.dtype], Engine]
     "graph_sde": _graph_engine,
     "flow": _flow_engine,
     "graph_blocks": _pard_engine,
+    "points": _points_engine,
 }
 """By the kind of process that a config names."""

@@ -131,6 +131,45 @@ class GraphRequest:
 
 
 @dataclass(frozen=True)
+class PointSettings:
+    """How a model of molecules in space is sampled, see `samplers.solvers.make_sampler`."""
+
+    solver: str = "2m"
+    steps: int = 50
+    eta: float = 1.0  # 0 the flow, 1 the reverse SDE, above 1 more noise, taken out again
+    rho: float = 1.0  # temperature of the noise
+    grid: str | None = None  # time, lambda or edm; None: even in time, down to where bonds rest
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise ValueError(
+                f"unknown solver {self.solver!r}; expected one of {', '.join(SOLVERS)}"
+                f"{nearest(self.solver, SOLVERS)}"
+            )
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        for name in ("eta", "rho"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class PointRequest:
+    """What is asked of every molecule in space that is drawn; one of these at most."""
+
+    sizes: int | None = None  # how many atoms; None: drawn from the law of the training set
+    composition: str | None = None  # which atoms, as a formula such as C7H10O2
+    graph: str | None = None  # which atoms and bonds, as a SMILES: its structures are drawn
+
+    def __post_init__(self) -> None:
+        asked = [f.name for f in fields(self) if getattr(self, f.name) is not None]
+        if len(asked) > 1:
+            raise ValueError(f"{' and '.join(asked)} each say the atoms; expected one of them")
+        if self.sizes is not None and self.sizes < 1:
+            raise ValueError(f"sizes must be at least 1, got {self.sizes}")
+
+
+@dataclass(frozen=True)
 class StringRequest:
     """What is asked of every string that is drawn, kept in its written form."""
 

@@ -14,6 +14,7 @@ from torch import nn
 from scidiff.api.card import card, hardware, replace_section, table
 from scidiff.api.intake import Source, load_strings
 from scidiff.api.model import Model, choose_device, model_folder
+from scidiff.api.point_intake import load_molecules
 from scidiff.api.predictor_training import predictor_recipe, train_predictor
 from scidiff.api.recipe_defaults import choose_recipe
 from scidiff.api.recipes import Recipe
@@ -27,6 +28,7 @@ from scidiff.training.checkpoint import save_model, write_atomically
 from scidiff.training.plan import STEPPED, Stage
 from scidiff.training.stages import (
     Prepared,
+    Rows,
     build_network,
     encode,
     extend_network,
@@ -71,8 +73,7 @@ def train(
     recipe = choose_recipe(Path(source), init, domain, column, steps, seed)
     find_domain(recipe.domain)  # a wrong name is an error before any work
     parent = Model(model_folder(recipe.init), device="cpu") if recipe.init else None
-    found = load_strings(recipe, out, _longest(recipe, parent))
-    data = prepare(recipe, found.strings, parent, found.told)
+    found, data = _rows(recipe, out, parent)
     network = _network(recipe, data, parent)
     log = train_stages(recipe, network, data, out, accelerator, on_log)
     folder = out / "model"
@@ -97,6 +98,17 @@ def _accelerator(device: str | None) -> str:
 
 
 # ---------------------------------------------------------------- data
+
+
+def _rows(recipe: Recipe, out: Path, parent: Model | None) -> tuple[Source, Rows]:
+    """The rows of a recipe, as its network reads them, and where they came from."""
+    if recipe.network.notation == "points":
+        if parent is not None:
+            raise ScidiffError("a model of molecules in space is trained from scratch: leave out "
+                               "init")
+        return load_molecules(recipe, out)
+    found = load_strings(recipe, out, _longest(recipe, parent))
+    return found, prepare(recipe, found.strings, parent, found.told)
 
 
 def _longest(recipe: Recipe, parent: Model | None) -> int | None:
@@ -137,7 +149,7 @@ def _same_conditions(parent: Model, told: Mapping[str, Sequence[Any]]) -> Condit
     return known
 
 
-def _network(recipe: Recipe, data: Prepared, parent: Model | None) -> nn.Module:
+def _network(recipe: Recipe, data: Rows, parent: Model | None) -> nn.Module:
     if parent is None:
         return build_network(recipe, data)
     engine = parent.engine
@@ -152,11 +164,12 @@ def write_model(
     folder: Path,
     recipe: Recipe,
     network: nn.Module,
-    data: Prepared,
+    data: Rows,
     log: Sequence[dict[str, Any]],
     found: Source,
 ) -> None:
     """Write weights, config, card and the filter of the training set."""
+    points = recipe.stages[-1].points
     config: dict[str, Any] = {
         "name": recipe.name,
         "domain": recipe.domain,
@@ -167,6 +180,7 @@ def write_model(
         "process": {**process_config(recipe.stages[-1], data), **_chosen_range(log[-1])},
         "sampling": {} if recipe.stages[-1].process in STEPPED else vars(recipe.sampling),
         "length_counts": data.length_counts,
+        **({"domain_options": {"angstrom": points.positions.scale}} if points else {}),
         **({"conditions": data.conditions.to_config()} if data.conditions else {}),
         "recipe": recipe.model_dump(mode="json"),
     }
@@ -193,7 +207,7 @@ def _levels(stage: Stage, row: Mapping[str, Any]) -> str:
 def _card(
     recipe: Recipe,
     network: nn.Module,
-    data: Prepared,
+    data: Rows,
     log: Sequence[dict[str, Any]],
     found: Source,
 ) -> str:
@@ -230,7 +244,7 @@ def _card(
 MEMORY_SAMPLES = 200
 
 
-def report_memory(folder: Path, data: Prepared, seed: int) -> None:
+def report_memory(folder: Path, data: Rows, seed: int) -> None:
     """Say in the card how much of what a tuned model draws stands in its training set.
 
     Above a half the log warns that the model recites.

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import one_hot, pad
 
 from scidiff.core import Rng, Stacked
 from scidiff.data.graphs import NodeCounts
@@ -208,7 +209,7 @@ def pair_mask(mask: Tensor) -> Tensor:
 
 def one_hot_bonds(orders: Tensor, mask: Tensor) -> Tensor:
     """Bond orders (B, N, N) as classes (B, N, N, 4); zero on the diagonal and in padding."""
-    classes = torch.nn.functional.one_hot(orders, BOND_CLASSES).float()
+    classes = one_hot(orders, BOND_CLASSES).float()
     return classes * pair_mask(mask)[..., None]
 
 
@@ -242,6 +243,16 @@ class PointState(Stacked):
         """Positions, types and, where they are modelled, bonds."""
         found = (self.positions, self.types)
         return found if self.bonds is None else (*found, self.bonds)
+
+    def widened(self, atoms: int) -> PointState:
+        """The same molecules with room for `atoms`, the places behind theirs absent; ValueError
+        where they have more."""
+        more = atoms - self.mask.shape[1]
+        if more < 0:
+            raise ValueError(f"molecules of {self.mask.shape[1]} atoms do not fit {atoms}")
+        bonds = None if self.bonds is None else pad(self.bonds, (0, 0, 0, more, 0, more))
+        R, X = (pad(part, (0, 0, 0, more)) for part in (self.positions, self.types))
+        return PointState(R, X, pad(self.mask, (0, more)), bonds, condition=self.condition)
 
     def moved(self, parts: Parts, guesses: tuple[Parts, ...] = ()) -> Self:
         """Copy the batch to other parts; masks and conditions stay with their rows."""

@@ -18,6 +18,8 @@ class Record:
     obj: Any | None  # the domain's own object (an RDKit Mol, a networkx graph) if there is one
     valid: bool
     reason: str = ""  # one line, empty for a valid row
+    points: Any | None = None  # of a molecule in space, also an invalid one: data.points.Points
+    note: str = ""  # one line of how it was read, where there is more than one way
 
     def __post_init__(self) -> None:
         if self.valid == bool(self.reason):

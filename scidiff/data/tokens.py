@@ -34,6 +34,7 @@ NOTATIONS: dict[str, Callable[[str], list[str]]] = {
     "smiles": _smiles,
     "selfies": _selfies,
     "graph": _smiles,  # atoms and bond symbols, see data/graph_tokens.py
+    "points": _smiles,  # atoms of molecules in space
     "characters": list,
 }
 """How a string is cut: SMILES atom by atom (brackets, Br, Cl and %nn whole), SELFIES bracket by

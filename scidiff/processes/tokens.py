@@ -26,6 +26,7 @@ from scidiff.processes.hiding import AtRate, ExactCount, Hiding, OnGrid
 from scidiff.processes.masked import MaskedProcess
 from scidiff.processes.noise_levels import SCHEDULES, named
 from scidiff.processes.noise_ranges import AUTO, WHOLE, NoiseRange, check_range
+from scidiff.processes.points import PointSystem
 from scidiff.processes.score_entropy import ScoreEntropyProcess
 
 _FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
@@ -43,7 +44,9 @@ TokenProcess = (
     | FlowProcess
     | GraphBlockProcess
 )
-PROCESSES = ("masked", "block", "autoregressive", "graph_sde", "flow", "graph_blocks")
+PROCESSES = (
+    "masked", "block", "autoregressive", "graph_sde", "flow", "graph_blocks", "points",
+)  # fmt: skip
 OWNERS = {
     "block_size": "block",
     "noise_range": "block",
@@ -51,9 +54,10 @@ OWNERS = {
     "flow": "flow",
     "masked": "masked",
     "blocks": "graph_blocks",
+    "points": "points",
 }
 """Which process each setting belongs to."""
-OPTIONAL = ("masked", "noise_range")
+OPTIONAL = ("masked", "noise_range", "points")
 """Settings that their process can do without."""
 
 
@@ -238,14 +242,17 @@ def token_process(
     masked: MaskedLoss | None = None,
     blocks: GraphBlocks | None = None,
     noise_range: NoiseRange | None = None,
+    points: PointSystem | None = None,
     law: TokenNoise | None = None,
 ) -> TokenProcess:
     """Make the process `kind` for rows over `vocabulary`; settings that are not its own are
     refused. A flow, alone or in blocks, needs the `law` of its noise too."""
     check_process(
         kind, block_size=block_size, sde=sde, flow=flow, masked=masked, blocks=blocks,
-        noise_range=noise_range,
+        noise_range=noise_range, points=points,
     )  # fmt: skip
+    if kind == "points":
+        raise ValueError("process 'points' is of molecules in space, got rows of tokens")
     noisy = flow or blocks
     if (noisy is None) != (law is None):
         raise ValueError(f"a flow and the law of its noise go together, got {noisy} and {law}")

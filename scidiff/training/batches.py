@@ -97,9 +97,15 @@ class TokenBatches:
             yield self.rows(np.arange(i, min(i + self.batch_size, len(self.ids))))
 
     def _deal(self, epoch: int) -> np.ndarray:
-        rng = np.random.default_rng([self.seed, epoch])
-        order = rng.permutation(len(self.ids))[: self.per_epoch * self.batch_size]
-        size = self.pool * self.batch_size
-        pools = [order[i : i + size] for i in range(0, len(order), size)]
-        rows = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
-        return rng.permutation(rows.reshape(-1, self.batch_size))
+        return dealt(self.lengths, self.batch_size, self.pool, [self.seed, epoch])
+
+
+def dealt(sizes: np.ndarray, batch_size: int, pool: int, seed: list[int]) -> np.ndarray:
+    """A fresh order of rows of these `sizes` (N,) as batches (N // batch_size, batch_size): pools
+    of `pool` batches are sorted by size and dealt out in random order."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(sizes))[: len(sizes) // batch_size * batch_size]
+    size = pool * batch_size
+    pools = [order[i : i + size] for i in range(0, len(order), size)]
+    rows = np.concatenate([p[np.argsort(sizes[p], kind="stable")] for p in pools])
+    return rng.permutation(rows.reshape(-1, batch_size))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scidiff.processes.graph_sde import GraphSDE
 from scidiff.processes.noise_ranges import NoiseRange
+from scidiff.processes.points import PointSystem
 from scidiff.processes.tokens import (
     OWNERS,
     GraphBlocks,
@@ -21,7 +22,7 @@ from scidiff.processes.tokens import (
 from scidiff.training.config import TrainConfig
 from scidiff.training.sizes import NetworkSize
 
-STEPPED = ("graph_sde", "flow", "graph_blocks")
+STEPPED = ("graph_sde", "flow", "graph_blocks", "points")
 """Processes whose samplers change whole rows in every step; they have settings of their own."""
 _FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
 
@@ -63,19 +64,24 @@ class DataSpec:
 class Stage:
     """One process with its training loop."""
 
-    process: Literal["masked", "block", "autoregressive", "graph_sde", "flow", "graph_blocks"]
+    process: Literal[
+        "masked", "block", "autoregressive", "graph_sde", "flow", "graph_blocks", "points"
+    ]
     training: TrainConfig
     block_size: int | None = None
     sde: GraphSDE | None = None
     flow: TokenFlow | None = None
     masked: MaskedLoss | None = None
     blocks: GraphBlocks | None = None
+    points: PointSystem | None = None
     noise_range: NoiseRange | None = None  # of a block, that training looks at; None: all of it
 
     __pydantic_config__ = _FORBID
 
     def __post_init__(self) -> None:
         check_process(self.process, **self.settings)
+        if self.process == "points" and self.points is None:
+            object.__setattr__(self, "points", PointSystem())
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -86,7 +92,7 @@ class Stage:
     def spec(self) -> dict[str, Any]:
         """The process as a model's config names it, without what is counted from its rows."""
         records = {"sde": self.sde, "flow": self.flow, "masked": self.masked,
-                   "blocks": self.blocks}  # fmt: skip
+                   "blocks": self.blocks, "points": self.points}  # fmt: skip
         own: dict[str, Any] = {
             name: asdict(record) for name, record in records.items() if record is not None
         }
@@ -147,6 +153,12 @@ def check_network(network: NetworkSize, stages: Sequence[Stage]) -> None:
             raise ValueError(
                 f"network.time must be {stage.process == 'flow'} where the process is "
                 f"{stage.process!r}, got {time}"
+            )
+        joint = stage.points is not None and bool(stage.points.bonds)
+        if stage.points is not None and getattr(network, "bonds", joint) != joint:
+            raise ValueError(
+                f"network.bonds must be {str(joint).lower()} where points.bonds "
+                f"{'are' if joint else 'is false'}"
             )
         at_once = stage.blocks and stage.blocks.hops and stage.blocks.mode == "parallel"
         if at_once and not getattr(network, "causal", False):

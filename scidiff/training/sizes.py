@@ -8,12 +8,14 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from scidiff.data.graph_tokens import bonded_ids, kinds, node_count, node_symbols, triangle
+from scidiff.data.points import BOND_CLASSES
 from scidiff.data.tokens import Vocabulary
 from scidiff.networks.conditioning import Standard
 from scidiff.networks.gdss import GDSSNetwork, GDSSNetworkConfig
 from scidiff.networks.graph_score import GraphScoreNetwork, GraphScoreNetworkConfig
 from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
 from scidiff.networks.graph_transformer import GraphShape
+from scidiff.networks.points import PointScoreNetwork, PointScoreNetworkConfig
 from scidiff.networks.ppgn import GraphBlockNetwork, GraphBlockNetworkConfig
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 
@@ -182,13 +184,54 @@ class GraphScoreSize(GraphShape):
         return GraphScoreNetwork(config)
 
 
+@dataclass(frozen=True)
+class PointsSize:
+    """An equivariant network of molecules in space, see `networks.equivariant`."""
+
+    kind: Literal["points"]
+    layers: Literal["egnn", "e3"] = "egnn"
+    bonds: bool = True  # read and said of every pair
+    width: int = 128
+    edge_width: int = 48
+    depth: int = 5
+    heads: int = 4
+    vectors: int = 16
+    radial: int = 20
+    cutoff: float = 4.0  # in the units of the positions, see `PointSystem`
+    lmax: int = 2
+    reflections: bool = True
+
+    max_length: ClassVar[int | None] = None  # it takes molecules of any size
+    notation: ClassVar[str | None] = "points"
+    processes: ClassVar[tuple[str, ...]] = ("points",)
+    takes_conditions: ClassVar[bool] = True
+    __pydantic_config__ = _FORBID
+
+    def build(
+        self, vocabulary: Vocabulary, longest: int, conditions: Standard = ()
+    ) -> nn.Module:
+        """A fresh network, drawn from torch's generator."""
+        return PointScoreNetwork(
+            PointScoreNetworkConfig(
+                len(vocabulary.symbols), BOND_CLASSES if self.bonds else 0, self.layers,
+                self.width, self.edge_width, self.depth, self.heads, self.vectors, self.radial,
+                self.cutoff, self.lmax, self.reflections, conditions,
+            )
+        )  # fmt: skip
+
+
 def _positions(max_nodes: int | None) -> int | None:
     """Positions of the largest graph, and EOS."""
     return None if max_nodes is None else triangle(max_nodes) + 1
 
 
 NetworkSize = (
-    TokenTransformerSize | GraphTransformerSize | GraphBlocksSize | GDSSSize | GraphScoreSize
+    TokenTransformerSize
+    | GraphTransformerSize
+    | GraphBlocksSize
+    | GDSSSize
+    | GraphScoreSize
+    | PointsSize
 )
 SIZES: dict[str, type[NetworkSize]] = {
     "token_transformer": TokenTransformerSize,
@@ -196,4 +239,5 @@ SIZES: dict[str, type[NetworkSize]] = {
     "graph_blocks": GraphBlocksSize,
     "gdss": GDSSSize,
     "graph_score": GraphScoreSize,
+    "points": PointsSize,
 }

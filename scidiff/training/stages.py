@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from scidiff.processes.discrete_flow import TokenNoise
 from scidiff.processes.graph_blocks import GraphBlockProcess
 from scidiff.processes.noise_ranges import AUTO
 from scidiff.processes.tokens import token_process
-from scidiff.training.batches import TokenBatches
+from scidiff.training.batches import Batches, TokenBatches
 from scidiff.training.checkpoint import write_atomically
 from scidiff.training.plan import Plan, Stage, check_network, stage_names
 from scidiff.training.trainer import Trainer
@@ -35,9 +35,52 @@ OnLog = Callable[[str, int, dict[str, float]], None]
 """on_log(stage, step, row), called with every row of the training log."""
 
 
+class Rows(Protocol):
+    """What training needs of the rows of a recipe, however they are stored."""
+
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+
+    @property
+    def validation(self) -> Sized: ...
+
+    @property
+    def strings(self) -> Sequence[str]:
+        """The training rows as text, for the novelty filter."""
+        ...
+
+    @property
+    def conditions(self) -> Conditions | None:
+        """What rows are told besides."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """Size of the largest row."""
+        ...
+
+    @property
+    def length_counts(self) -> list[int]:
+        """How many training rows have the size n, n = 0, 1, ..."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """What a run must find again to be the same run."""
+        ...
+
+    def batches(self, size: int, seed: int, held: bool = False) -> Batches:
+        """Batches of `size` training rows, or of those held out."""
+        ...
+
+    def process(self, stage: Stage) -> Process[Any]:
+        """The process of a stage on these rows."""
+        ...
+
+
 @dataclass(frozen=True)
 class Prepared:
-    """Encoded rows of a recipe and what is known of them."""
+    """Encoded token rows of a recipe and what is known of them."""
 
     vocabulary: Vocabulary
     train: np.ndarray  # (N, L) uint8
@@ -46,6 +89,22 @@ class Prepared:
     conditions: Conditions | None = None  # what rows are told besides
     train_told: np.ndarray | None = None  # (N, C) float32
     validation_told: np.ndarray | None = None  # (M, C) float32
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row with its end."""
+        return self.train.shape[1]
+
+    def batches(self, size: int, seed: int, held: bool = False) -> TokenBatches:
+        """Batches of `size` training rows, or of those held out."""
+        if held:
+            return TokenBatches(self.validation, size, seed, conditions=self.validation_told)
+        return TokenBatches(self.train, size, seed, conditions=self.train_told)
+
+    def process(self, stage: Stage) -> Process[Any]:
+        """The process of a stage on these rows."""
+        law = noise_law(stage, self)
+        return token_process(stage.process, self.vocabulary, **stage.settings, law=law)
 
     @property
     def length_counts(self) -> list[int]:
@@ -93,7 +152,7 @@ def encode(
 def train_stages(
     plan: Plan,
     network: nn.Module,
-    data: Prepared,
+    data: Rows,
     out: Path,
     accelerator: str = "auto",
     on_log: OnLog | None = None,
@@ -103,19 +162,17 @@ def train_stages(
     _same_rows(Path(out), data)
     summary = []
     for i, (name, stage) in enumerate(zip(stage_names(plan.stages), plan.stages, strict=True)):
-        size, held = stage.training.batch_size, data.validation
+        size = stage.training.batch_size
         trainer = Trainer(
             network,
             _process(plan, stage, data),
-            TokenBatches(data.train, size, plan.seed + i, conditions=data.train_told),
+            data.batches(size, plan.seed + i),
             stage.training,
             Path(out) / name,
-            validation=TokenBatches(held, size, conditions=data.validation_told)
-            if len(held)
-            else None,
+            validation=data.batches(size, 0, held=True) if len(data.validation) else None,
             accelerator=accelerator,
         )
-        _check_memory(trainer, data)
+        _check_memory(trainer, data.longest)
         trainer.resume()
         trainer.fit(partial(on_log, name) if on_log else None)
         trainer.use_averaged()
@@ -130,28 +187,25 @@ def _told(trainer: Trainer) -> dict[str, Any]:
     return told if chosen is None else {**told, "noise_range": chosen}
 
 
-def _process(plan: Plan, stage: Stage, data: Prepared) -> Process[Any]:
+def _process(plan: Plan, stage: Stage, data: Rows) -> Process[Any]:
     """The process of a stage, told the conditions that the rows have."""
     if stage.noise_range == AUTO and data.conditions is not None:
         raise ScidiffError(
             "noise_range = 'auto' is for rows without conditions, got data.condition = "
             f"{', '.join(data.conditions.names)}; expected two levels, as [0.3, 0.8]"
         )
-    law = noise_law(stage, data)
-    process: Process[Any] = token_process(
-        stage.process, data.vocabulary, **stage.settings, law=law
-    )
+    process = data.process(stage)
     if data.conditions is None:
         return process
     return ConditionalProcess(process, plan.data.condition_dropout)
 
 
-def _check_memory(trainer: Trainer, data: Prepared) -> None:
+def _check_memory(trainer: Trainer, longest: int) -> None:
     """Refuse, before hours of training, a batch of the largest graphs that would not fit."""
     process, network = trainer.process, trainer.network
     if isinstance(process, GraphBlockProcess) and isinstance(network, GraphBlockNetwork):
-        rows = min(trainer.config.batch_size, len(data.train))
-        process.check(network, rows, node_count(data.train.shape[1]), trainer.fabric.device)
+        rows = min(trainer.config.batch_size, len(trainer.batches))
+        process.check(network, rows, node_count(longest), trainer.fabric.device)
 
 
 def noise_law(stage: Stage, data: Prepared) -> TokenNoise | None:
@@ -162,16 +216,18 @@ def noise_law(stage: Stage, data: Prepared) -> TokenNoise | None:
     return flow.law(data.vocabulary, torch.from_numpy(data.train.astype(np.int64)))
 
 
-def process_config(stage: Stage, data: Prepared) -> dict[str, Any]:
+def process_config(stage: Stage, data: Rows) -> dict[str, Any]:
     """The process as a model's config names it, with the probabilities of a flow's noise and, of
     graphs in blocks, how large first blocks are and how many blocks there are."""
+    if not isinstance(data, Prepared):
+        return stage.spec
     law, counts = noise_law(stage, data), {}
     if stage.blocks is not None:
         counts = block_laws(data.train, bonded_ids(data.vocabulary), stage.blocks.hops)
     return stage.spec if law is None else {**stage.spec, "law": law.laws.tolist(), **counts}
 
 
-def _same_rows(out: Path, data: Prepared) -> None:
+def _same_rows(out: Path, data: Rows) -> None:
     """Refuse to continue a run of other rows: it may have been begun on another machine."""
     file, digest = out / "rows.sha256", data.digest
     if file.exists() and file.read_text().strip() != digest:
@@ -182,19 +238,19 @@ def _same_rows(out: Path, data: Prepared) -> None:
     write_atomically(file, f"{digest}\n".encode())
 
 
-def build_network(plan: Plan, data: Prepared) -> nn.Module:
+def build_network(plan: Plan, data: Rows) -> nn.Module:
     """A fresh network of the recipe's kind and size, initialised by its seed."""
     check_network(plan.network, plan.stages)
     torch.manual_seed(plan.seed)  # the only place that needs the global generator: torch's init
     if data.conditions is None:
-        return plan.network.build(data.vocabulary, data.train.shape[1])
+        return plan.network.build(data.vocabulary, data.longest)
     if not plan.network.takes_conditions:
         raise ScidiffError(
             f"network.kind {plan.network.kind!r} takes no conditions, got data.condition = "
             f"{', '.join(data.conditions.names)}"
         )
     asked = data.conditions.standard
-    return plan.network.build(data.vocabulary, data.train.shape[1], asked)
+    return plan.network.build(data.vocabulary, data.longest, asked)
 
 
 def extend_network(network: nn.Module, old: Vocabulary, new: Vocabulary) -> nn.Module:

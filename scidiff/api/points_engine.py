@@ -1,0 +1,192 @@
+"""Models of molecules in space: how a system of positions, types and bonds becomes a sampler."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scidiff.api.scaffold import node_law
+from scidiff.api.settings import PointRequest, PointSettings, choose, chosen
+from scidiff.chem.assemble import kekulised
+from scidiff.chem.molecules import parse
+from scidiff.core import ScidiffError
+from scidiff.data.conditions import Asked
+from scidiff.data.graphs import NodeCounts
+from scidiff.data.points import PointCanvas, PointState, one_hot_bonds
+from scidiff.data.tokens import Vocabulary
+from scidiff.domains.molecule_3d import Molecule3DDomain
+from scidiff.networks.points import PointGuess
+from scidiff.processes.points import PointSystem
+from scidiff.samplers.gaussian import GaussianSampler
+from scidiff.samplers.inpaint import Scaffold
+from scidiff.samplers.solvers import make_sampler
+
+FIRST, LAST = 0.999, 0.01  # of the usual times; .01 is noise of .014 A, less than bonds move
+CAN = "sizes=, composition=, graph=, sample and design are what it can"
+_FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
+
+
+@dataclass(frozen=True)
+class PointsEngine:
+    """A denoiser of molecules in space with its size law and config: makes samplers."""
+
+    network: nn.Module
+    denoiser: PointGuess
+    vocabulary: Vocabulary
+    config: Mapping[str, Any]
+    dtype: torch.dtype = torch.float32
+
+    unit = "coordinates"
+    block_causal = False  # it looks ahead by its clean guess
+
+    def __post_init__(self) -> None:
+        if self.dtype != torch.float32:
+            raise ValueError(f"models of molecules in space run in float32, got {self.dtype}")
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def system(self) -> PointSystem:
+        return self.denoiser.system
+
+    @property
+    def weights(self) -> list[float]:
+        """How often a training molecule has n atoms, n = 0, 1, ..."""
+        return list(self.config["length_counts"])
+
+    @cached_property
+    def domain(self) -> Molecule3DDomain:
+        return Molecule3DDomain(self.vocabulary, **self.config.get("domain_options", {}))
+
+    # ---- samplers
+
+    def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings, the config's with the user's on top, and what is asked beyond them."""
+        s, request = self._chosen(overrides)
+        return {**vars(s), **chosen(request)}
+
+    def _chosen(self, overrides: Mapping[str, Any]) -> tuple[PointSettings, PointRequest]:
+        given = {**self.config.get("sampling", {}), **overrides}
+        s, request = choose((PointSettings, PointRequest), given)
+        return s, request
+
+    def sampler(self, **overrides: Any) -> GaussianSampler[PointState]:
+        """Build the sampler of the config's settings, with any of them overridden."""
+        s, request = self._chosen(overrides)
+        denoiser, law = self._asked(request)
+        counts = NodeCounts(torch.tensor(law, dtype=torch.float64))
+        canvas = PointCanvas(counts, len(self.vocabulary.symbols), self.system.num_bonds)
+        chain = {**vars(s), "grid": s.grid or torch.linspace(FIRST, LAST, s.steps + 1).double()}
+        made = make_sampler(denoiser, canvas, device=self.device, **chain)
+        return cast(GaussianSampler[PointState], made)
+
+    def _asked(self, request: PointRequest) -> tuple[Any, list[float]]:
+        """The denoiser that knows what is given, and the law of the number of atoms."""
+        if request.composition is not None:
+            return self._given(self._formula(request.composition), None)
+        if request.graph is not None:
+            mol = parse(request.graph)
+            if mol is None:
+                raise ValueError(f"graph must be a readable SMILES, got {request.graph!r}")
+            return self._given(*kekulised(mol, hydrogens=True))
+        return self.denoiser, self._law(request.sizes)
+
+    def _law(self, atoms: int | None) -> list[float]:
+        """The law of the number of atoms (N + 1,), N the most of the model: every chain has room
+        for them, so that states of different requests are of one shape."""
+        law = node_law(self.weights, atoms)
+        return law + [0.0] * (len(self.weights) - len(law))
+
+    def _given(
+        self, symbols: Sequence[str], orders: np.ndarray | None
+    ) -> tuple[Scaffold[PointState], list[float]]:
+        """A denoiser that knows the types of all atoms and, with `orders`, all bonds."""
+        if orders is not None and not self.system.bonds:
+            raise ScidiffError(f"this model has no bonds of its own, so graph= is not; {CAN}")
+        n, known = len(symbols), list(self.vocabulary.symbols)
+        if foreign := sorted(set(symbols) - set(known)):
+            raise ValueError(f"the model knows the atoms {', '.join(known)}, got {foreign[0]}")
+        law, mask = self._law(n), torch.ones(1, n, dtype=torch.bool)
+        X = torch.eye(len(known))[[known.index(s) for s in symbols]][None]
+        blank = torch.zeros(n, n, dtype=torch.int64) if orders is None else torch.tensor(orders)
+        A = one_hot_bonds(blank.long()[None], mask) if self.system.bonds else None
+        whole = PointState(torch.zeros(1, n, 3), X, mask, A).widened(len(law) - 1)
+        clean = self.system.inward(whole.to(self.device)).parts
+        fixed = (False, True, orders is not None)
+        kept = tuple(torch.full_like(p, f).bool() for p, f in zip(clean, fixed, strict=False))
+        return Scaffold(self.denoiser, clean, kept), law
+
+    def _formula(self, text: str) -> list[str]:
+        """The atoms of a formula such as C7H10O2."""
+        found = _FORMULA.findall(text)
+        if not found or "".join(a + b for a, b in found) != text:
+            raise ValueError(f"composition must be a formula such as C7H10O2, got {text!r}")
+        return [symbol for symbol, count in found for _ in range(int(count or 1))]
+
+    def typical_steps(self, sampler: GaussianSampler[PointState]) -> int:
+        """Steps of every row."""
+        return sampler.num_steps
+
+    # ---- structures of objects
+
+    def encode(self, texts: Sequence[str]) -> PointState:
+        """Structures of SMILES, with room for the largest molecule of the model, in the units of
+        a chain."""
+        x = self.domain.encode(texts)
+        most, size = len(self.weights) - 1, x.mask.sum(1)
+        if x.mask.shape[1] > most:
+            row = int(size.gt(most).int().argmax())
+            raise ValueError(
+                f"row {row + 1} has {int(size[row])} atoms, the model takes at most {most}"
+            )
+        angstrom = x.moved((x.positions * self.domain.angstrom, *x.parts[1:]))
+        return self.system.inward(angstrom.widened(most)).to(self.device)
+
+    def sizes(self, texts: Sequence[str]) -> list[int]:
+        """Free coordinates of each molecule: 3 (n - 1) of places, types, pairs."""
+        n = self.encode(texts).mask.sum(1)
+        K, E = len(self.vocabulary.symbols), self.system.num_bonds
+        return (3 * (n - 1) + K * n + E * n * (n - 1) // 2).tolist()
+
+    def log_likelihood(
+        self,
+        texts: Sequence[str],
+        draws: int,
+        block_size: int | None,
+        seed: int,
+        method: str | None = None,
+        condition: Asked | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Not offered: a SMILES has many structures, each with a density of its own."""
+        raise ScidiffError(
+            "a model of molecules in space knows the density of a structure, not of a SMILES "
+            f"(samplers.likelihood has it); {CAN}"
+        )
+
+    def length_log_prob(self, texts: Sequence[str]) -> Tensor:
+        """log p of the number of atoms of each molecule (B,)."""
+        law = torch.tensor(self.weights, dtype=torch.float64)
+        return (law / law.sum())[self.encode(texts).mask.sum(1).cpu()].log()
+
+    def infill(
+        self,
+        pattern: str,
+        n: int,
+        gaps: Any,
+        candidates: int,
+        rng: torch.Generator,
+        **overrides: Any,
+    ) -> PointState:
+        """Not possible from a text, which does not say where its atoms are."""
+        raise ScidiffError(
+            f"a model of molecules in space cannot fill in {pattern!r}, which has no places; {CAN}"
+        )

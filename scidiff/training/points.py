@@ -1,0 +1,179 @@
+"""Molecules in space as training has them: rows that are kept and held out, in batches of about
+one size."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scidiff.core import ScidiffError
+from scidiff.data.conditions import Conditions
+from scidiff.data.points import PackedPoints, PointState
+from scidiff.data.tokens import Vocabulary
+from scidiff.processes.points import PointProcess, PointSystem
+from scidiff.training.batches import dealt
+from scidiff.training.plan import Stage
+
+
+@dataclass
+class PointBatches:
+    """Shuffled batches of molecules, those of one size together (`batches.dealt`); batch i of a
+    run is a function of (seed, i) alone.
+
+    `species` (M,) is the type of every atom of `points`, of `num_types` in all.
+    """
+
+    points: PackedPoints
+    species: np.ndarray
+    num_types: int
+    batch_size: int
+    seed: int = 0
+    pool: int = 64
+    conditions: np.ndarray | None = None  # (N, C) float32
+    _epoch: int = field(default=-1, repr=False)
+    _order: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 0), dtype=np.int64), repr=False
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.points) == 0:
+            raise ValueError("there is nothing to train on: 0 molecules")
+        self.batch_size = min(self.batch_size, len(self.points))
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __call__(self, step: int, rank: int = 0, world: int = 1) -> PointState:
+        """Batch `step` in angstrom; with several processes each takes every world-th row of it."""
+        if world > self.batch_size:
+            raise ValueError(
+                f"a batch of {self.batch_size} rows cannot be shared by {world} processes: "
+                "give each at least one row"
+            )
+        epoch, i = divmod(step, len(self) // self.batch_size)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = dealt(
+                self.points.counts, self.batch_size, self.pool, [self.seed, epoch]
+            )
+        return self.rows(self._order[i][rank::world])
+
+    def rows(self, which: np.ndarray) -> PointState:
+        """Molecules `which` (B,), padded to the largest of them."""
+        x0 = self.points.padded(which, self.species, self.num_types)
+        if self.conditions is None:
+            return x0
+        return replace(x0, condition=torch.from_numpy(self.conditions[which]))
+
+    def units(self, x0: PointState) -> Tensor:
+        """Atoms, ()."""
+        return x0.mask.sum()
+
+    def once(self) -> Iterator[PointState]:
+        """All molecules once, in stored order (validation)."""
+        for i in range(0, len(self), self.batch_size):
+            yield self.rows(np.arange(i, min(i + self.batch_size, len(self))))
+
+
+@dataclass(frozen=True)
+class PreparedPoints:
+    """The molecules of a recipe and what is known of them: the `stages.Rows` of points."""
+
+    vocabulary: Vocabulary  # symbols of atom types
+    train: PackedPoints
+    validation: PackedPoints
+    species: tuple[NDArray[np.int64], NDArray[np.int64]]  # (M,) of train and of validation
+    strings: Sequence[str]  # SMILES of the training molecules, for the novelty filter
+    conditions: Conditions | None = None  # what molecules are told besides
+    told: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None  # (N, C) of both
+
+    @property
+    def longest(self) -> int:
+        """Atoms of the largest molecule."""
+        return int(self.train.counts.max())
+
+    @property
+    def length_counts(self) -> list[int]:
+        """How many training molecules have n atoms, n = 0, 1, ..."""
+        return np.bincount(self.train.counts).tolist()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of vocabulary and molecules: what a run must find again to be the same run."""
+        found = hashlib.sha256(repr((self.vocabulary, len(self.train))).encode())
+        for table in (self.train, self.validation):
+            for name in ("counts", "numbers", "positions", "charges", "pairs", "orders"):
+                rows = getattr(table, name)
+                found.update(b"" if rows is None else rows.tobytes())
+        for told in self.told or ():
+            found.update(told.tobytes())
+        return found.hexdigest()
+
+    def batches(self, size: int, seed: int, held: bool = False) -> PointBatches:
+        """Batches of `size` training molecules, or of those held out."""
+        return PointBatches(
+            self.validation if held else self.train,
+            self.species[held],
+            len(self.vocabulary.symbols),
+            size,
+            seed,
+            conditions=None if self.told is None else self.told[held],
+        )
+
+    def process(self, stage: Stage) -> PointProcess:
+        """The process of a stage on these molecules. Raises ScidiffError for one of tokens, and
+        for bonds that are not known."""
+        if stage.process != "points":
+            raise ScidiffError(
+                f"molecules in space are trained by process = 'points', got {stage.process!r}"
+            )
+        system = stage.points or PointSystem()
+        if system.bonds and self.train.bond_counts is None:
+            raise ScidiffError(
+                "the bonds of these molecules are not known: set points.bonds = false and "
+                "network.bonds = false"
+            )
+        return PointProcess(system)
+
+
+def prepare_points(
+    points: PackedPoints,
+    strings: Sequence[str],
+    vocabulary: Vocabulary,
+    species: NDArray[np.int64],
+    validation: int,
+    seed: int,
+    told: Mapping[str, Sequence[Any]] | None = None,
+) -> PreparedPoints:
+    """Shuffle molecules by `seed` and hold out `validation` of them.
+
+    species: the type (M,) of every atom. told: by name, what each molecule is told besides.
+    """
+    if validation >= len(points):
+        raise ScidiffError(
+            f"data.validation must be below the number of rows ({len(points)}), got {validation}"
+        )
+    order = np.random.default_rng(seed).permutation(len(points))
+    held, kept = order[:validation], order[validation:]
+    tables = (points.take(kept), points.take(held))
+    of_atom = np.split(species, points.starts[1:-1])
+    types = tuple(_joined([of_atom[i] for i in rows]) for rows in (kept, held))
+    texts = [strings[i] for i in kept]
+    if not told:
+        return PreparedPoints(vocabulary, *tables, types, texts)  # type: ignore[arg-type]
+    conditions = Conditions.fit(told)
+    rows = conditions.encode(told, len(points))
+    return PreparedPoints(
+        vocabulary, *tables, types, texts, conditions, (rows[kept], rows[held])  # type: ignore[arg-type]
+    )
+
+
+def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)

@@ -1,0 +1,182 @@
+"""Molecules in space from a recipe to designs: trained, continued, sampled, saved, asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rdkit import Chem
+from rdkit.Chem.rdDistGeom import EmbedMolecule
+
+import scidiff as sd
+from scidiff.api.model import Model
+from scidiff.core import ScidiffError, seeded
+from scidiff.guidance.particles import sample
+
+SMILES = ["C", "O", "N", "CO", "C=O", "CC", "C#N", "CN", "OO", "FC", "[NH4+]", "C=C"]
+RECIPE = """
+name = "toy-3d"
+domain = "molecule_3d"
+[data]
+source = "{source}"
+validation = 2
+[network]
+kind = "points"
+width = 16
+edge_width = 8
+depth = 1
+heads = 2
+vectors = 4
+radial = 4
+[[stages]]
+process = "points"
+steps = {steps}
+batch_size = 4
+checkpoint_every = 2
+validate_every = 2
+warmup = 1
+precision = "32-true"
+"""
+
+
+def structures(folder: Path) -> Path:
+    file = folder / "toy.sdf"
+    with Chem.SDWriter(str(file)) as out:
+        for smiles in SMILES:
+            mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+            assert EmbedMolecule(mol, randomSeed=1) == 0
+            out.write(mol)
+    return file
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("points")
+    (folder / "toy.toml").write_text(RECIPE.format(source=structures(folder), steps=4))
+    return sd.train(folder / "toy.toml", folder / "run", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def model(trained) -> Model:
+    return sd.load(trained, device="cpu")
+
+
+def test_a_run_leaves_all_that_a_model_needs(trained) -> None:
+    config = json.loads((trained / "config.json").read_text())
+    assert config["process"]["kind"] == "points"
+    assert config["domain_options"] == {"angstrom": 1.4}
+    assert sum(config["length_counts"]) == len(SMILES) - 2
+    assert config["vocabulary"]["symbols"] == ["C", "F", "H", "N", "O", "[N+]"]
+    assert "bonds as written" in (trained / "README.md").read_text()
+
+
+def test_a_run_goes_on_where_it_was(tmp_path, trained) -> None:
+    source = structures(tmp_path)
+    recipe = tmp_path / "toy.toml"
+    recipe.write_text(RECIPE.format(source=source, steps=4))
+    sd.train(recipe, tmp_path / "run", device="cpu")
+    log = (tmp_path / "run" / "stage1-points" / "log.jsonl").read_text()
+    again = sd.train(recipe, tmp_path / "run", device="cpu")
+    assert (tmp_path / "run" / "stage1-points" / "log.jsonl").read_text() == log
+    assert (again / "model.safetensors").read_bytes() == (
+        trained / "model.safetensors"
+    ).read_bytes()
+
+
+def test_samples_are_rows_with_their_atoms_in_space(model) -> None:
+    result = model.sample(6, seed=3, steps=4)
+    assert result.kind == "molecule" and len(result) == 6
+    assert all(r.points is not None and r.note == "bonds: model" for r in result)
+    assert [r.text for r in model.sample(6, seed=3, steps=4)] == result.texts
+    assert result.provenance["sampling"]["steps"] == 4
+
+
+def test_sizes_and_composition_are_kept(model) -> None:
+    assert {len(r.points) for r in model.sample(5, sizes=4, steps=3)} == {4}
+    for record in model.sample(4, composition="CH4", steps=3):
+        assert sorted(record.points.numbers) == [1, 1, 1, 1, 6]
+        assert not record.points.charges.any()
+
+
+def test_structures_of_a_given_graph_have_its_bonds(model) -> None:
+    result = model.sample(4, graph="CO", steps=3)
+    assert all(r.valid and r.text == "CO" for r in result)
+    places = np.stack([r.points.positions for r in result])
+    assert np.abs(places.mean(1)).max() < 1e-4
+    assert np.abs(places[0] - places[1]).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "asked, why",
+    [
+        ({"sizes": 40}, "at most"),
+        ({"sizes": 3, "graph": "C"}, "each say the atoms"),
+        ({"composition": "Xx2"}, "knows the atoms"),
+        ({"composition": "C 2"}, "formula such as"),
+        ({"graph": "C("}, "readable SMILES"),
+        ({"solver": "2mm"}, "did you mean"),
+        ({"atoms": 3}, "unknown sampling setting"),
+    ],
+    ids=["many", "two", "element", "formula", "smiles", "solver", "name"],
+)
+def test_what_cannot_be_asked_says_why(model, asked, why) -> None:
+    with pytest.raises(ValueError, match=why):
+        model.sample(2, **asked)
+
+
+def test_a_saved_sdf_keeps_every_atom_in_its_place(model, tmp_path) -> None:
+    result = model.sample(3, graph="CO", steps=3)
+    result.save(tmp_path / "x.sdf")
+    read = list(Chem.SDMolSupplier(str(tmp_path / "x.sdf"), removeHs=False))
+    assert len(read) == 3
+    for mol, record in zip(read, result, strict=True):
+        assert np.allclose(mol.GetConformer().GetPositions(), record.points.positions, atol=1e-3)
+    result.save(tmp_path / "x.xyz")
+    assert (tmp_path / "x.xyz").read_text().startswith("6\n")
+
+
+@pytest.mark.parametrize("method", ["evolve", "svdd", "smc", "best-of-n", "refine"])
+def test_designs_are_chosen_by_any_reward(model, method) -> None:
+    designed = sd.design(model, "qed", n=2, method=method, budget=8, graph="CO", steps=3)
+    alcohol = sd.reward("qed")([Chem.MolFromSmiles("CO")])[0]
+    assert [r.text for r in designed if r.valid][:1] == ["CO"]
+    assert designed.to_frame()["score"].max() == pytest.approx(alcohol)
+
+
+def test_encoded_structures_fit_a_chain(model) -> None:
+    x = model.engine.encode(["CO", "O"])
+    drawn = sample(model.sampler(steps=2), 2, seeded(0))
+    assert x.positions.shape == drawn.positions.shape
+    assert torch.allclose(x.positions.sum(1), torch.zeros(2, 3), atol=1e-5)
+    records = model.domain.decode(x)
+    assert [r.text for r in records] == ["CO", "O"] and all(r.valid for r in records)
+
+
+def test_what_it_cannot_do_says_what_it_can(model) -> None:
+    for do in (
+        lambda: model.log_likelihood(["C"]),
+        lambda: model.infill("C[*]C"),
+    ):
+        with pytest.raises((ScidiffError, ValueError), match="composition"):
+            do()
+
+
+def test_rows_that_cannot_be_used_are_listed(tmp_path) -> None:
+    source = structures(tmp_path)
+    broken = source.read_text().replace(" C ", " Q ", 1)
+    source.write_text(broken)
+    (tmp_path / "toy.toml").write_text(RECIPE.format(source=source, steps=1))
+    sd.train(tmp_path / "toy.toml", tmp_path / "run", device="cpu")
+    rejects = (tmp_path / "run" / "rejects.csv").read_text().splitlines()
+    assert rejects[0] == "row,text,reason" and len(rejects) == 2
+
+
+def test_a_network_with_bonds_needs_a_system_with_bonds(tmp_path) -> None:
+    source = structures(tmp_path)
+    text = RECIPE.format(source=source, steps=1) + "points = {bonds = false}\n"
+    (tmp_path / "toy.toml").write_text(text)
+    with pytest.raises(ValueError, match=r"network\.bonds must be false"):
+        sd.train(tmp_path / "toy.toml", tmp_path / "run", device="cpu")
