@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import point_targets
 import pytest
 import tiny_pard
 import torch
@@ -62,6 +63,10 @@ GRAPHS = GraphCanvas(NodeCounts(torch.tensor([0.0, 1, 0, 1, 1])), 3)  # 1, 3 or 
 
 def graphs(**options) -> GaussianSampler:
     return GaussianSampler(tiny_graph_denoiser(), GRAPHS, steps=3, **options)
+
+
+def molecules(**options) -> GaussianSampler:
+    return GaussianSampler(point_targets.tiny_guess(), point_targets.SIZES, steps=3, **options)
 
 
 class Flat:
@@ -149,6 +154,8 @@ SAMPLERS = {
         Product([tiny_graph_denoiser()] * 2, [1.0, 0.5]), GRAPHS, steps=4, spread=(1.0, 0.5)
     ),
     "graphs, superposed": lambda: Superposition([tiny_graph_denoiser()] * 2, GRAPHS, steps=4),
+    "molecules in space": lambda: molecules(),
+    "molecules in space, without noise": lambda: molecules(solver="2m", eta=0.0),
     "token product": lambda: MaskedSampler(
         TokenProduct([TABLE.denoiser()] * 2, [1.0, 0.5]), BLANK
     ),

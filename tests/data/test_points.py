@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from point_targets import MOLECULES, water
 
 from scidiff.core import seeded
 from scidiff.data.graphs import NodeCounts
@@ -16,30 +17,6 @@ from scidiff.data.points import (
     one_hot_bonds,
     pair_mask,
 )
-
-
-def water() -> Points:
-    positions = [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]
-    return Points.of([8, 1, 1], positions, bonds=[[0, 1, 1], [1, 0, 0], [1, 0, 0]])
-
-
-def carbon_dioxide() -> Points:
-    bonds = [[0, 2, 2], [2, 0, 0], [2, 0, 0]]
-    return Points.of([6, 8, 8], [[0, 0, 0], [1.16, 0, 0], [-1.16, 0, 0]], bonds=bonds)
-
-
-def ammonium() -> Points:
-    positions = np.random.default_rng(0).normal(size=(5, 3))
-    bonds = np.zeros((5, 5), int)
-    bonds[0, 1:] = bonds[1:, 0] = 1
-    return Points.of([7, 1, 1, 1, 1], positions, [1, 0, 0, 0, 0], bonds)
-
-
-def helium() -> Points:
-    return Points.of([2], [[0, 0, 0]], bonds=[[0]])
-
-
-MOLECULES = [water(), helium(), carbon_dioxide(), ammonium(), water()]
 
 
 def same(a: Points, b: Points) -> bool:
