@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from scidiff.networks.flex_attention import attend_tiles
 
 
 def rotary_table(length: int, head_dim: int, base: float = 10_000.0) -> Tensor:
@@ -22,13 +25,19 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+Mask = Tensor | Any
+"""True = may attend, or the tiles of `flex_attention`."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool) -> Tensor:
     """softmax(q k^T / sqrt(head_dim)) v for (B, H, L, head_dim); mask True = may attend.
 
     With gradients on the CPU the products are written out: at molecule lengths the fused kernel's
     backward pass takes
     three times as long there.
     """
+    if mask is not None and not isinstance(mask, Tensor):
+        return attend_tiles(q, k, v, mask)
     if q.device.type != "cpu" or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
     wide = torch.promote_types(q.dtype, torch.float32)
@@ -59,7 +68,7 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         angles: Tensor,
-        mask: Tensor | None,
+        mask: Mask | None,
         causal: bool,
         seen: Seen | None = None,
     ) -> Tensor:
@@ -88,7 +97,7 @@ class Block(nn.Module):
         self,
         x: Tensor,
         angles: Tensor,
-        mask: Tensor | None,
+        mask: Mask | None,
         causal: bool,
         seen: Seen | None = None,
     ) -> Tensor:

@@ -25,7 +25,8 @@ from scidiff.networks.conditioning import (
     check_standard,
     time_features,
 )
-from scidiff.networks.layers import Block, Seen, rotary_table
+from scidiff.networks.flex_attention import two_copy_tiles
+from scidiff.networks.layers import Block, Mask, Seen, rotary_table
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class TokenTransformer(nn.Module):
     """
 
     angles: Tensor
+    flex_from: int | None = None  # positions of both copies from which tiles are used; None: never
 
     def __init__(self, config: TokenTransformerConfig) -> None:
         super().__init__()
@@ -134,7 +136,7 @@ class TokenTransformer(nn.Module):
         ids: Tensor,
         previous: Tensor,
         angles: Tensor,
-        mask: Tensor | None = None,
+        mask: Mask | None = None,
         *,
         causal: bool = False,
         t: Tensor | None = None,
@@ -208,7 +210,8 @@ class TokenTransformer(nn.Module):
             [torch.where(first, shifted(clean), shifted(noisy)), shifted(clean)], 1
         )
         both, angles = torch.cat([noisy, clean], 1), self.angles[:L].repeat(2, 1)
-        seen = two_copy_mask(L, block_size, noisy.device)
+        tiles = self.flex_from is not None and 2 * L >= self.flex_from
+        seen = (two_copy_tiles if tiles else two_copy_mask)(L, block_size, noisy.device)
         return self.trunk(both, previous, angles, seen, condition=condition)[:, :L]
 
     def log_scores(self, trunk: Tensor) -> Tensor:
