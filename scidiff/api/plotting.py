@@ -100,6 +100,15 @@ class Plots:
         return logos.logo(groups, alphabet_of([s for g in groups.values() for s in g]),
                           positions=positions)
 
+    def trajectory(self, row: int = 0, panels: int = 8, model: Any = None) -> Picture:
+        """How a row of `Model.sample` appeared, step by step: it is drawn again with its chunk.
+
+        `model` is needed where its name is not that of a shipped one. See `api.trajectory`.
+        """
+        from scidiff.api.trajectory import retraced
+
+        return retraced(self._result, row, model).plot(panels)
+
     def grid(self, columns: int = 4) -> Picture:
         """The first 24 molecules or graphs drawn, invalid ones with the reason."""
         self._check("grid", ("molecule", "graph"))

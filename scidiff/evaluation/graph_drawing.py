@@ -43,13 +43,14 @@ def draw(graph: nx.Graph, width: float, height: float) -> Drawn:
     ]
     kinds = [d.get("type", 1) for _, _, d in graph.edges(data=True)]
     widths = [0.6 + 0.7 * kind if isinstance(kind, int | float) else 1.3 for kind in kinds]
-    places = _fitted(_places(len(graph), tuple(edges)), width, height)
+    places = fitted(places_of(len(graph), tuple(edges)), width, height)
     radius = float(np.clip(16 / max(len(graph), 1) ** 0.5, 1.5, 5.0))
     return Drawn(places, colours, np.array(edges, np.int64).reshape(-1, 2), widths, radius)
 
 
 @lru_cache(maxsize=512)
-def _places(nodes: int, edges: tuple[tuple[int, int], ...]) -> NDArray[np.float64]:
+def places_of(nodes: int, edges: tuple[tuple[int, int], ...]) -> NDArray[np.float64]:
+    """Places (n, 2) of nodes by the distances of the graph, a large one's by springs."""
     graph = nx.empty_graph(nodes)
     graph.add_edges_from(edges)
     if nodes <= EXACT_LAYOUT:
@@ -59,7 +60,7 @@ def _places(nodes: int, edges: tuple[tuple[int, int], ...]) -> NDArray[np.float6
     return np.array([found[node] for node in range(nodes)], np.float64).reshape(-1, 2)
 
 
-def _fitted(places: NDArray[np.float64], width: float, height: float) -> NDArray[np.float64]:
+def fitted(places: NDArray[np.float64], width: float, height: float) -> NDArray[np.float64]:
     """Scale to the box, both axes alike, and centre."""
     if not len(places):
         return places

@@ -44,6 +44,12 @@ def information(sequences: Sequence[str], alphabet: Alphabet) -> NDArray[np.floa
     return p * bits[:, None]
 
 
+def letter_colours(alphabet: Alphabet) -> dict[str, str]:
+    """The colour of every letter: bases as usual, residues by what they are."""
+    known = _BASES if len(alphabet.letters) == 4 else _RESIDUES
+    return {letter: known[letter] for letter in alphabet.letters}
+
+
 def logo(groups: Mapping[str, Sequence[str]], alphabet: Alphabet, *,
          positions: tuple[int, int] | None = None) -> Picture:
     """A logo of each group of sequences, one panel below the other on one scale.
@@ -65,21 +71,21 @@ def logo(groups: Mapping[str, Sequence[str]], alphabet: Alphabet, *,
     layout = picture.add_gridspec(len(shown), 1)
     for i, (name, h) in enumerate(shown.items()):
         axes = picture.add_subplot(layout[i, 0])
-        _draw(axes, h, alphabet.letters, first)
+        _draw(axes, h, alphabet, first)
         axes.set(xlim=(first - 0.5, last + 0.5), ylim=(0, 1.05 * top))
         axes.set_title(f"{name}  (n = {len(groups[name]):,})", fontsize=8.5, loc="left")
     picture.axes[-1].set_xlabel("position", fontsize=8.5)
     return picture
 
 
-def _draw(axes: Axes, heights: NDArray[np.float64], letters: str, first: int) -> None:
+def _draw(axes: Axes, heights: NDArray[np.float64], alphabet: Alphabet, first: int) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(labelsize=8, color=GREY)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
     axes.set_ylabel("bits", fontsize=8.5)
-    colours = _BASES if len(letters) == 4 else _RESIDUES
+    colours, letters = letter_colours(alphabet), alphabet.letters
     for place, column in enumerate(heights, first):
         base = 0.0
         for v in np.argsort(column, kind="stable"):  # the most frequent on top
