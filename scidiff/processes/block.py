@@ -80,12 +80,12 @@ class BlockProcess:
         return F.pad(ids, (0, spare), value=PAD)
 
     def eligible(self, ids: Tensor) -> Tensor:
-        """Positions that belong to the text: all blocks up to the one that holds EOS."""
-        last = (ids == EOS).int().argmax(1) // self.block_size
-        return (
-            torch.arange(ids.shape[1], device=ids.device)[None, :] // self.block_size
-            <= last[:, None]
-        )
+        """Positions that belong to the text: all blocks up to the one that holds EOS, or, in a row
+        that was cut, up to the last one that holds any token."""
+        place, ends = torch.arange(ids.shape[1], device=ids.device), ids == EOS
+        cut = torch.where(ids != PAD, place, 0).amax(1)
+        last = torch.where(ends.any(1), ends.int().argmax(1), cut)
+        return place // self.block_size <= last[:, None] // self.block_size
 
     def noise(self, x0: TokenState, t: Tensor, rng: Rng) -> TokenState:
         """Hide each position of the text independently with probability t (B,)."""

@@ -149,3 +149,13 @@ def test_noise_stays_inside_the_text():
 def test_impossible_block_size():
     with pytest.raises(ValueError, match="block_size must be at least 1, got 0"):
         BlockProcess(MASK, 0)
+
+
+def test_a_row_without_an_end_is_text_up_to_its_last_token():
+    rows = torch.tensor([[2, 3, 2, 3], [2, EOS, PAD, PAD], [2, 3, 2, PAD], [2, PAD, PAD, PAD]])
+    told = BlockProcess(MASK, 2).eligible(rows)
+    assert told.int().tolist() == [[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0]]
+    network = TableNetwork()
+    exact = block_bound(network, rows[0], 1, L)
+    loss = BlockProcess(MASK, 1).loss(network, TokenState(rows[:1]), seeded(0))
+    torch.testing.assert_close(loss, torch.tensor([exact], dtype=torch.float64))
