@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scidiff.api.energy import left_to_right, named
+from scidiff.core import ScidiffError
 from scidiff.data.tokens import Vocabulary
 from scidiff.rewards.registry import nearest
 from scidiff.samplers.guided_unmasking import RULES, GuidedUnmasking
@@ -46,7 +47,12 @@ class GuideRequest:
         self, inner: MaskedSampler, vocabulary: Vocabulary, tried: int, ends: bool
     ) -> GuidedUnmasking:
         """The sampler with this guide, which tries that many tokens a step; `ends` says whether
-        the model writes its own end."""
+        the model writes its own end. Raises ScidiffError for the exact rule where it does not."""
+        if self.guide_rule == "exact" and not ends:
+            raise ScidiffError(
+                "guide_rule = 'exact' draws the law of the guide, which writes its own end; rows "
+                "of this model (masked diffusion) have theirs given: use 'agree', or a block model"
+            )
         guide = left_to_right(self.guide, vocabulary, inner.canvas.length, "a guide", ends=ends)
         return GuidedUnmasking(
             inner, guide, ahead=tried, rule=self.guide_rule, agreement=self.agreement
