@@ -170,8 +170,8 @@ def _wired(last: Frame, mol: Mol | None, molecular: bool) -> Painter:
         else:
             colours = [PALETTE[types.index(s) % len(PALETTE)] if s in types else FAINT
                        for s in frame.symbols]
-            axes.scatter(*places[:some].T, s=22, c=colours, alpha=strength.tolist(), linewidths=0,
-                         zorder=3)
+            axes.scatter(places[:some, 0], places[:some, 1], s=22, c=colours, linewidths=0,
+                         alpha=strength.tolist(), zorder=3)
 
     return Painter(paint)
 
@@ -229,8 +229,8 @@ def _letters(last: Frame) -> Painter:
         shown = frame.symbols[: max(len(last.symbols), 1)]
         high = min(HEIGHT / (len(last.symbols) / wide + 2), 1.6 * WIDTH / wide)
         for i, symbol in enumerate(shown):
-            at = ((i % wide + 0.5) * WIDTH / wide, 22 + (i // wide + 0.5) * high)
-            axes.text(*at, symbol or HIDDEN, ha="center", va="center", family="monospace",
+            x, y = (i % wide + 0.5) * WIDTH / wide, 22 + (i // wide + 0.5) * high
+            axes.text(x, y, symbol or HIDDEN, ha="center", va="center", family="monospace",
                       fontsize=min(0.42 * high, 7.5), parse_math=False,
                       color=colours.get(symbol, INK) if symbol else FAINT)
 
