@@ -8,6 +8,7 @@ from scidiff.core import Tape, seeded
 from scidiff.processes.continuous_blocks import Items
 from scidiff.processes.gaussian import Component
 from scidiff.processes.schedules import VP, alpha
+from scidiff.samplers.continuous_blocks import ContinuousBlockSampler, make_front
 
 
 class JointGaussian:
@@ -66,6 +67,13 @@ def end_law(sampler, L):
     ends = sample(sampler, total + 1, Tape(seeded(0), draws)).features[..., 0]
     moves = ends[1:] - ends[0]
     return ends[0], moves.mT @ moves
+
+
+def block_sampler(sizes=(3, 1), steps=3, **how):
+    """Blocks of four correlated items."""
+    target = JointGaussian(*correlated(sum(sizes)))
+    front = make_front(target.component, sizes, steps, **how)
+    return ContinuousBlockSampler(target, target.canvas, front)
 
 
 def sample(sampler, n, rng):

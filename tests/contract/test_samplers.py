@@ -9,6 +9,7 @@ import tiny_pard
 import torch
 from flow_targets import FlowOracle
 from gaussian_targets import tiny_graph_denoiser
+from joint_gaussian import block_sampler
 
 from scidiff.core import Denoiser, Sampler, seeded
 from scidiff.data.graphs import GraphCanvas, NodeCounts
@@ -146,6 +147,8 @@ SAMPLERS = {
     "graphs in blocks, of 5 nodes": lambda: pard(nodes=5),
     "graphs in one block": lambda: pard(hops=0, blocks=1),
     "graphs": lambda: graphs(solver="exp1"),
+    "items in blocks": block_sampler,
+    "items in blocks, one after another": lambda: block_sampler((2, 2), lag=2, eta=1.0),
     "graphs without noise": lambda: graphs(solver="2m", eta=0.0),
     "graphs, corrected": lambda: PredictorCorrector(
         graphs(solver="reverse"), snr=0.2, scale_eps=1

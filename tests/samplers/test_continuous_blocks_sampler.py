@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from joint_gaussian import JointGaussian, correlated, sample
+from joint_gaussian import JointGaussian, block_sampler, correlated, sample
 
 from scidiff.core import Tape, seeded
 from scidiff.networks.continuous_blocks import (
@@ -21,12 +21,6 @@ from scidiff.testing import check_full_graph, check_sampler
 L = 4
 COMPONENT = Component(VP())
 BLOCKS = {"one": (4,), "two": (2, 2), "uneven": (3, 1), "items": (1, 1, 1, 1)}
-
-
-def gaussian(sizes=(3, 1), steps=3, **how):
-    target = JointGaussian(*correlated(L))
-    front = make_front(target.component, sizes, steps, **how)
-    return ContinuousBlockSampler(target, target.canvas, front)
 
 
 def of_network(head=0, sizes=(3, 1), lengths=(4, 2, 3), **how):
@@ -116,9 +110,9 @@ def test_a_front_that_makes_no_sense_is_refused(sizes, steps, lag):
 # ---------------------------------------------------------------- the sampler
 
 SAMPLERS = {
-    "gaussian": gaussian,
-    "noisy": lambda: gaussian((2, 2), eta=1.0, lag=2),
-    "items": lambda: gaussian((1, 1, 1, 1), annealed_steps(4, 2, 4), eta=0.0),
+    "gaussian": block_sampler,
+    "noisy": lambda: block_sampler((2, 2), eta=1.0, lag=2),
+    "items": lambda: block_sampler((1, 1, 1, 1), annealed_steps(4, 2, 4), eta=0.0),
     "network": of_network,
     "head": lambda: of_network(2, (2, 2)),
     "asynchronous": lambda: of_network(0, (4,), lag=2),
@@ -157,7 +151,7 @@ def test_rows_at_different_places_move_as_they_would_alone(name):
 
 
 def test_what_is_finished_stays_and_what_is_behind_waits():
-    sampler = gaussian((2, 1, 1), 3, eta=1.0)
+    sampler = block_sampler((2, 1, 1), 3, eta=1.0)
     x, start = sampler.init(5, seeded(0)), None
     start = x.features
     for k in range(sampler.num_steps):
@@ -170,7 +164,7 @@ def test_what_is_finished_stays_and_what_is_behind_waits():
 
 
 def test_a_look_ahead_knows_the_past_guesses_the_present_and_nothing_more():
-    sampler = gaussian((2, 2), 3, eta=1.0)
+    sampler = block_sampler((2, 2), 3, eta=1.0)
     x = sampler.init(5, seeded(0))
     for k in range(5):
         x = sampler.step(x, k, seeded(1, k))
@@ -183,7 +177,7 @@ def test_a_look_ahead_knows_the_past_guesses_the_present_and_nothing_more():
 
 
 def test_a_look_ahead_at_different_places_leaves_what_has_ended():
-    sampler = gaussian((2, 2), 3)
+    sampler = block_sampler((2, 2), 3)
     x = sampler.init(2, seeded(0))
     ended = sampler.predict_clean(x, torch.tensor([sampler.num_steps, 0]), seeded(0)).features
     assert torch.equal(ended[0], x.features[0]) and not torch.equal(ended[1], x.features[1])
@@ -242,9 +236,11 @@ class Recomputed:
 
 
 def test_blocks_cost_what_is_asked():
-    assert gaussian((4,), 3).evaluated == 4 * 4 and gaussian((1,) * 4, 3).evaluated == 4 * 4
-    assert gaussian((2, 2), (3, 1)).evaluated == 2 * 4 + 2 * 2
-    assert gaussian(even_blocks(4, 2), 3, lag=1).evaluated == 2 * 2 * 5
+    assert (
+        block_sampler((4,), 3).evaluated == 4 * 4 and block_sampler((1,) * 4, 3).evaluated == 4 * 4
+    )
+    assert block_sampler((2, 2), (3, 1)).evaluated == 2 * 4 + 2 * 2
+    assert block_sampler(even_blocks(4, 2), 3, lag=1).evaluated == 2 * 2 * 5
 
 
 def test_rows_of_another_length_than_the_front_are_refused():
