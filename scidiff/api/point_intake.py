@@ -13,8 +13,7 @@ import numpy as np
 
 from scidiff.api.intake import Source
 from scidiff.api.recipes import Recipe
-from scidiff.chem.assemble import atom_symbol
-from scidiff.chem.geometry import examine_points
+from scidiff.chem.geometry import examine_points, structure_of
 from scidiff.chem.molecules import canonical
 from scidiff.chem.placed import placed
 from scidiff.core import ScidiffError
@@ -23,11 +22,13 @@ from scidiff.data.points import PackedPoints, Points
 from scidiff.data.structures import load_points, read_structures
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
+from scidiff.domains.molecule_3d import symbol
 from scidiff.training.checkpoint import write_atomically
 from scidiff.training.plan import sampled
 from scidiff.training.points import PreparedPoints, prepare_points
 
 _log = logging.getLogger("scidiff")
+CHUNK = 5_000  # molecules that wait in memory one by one
 Row = tuple[str, Points | None, str]
 """SMILES, the molecule in space, and why there is none."""
 
@@ -41,37 +42,44 @@ def load_molecules(recipe: Recipe, out: Path) -> tuple[Source, PreparedPoints]:
         raise ScidiffError(f"molecules in space are taken as they are: {', '.join(given)} cannot "
                            "be given")
     known, how = _of_file(recipe) if Path(spec.source).suffix else _of_dataset(recipe)
-    texts, molecules, rejects = [], [], []
-    for number, (text, points, why) in enumerate(known, start=1):
-        if points is None:
-            rejects.append((number, text, why))
-        else:
-            texts.append(text)
-            molecules.append(points)
+    texts, packed, rejects = _packed(known)
     if rejects:
         _reject(out / "rejects.csv", rejects)
-    if not molecules:
+    if not texts:
         raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'}")
-    chosen = sampled(np.arange(len(molecules)), spec.limit, recipe.seed)
-    packed = PackedPoints.of([molecules[i] for i in chosen])
+    chosen = sampled(np.arange(len(texts)), spec.limit, recipe.seed)
     found = Source([texts[i] for i in chosen], len(rejects), how)
-    return found, _prepared(recipe, packed, found.strings)
+    return found, _prepared(recipe, PackedPoints.cat(packed).take(chosen), found.strings)
+
+
+def _packed(
+    rows: Iterator[Row],
+) -> tuple[list[str], list[PackedPoints], list[tuple[int, str, str]]]:
+    """SMILES, tables of at most CHUNK molecules, and what cannot be used."""
+    texts: list[str] = []
+    packed: list[PackedPoints] = []
+    waiting: list[Points] = []
+    rejects: list[tuple[int, str, str]] = []
+    for number, (text, points, why) in enumerate(rows, start=1):
+        if points is None:
+            rejects.append((number, text, why))
+            continue
+        texts.append(text)
+        waiting.append(points)
+        if len(waiting) == CHUNK:
+            packed.append(PackedPoints.of(waiting))
+            waiting = []
+    if waiting:
+        packed.append(PackedPoints.of(waiting))
+    return texts, packed, rejects
 
 
 def _prepared(recipe: Recipe, packed: PackedPoints, strings: Sequence[str]) -> PreparedPoints:
     kinds = np.unique(np.stack([packed.numbers, packed.charges], 1).astype(np.int64), axis=0)
-    vocabulary = Vocabulary(tuple(sorted(_symbol(*map(int, k)) for k in kinds)), "points")
+    vocabulary = Vocabulary(tuple(sorted(symbol(*k) for k in kinds.tolist())), "points")
     types = find_domain(recipe.domain)(vocabulary).species_of(packed)
     held = recipe.data.held_out(len(packed))
     return prepare_points(packed, strings, vocabulary, types, held, recipe.seed)
-
-
-def _symbol(number: int, charge: int) -> str:
-    from rdkit import Chem
-
-    atom = Chem.Atom(number)
-    atom.SetFormalCharge(charge)
-    return atom_symbol(atom)
 
 
 def _of_dataset(recipe: Recipe) -> tuple[Iterator[Row], str]:
@@ -112,8 +120,6 @@ def _read(found: Any) -> Row:
     mol, report = examine_points(found.points, rule)
     if mol is None or not report.valid:
         return found.name, None, f"{report.rule}: {report.message}"
-    from scidiff.chem.geometry import structure_of
-
     return canonical(mol) or "", Points.of(*structure_of(mol)), ""
 
 

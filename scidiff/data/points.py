@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,7 @@ from scidiff.core import Rng, Stacked
 from scidiff.data.graphs import NodeCounts
 
 Parts = tuple[Tensor, ...]
+_ATOMS = {"counts", "numbers", "positions", "charges"}  # of a table; what else there is is bonds
 
 
 @dataclass(frozen=True)
@@ -116,19 +118,30 @@ class PackedPoints:
             np.concatenate(orders).astype(np.uint8),
         )
 
-    @property
+    @classmethod
+    def cat(cls, parts: Sequence[Self]) -> Self:
+        """Tables one after another; bonds are kept where every one has them."""
+        columns = {f.name: [getattr(p, f.name) for p in parts] for f in fields(cls)}
+        known = all(counts is not None for counts in columns["bond_counts"])
+        names = [name for name in columns if known or name in _ATOMS]
+        return cls(**{name: np.concatenate(columns[name]) for name in names})
+
+    @cached_property
     def starts(self) -> NDArray[np.int64]:
         """Where the atoms of each molecule begin, (B + 1,)."""
         return np.concatenate([[0], self.counts.cumsum()])
 
+    @cached_property
+    def bond_starts(self) -> NDArray[np.int64]:
+        """Where the bonds of each molecule begin, (B + 1,); all 0 where they are unknown."""
+        counts = np.zeros_like(self.counts) if self.bond_counts is None else self.bond_counts
+        return np.concatenate([[0], counts.cumsum()])
+
     def __getitem__(self, row: int) -> Points:
         """One molecule."""
-        start = int(self.counts[:row].sum())
-        atoms = slice(start, start + int(self.counts[row]))
-        bonds = None
-        if self.bond_counts is not None and self.pairs is not None and self.orders is not None:
-            first = int(self.bond_counts[:row].sum())
-            own = slice(first, first + int(self.bond_counts[row]))
+        atoms, bonds = slice(*self.starts[row : row + 2].tolist()), None
+        if self.pairs is not None and self.orders is not None:
+            own = slice(*self.bond_starts[row : row + 2].tolist())
             bonds = np.zeros((int(self.counts[row]),) * 2, np.int64)
             i, j = self.pairs[own].T
             bonds[i, j] = bonds[j, i] = self.orders[own]
@@ -142,8 +155,7 @@ class PackedPoints:
         cut = (self.counts[rows], self.numbers[atoms], self.positions[atoms], self.charges[atoms])
         if self.bond_counts is None or self.pairs is None or self.orders is None:
             return PackedPoints(*cut)
-        starts = np.concatenate([[0], self.bond_counts.cumsum()])[rows]
-        own = _spans(starts, self.bond_counts[rows])
+        own = _spans(self.bond_starts[rows], self.bond_counts[rows])
         return PackedPoints(*cut, self.bond_counts[rows], self.pairs[own], self.orders[own])
 
     def save(self, path: str | Path) -> None:
@@ -157,7 +169,7 @@ class PackedPoints:
         """Read what `save` wrote. Raises ValueError for another kind of .npz."""
         with np.load(Path(path), allow_pickle=False) as file:
             known = {f.name for f in fields(cls)}
-            if not {"counts", "numbers", "positions", "charges"} <= set(file) <= known:
+            if not _ATOMS <= set(file) <= known:
                 raise ValueError(
                     f"{path} holds {', '.join(file)}, expected {', '.join(sorted(known))}"
                 )
@@ -180,8 +192,7 @@ class PackedPoints:
         state = PointState(torch.from_numpy(positions), torch.from_numpy(types), mask)
         if self.bond_counts is None or self.pairs is None or self.orders is None:
             return state
-        starts = np.concatenate([[0], self.bond_counts.cumsum()])[rows]
-        own = _spans(starts, self.bond_counts[rows])
+        own = _spans(self.bond_starts[rows], self.bond_counts[rows])
         order = np.zeros((len(rows), N, N), np.int64)
         at = np.repeat(np.arange(len(rows)), self.bond_counts[rows])
         i, j = self.pairs[own].T

@@ -35,6 +35,13 @@ def species(symbols: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64
     )
 
 
+def symbol(number: int, charge: int) -> str:
+    """Name an atom with its formal charge: C, [N+]."""
+    atom = Chem.Atom(number)
+    atom.SetFormalCharge(charge)
+    return atom_symbol(atom)
+
+
 @dataclass(frozen=True)
 class Molecule3DDomain:
     """Atoms over the symbols of `vocabulary`, hydrogens among them, at places in space.
@@ -100,12 +107,10 @@ class Molecule3DDomain:
         same = (points.numbers[:, None] == numbers) & (points.charges[:, None] == charges)
         if not same.any(1).all():
             at = int(same.any(1).argmin())
-            atom = Chem.Atom(int(points.numbers[at]))
-            atom.SetFormalCharge(int(points.charges[at]))
+            found = symbol(int(points.numbers[at]), int(points.charges[at]))
             row = int(np.searchsorted(points.starts, at, "right"))
             raise UnknownToken(
-                f"row {row} has atom type {atom_symbol(atom)}, the model knows "
-                f"{', '.join(self.atoms)}"
+                f"row {row} has atom type {found}, the model knows {', '.join(self.atoms)}"
             )
         return same.argmax(1)
 

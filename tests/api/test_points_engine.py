@@ -180,3 +180,14 @@ def test_a_network_with_bonds_needs_a_system_with_bonds(tmp_path) -> None:
     (tmp_path / "toy.toml").write_text(text)
     with pytest.raises(ValueError, match=r"network\.bonds must be false"):
         sd.train(tmp_path / "toy.toml", tmp_path / "run", device="cpu")
+
+
+def test_rows_of_qm9_are_trained_on(tmp_path, shared_data) -> None:
+    content = RECIPE.format(source="qm9_3d", steps=1) + "\n"
+    content = content.replace("validation = 2", "validation = 5\nlimit = 50")
+    (tmp_path / "toy.toml").write_text(content)
+    folder = sd.train(tmp_path / "toy.toml", tmp_path / "run", device="cpu")
+    model = sd.load(folder, device="cpu")
+    assert sum(model.config["length_counts"]) == 45
+    assert "bonds and charges by the SMILES" in (folder / "README.md").read_text()
+    assert model.novelty.contains(["C" * 40]).tolist() == [False]

@@ -44,6 +44,14 @@ def test_rows_are_taken_in_any_order_and_repeated() -> None:
     assert all(same(cut[i], MOLECULES[r]) for i, r in enumerate(rows))
 
 
+def test_tables_are_joined() -> None:
+    parts = [PackedPoints.of(MOLECULES[:2]), PackedPoints.of(MOLECULES[2:])]
+    whole = PackedPoints.cat(parts)
+    assert all(same(whole[i], m) for i, m in enumerate(MOLECULES))
+    bare = PackedPoints.cat([parts[0], PackedPoints.of([Points.of([2], [[0, 0, 0]])])])
+    assert len(bare) == 3 and bare[0].bonds is None
+
+
 def test_without_bonds_of_every_molecule_none_are_kept() -> None:
     bare = Points.of([2], [[0, 0, 0]])
     packed = PackedPoints.of([water(), bare])
