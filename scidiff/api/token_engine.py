@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,15 +24,19 @@ from scidiff.api.token_sampling import MethodSettings, TokenSampler, standing, t
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Asked
 from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
+from scidiff.networks.size_policy import load_size_policy
 from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.processes.block import BlockProcess
 from scidiff.processes.discrete_flow import eligible
+from scidiff.rewards.registry import nearest
+from scidiff.samplers.block_sizes import LearnedSizes
 from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.energy import EnergySampler
 from scidiff.samplers.grammar import GrammarSampler
 from scidiff.samplers.masked import MaskedSampler, TokenPredictor
+from scidiff.samplers.orders import Sequential
 
 
 class BeforeTheEnd:
@@ -67,6 +72,11 @@ class BeforeTheEnd:
         return log_p.index_fill(-1, self.ends, float("-inf")).log_softmax(-1)
 
 
+def policies(folder: Path) -> list[Path]:
+    """The policies of block sizes that lie beside a model."""
+    return sorted((folder / "block_policies").glob("*.safetensors"))
+
+
 @dataclass(frozen=True)
 class TokenEngine:
     """A token network with its vocabulary and config: makes samplers, likelihoods and
@@ -76,6 +86,7 @@ class TokenEngine:
     vocabulary: Vocabulary
     config: Mapping[str, Any]
     dtype: torch.dtype = torch.float32
+    folder: Path | None = None  # where policies of block sizes lie beside the model
 
     unit = "tokens"
 
@@ -128,6 +139,7 @@ class TokenEngine:
             constraints=self.rows.constraints(*request) if request else (),
             condition=condition,
             compact=self.device.type == "cpu",
+            sizes=self._policy(method.block_policy),
         )
         if automaton is None and energy.energy is None:
             return sampler
@@ -164,6 +176,28 @@ class TokenEngine:
         if not self.block_causal and self.rows.writes_end:
             return BeforeTheEnd(denoiser)
         return denoiser
+
+    def with_sizes(self, sizes: LearnedSizes, block_size: int) -> MaskedSampler:
+        """The sampler that writes each part of a block in one step, as a policy is learnt for."""
+        denoiser, blank_rows = self._denoiser(block_size, None, None, 1.0), self.canvas()
+        return MaskedSampler(
+            denoiser, blank_rows, order=Sequential(), block_size=block_size, sizes=sizes,
+            tokens_per_step=sizes.sizes[-1],
+        )  # fmt: skip
+
+    def _policy(self, name: str | None) -> LearnedSizes | None:
+        """The policy of block sizes in this file, or of this name beside the model."""
+        if name is None:
+            return None
+        beside = [] if self.folder is None else policies(self.folder)
+        file = next((f for f in beside if f.stem == name), Path(name))
+        if not file.is_file():
+            there = ", ".join(f.stem for f in beside) or "none"
+            raise ScidiffError(
+                f"block_policy must be a file or a policy of this model ({there}), got {name!r}"
+                f"{nearest(name, [f.stem for f in beside])}"
+            )
+        return LearnedSizes(load_size_policy(file).to(self.device))
 
     def _check_block(self, s: TokenSettings) -> None:
         if self.block_causal and s.block_size is None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from scidiff.api.settings import ORDERS, TokenSettings
 from scidiff.rewards.registry import nearest
 from scidiff.samplers.ancestral import AncestralSampler
-from scidiff.samplers.block_sizes import EntropySizes
+from scidiff.samplers.block_sizes import EntropySizes, Sizes
 from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.constraints import Constraint
 from scidiff.samplers.masked import MaskedSampler
@@ -58,6 +58,7 @@ class MethodSettings:
     threshold: float | None = None  # write every token more probable than this
     entropy_bound: float | None = None  # write while entropies sum to little, nats a step
     block_entropy: float | None = None  # parts of a block by what is known of them, nats a part
+    block_policy: str | None = None  # parts, each in one step, by a policy: a file or a name
     second_order: bool = False  # make up for the dependence that several tokens a step lose
     remask: str | None = None  # hide tokens again on the way: see `REMASKS`
     eta: float | None = None  # how much; None: the method's own
@@ -71,6 +72,7 @@ class MethodSettings:
         _together(self, "eta", "remask")
         _apart(self, "steps", "threshold", "entropy_bound")
         _apart(self, "second_order", "threshold", "entropy_bound", "remask")
+        _apart(self, "block_policy", "block_entropy", "steps", "threshold", "entropy_bound")
         if self.remask == "remdm-conf" and self.eta is not None:
             raise ValueError(f"remask = 'remdm-conf' has no eta, got eta={self.eta}")
         if self.remask in RULES and self.schedule not in (None, ANCESTRAL):
@@ -89,7 +91,10 @@ class MethodSettings:
         return self.remask is not None or self.schedule == ANCESTRAL
 
 
-PACES = ("tokens_per_step", "steps", "threshold", "entropy_bound", "schedule", "remask", "eta")
+PACES = (
+    "tokens_per_step", "steps", "threshold", "entropy_bound", "schedule", "remask", "eta",
+    "block_policy",
+)  # fmt: skip
 WHERE = ("order", "randomness")
 
 
@@ -112,8 +117,10 @@ def token_sampler(
     constraints: Sequence[Constraint] = (),
     condition: Tensor | None = None,
     compact: bool = False,
+    sizes: Sizes | None = None,
 ) -> TokenSampler:
-    """Make the sampler; raises ValueError for settings that contradict each other.
+    """Make the sampler; raises ValueError for settings that contradict each other. `sizes` is
+    what `block_policy` names.
 
     `compact` lets ancestral steps leave out the network rows in which nothing changed, which the
     host has to look at.
@@ -121,9 +128,9 @@ def token_sampler(
     if not method.by_time:
         return MaskedSampler(
             denoiser, canvas, order=_order(usual, method), block_size=usual.block_size,
-            tokens_per_step=_pace(usual, method), temperature=usual.temperature,
+            tokens_per_step=_pace(usual, method, sizes), temperature=usual.temperature,
             top_p=method.top_p, constraints=constraints, condition=condition,
-            second_order=method.second_order, sizes=_sizes(method),
+            second_order=method.second_order, sizes=sizes or _sizes(method),
         )  # fmt: skip
     _check_by_time(usual, method, constraints)
     drawn: dict[str, Any] = {
@@ -152,7 +159,14 @@ def _order(usual: TokenSettings, method: MethodSettings) -> Order:
     return Noisy(order, method.randomness)
 
 
-def _pace(usual: TokenSettings, method: MethodSettings) -> int | Pace:
+def _pace(usual: TokenSettings, method: MethodSettings, learned: Sizes | None) -> int | Pace:
+    if learned is not None:
+        if usual.tokens_per_step != 1:
+            raise ValueError(
+                "block_policy says how many tokens a step writes, so tokens_per_step must be 1, "
+                f"got {usual.tokens_per_step}"
+            )
+        return learned.sizes[-1]
     if method.steps is not None:
         if usual.tokens_per_step != 1:
             raise ValueError(
@@ -187,10 +201,9 @@ def _check_by_time(
             f"{what} writes where its steps say: order must be 'random', tokens_per_step 1 and "
             f"block_size None, got {usual.order!r}, {usual.tokens_per_step} and {usual.block_size}"
         )
-    if method.block_entropy is not None:
-        raise ValueError(
-            f"{what} writes anywhere in a row, got block_entropy={method.block_entropy}"
-        )
+    for name in ("block_entropy", "block_policy"):
+        if (value := getattr(method, name)) is not None:
+            raise ValueError(f"{what} writes anywhere in a row, got {name}={value!r}")
     if method.randomness:
         raise ValueError(f"{what} has no order to disturb, got randomness={method.randomness}")
     if constraints:

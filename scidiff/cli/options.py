@@ -73,6 +73,7 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
     "threshold": (float, "", TOKENS, "A step writes every token more probable than this."),
     "entropy_bound": (float, "", TOKENS, "A step writes tokens of this much entropy, in nats."),
     "block_entropy": (float, "", TOKENS, "Parts of a block by what is known of them, in nats."),
+    "block_policy": (str, "", TOKENS, "Parts of a block by a policy: its file or name."),
     "randomness": (float, "", TOKENS, "Noise on an order that reads the prediction."),
     "second_order": (bool, "--second-order", TOKENS, "Make up for several tokens a step."),
     "remask": (str, "", TOKENS, "Hide tokens again over --steps: remdm-cap, corrector, p2, ..."),

@@ -19,6 +19,7 @@ from scidiff.core import Rng
 from scidiff.data.tokens import TokenState
 from scidiff.samplers.compose import Weight, read_weights, weight_channel
 from scidiff.samplers.masked import MaskedSampler, TokenPredictor
+from scidiff.samplers.predictions import recalled
 
 _EXACT = 2**24  # float32 holds every integer up to here
 
@@ -162,7 +163,15 @@ class ClassifierGuided:
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
         """The inner trunk, the weight, and what the classifier has to be told (B, L, D + 1 +
         F)."""
-        trunk = self.inner(x, k)
+        return self._beside(self.inner(x, k), x, k)
+
+    def recall(self, x: TokenState, k: int | Tensor) -> tuple[Tensor, Any]:
+        """The same, and what the inner denoiser keeps of finished blocks; the classifier is told
+        the row as it stands."""
+        trunk, cache = recalled(self.inner, x, k)
+        return self._beside(trunk, x, k), cache
+
+    def _beside(self, trunk: Tensor, x: TokenState, k: int | Tensor) -> Tensor:
         self._width = trunk.shape[-1]
         told = self.change.features(x.ids, self.mask_id).to(trunk.device)
         return torch.cat([trunk, weight_channel(self.weight, x, k), told], -1)

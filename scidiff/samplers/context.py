@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +17,10 @@ from torch.nn import functional as F
 
 from scidiff.core import Rng, uniform
 from scidiff.data.tokens import FIRST_SYMBOL, TokenState
+from scidiff.samplers.blocks import in_current_block
 from scidiff.samplers.compose import ClassifierFree, Weight
 from scidiff.samplers.masked import TokenPredictor
+from scidiff.samplers.predictions import recalled
 
 Fraction = float | Callable[[TokenState], Tensor]
 """How much of a row's context is hidden: a number, or fraction(x) -> (B,)."""
@@ -31,7 +34,8 @@ class Degraded:
     therefore has its own context (a published sampler hides the positions of its first row in all
     of them), the prediction is a law of the row alone, whatever its company, and weights stay
     exact. `table` is drawn once from `rng`: over its draws the hidden set is uniform. EOS and PAD
-    are never hidden.
+    are never hidden. Of a denoiser that writes in blocks the context is what is written of the
+    current one: finished blocks are given, and what was said of them stays right.
     """
 
     def __init__(
@@ -53,13 +57,19 @@ class Degraded:
         """Trunk output (B, L, D) at the degraded rows; finished rows are left as they are."""
         return self.inner(replace(x, ids=self.degrade(x)), k)
 
+    def recall(self, x: TokenState, k: int | Tensor) -> tuple[Tensor, Any]:
+        """The same, and what the inner denoiser keeps of finished blocks."""
+        return recalled(self.inner, replace(x, ids=self.degrade(x)), k)
+
     def log_probs(self, trunk: Tensor) -> Tensor:
         return self.inner.log_probs(trunk)
 
     def degrade(self, x: TokenState) -> Tensor:
         """Ids (B, L) with part of the context hidden."""
-        open_row = (x.ids == self.mask_id).any(1, keepdim=True)
-        context = (x.ids >= FIRST_SYMBOL) & (x.ids != self.mask_id) & open_row
+        hidden = x.ids == self.mask_id
+        context = (x.ids >= FIRST_SYMBOL) & ~hidden & hidden.any(1, keepdim=True)
+        if self.block_size is not None:
+            context = in_current_block(hidden, self.block_size, context)
         rank = self._keys(x.ids).masked_fill(~context, 2.0).argsort(1).argsort(1)
         share = self.fraction(x) if callable(self.fraction) else self.fraction
         wanted = torch.as_tensor(share, device=x.ids.device) * context.sum(1)

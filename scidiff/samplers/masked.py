@@ -17,7 +17,7 @@ from torch import Tensor
 from scidiff.core import Rng, Shared, uniform
 from scidiff.data.tokens import PAD, TokenState
 from scidiff.samplers.ancestral import AncestralSampler
-from scidiff.samplers.block_sizes import EntropySizes, inside
+from scidiff.samplers.block_sizes import Sizes, inside
 from scidiff.samplers.blocks import (
     end_rows,
     in_blocks,
@@ -116,7 +116,7 @@ class MaskedSampler:
         constraints: Sequence[Constraint] = (),
         condition: Tensor | None = None,
         second_order: bool = False,
-        sizes: EntropySizes | None = None,
+        sizes: Sizes | None = None,
     ) -> None:
         pace = Fixed(tokens_per_step) if isinstance(tokens_per_step, int) else tokens_per_step
         check_block(denoiser, block_size)
