@@ -13,9 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
-from rdkit.Chem import Mol
 
-from scidiff.evaluation import likeness
 from scidiff.evaluation.drawing import (
     CAPTION,
     FAINT,
@@ -30,7 +28,6 @@ from scidiff.evaluation.drawing import (
     molecule_png,
 )
 from scidiff.evaluation.graph_drawing import on_axes
-from scidiff.evaluation.likeness import Matrix
 
 # Okabe and Ito 2008: told apart by every common colour vision, and by their grey on paper
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#8a94a0"
@@ -109,11 +106,6 @@ def _histogram(axes: Axes, found: NDArray[np.float64], other: NDArray[Any] | Non
         axes.hist(np.clip(other, bins[0], bins[-1]), bins=bins.tolist(), density=True,
                   histtype="step", color=INK, linewidth=1.4, label=names[1])
         axes.axvline(float(np.median(other)), color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
-
-
-def principal_axes(mols: Sequence[Mol]) -> tuple[Matrix, NDArray[np.float64]]:
-    """`likeness.principal_axes` of Morgan fingerprints."""
-    return likeness.principal_axes(likeness.features(mols, "molecule")[0])
 
 
 def scores(values: NDArray[np.float64], terms: Mapping[str, NDArray[np.float64]]) -> Picture:
