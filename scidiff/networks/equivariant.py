@@ -122,16 +122,18 @@ class Told(nn.Module):
         self.asked = ConditionEmbedding(conditions, width) if conditions else None
 
     def forward(self, t: Tensor, condition: Tensor | None, shown: Tensor | None) -> Tensor:
-        """t (B,), condition (B, C) in its own units, shown (B,) bool or None for all: (B, D)."""
+        """t (B,), condition (B, C) in its own units, shown (B,) bool or None for all:
+        (B, 1, D)."""
         told = self.more(F.silu(self.time(time_features(t, 64).to(self.time.weight.dtype))))
         if self.asked is None:
             if condition is not None:
                 raise ValueError("this network was made without conditions and is given some")
-            return told
+            return told[:, None]
         if condition is None:
-            return told + self.asked.hidden(len(t))
+            return (told + self.asked.hidden(len(t)))[:, None]
         everyone = torch.ones(len(t), dtype=torch.bool, device=t.device)
-        return told + self.asked(condition, everyone if shown is None else shown)
+        asked = self.asked(condition, everyone if shown is None else shown)
+        return (told + asked)[:, None]
 
 
 class Modulated(nn.Module):
@@ -144,8 +146,8 @@ class Modulated(nn.Module):
         nn.init.zeros_(self.scale_shift.bias)
 
     def forward(self, h: Tensor, told: Tensor) -> Tensor:
-        """h (B, N, D), told (B, D)."""
-        scale, shift = self.scale_shift(F.silu(told))[:, None].chunk(2, -1)
+        """h (B, N, D), told (B, 1, D) or (B, N, D)."""
+        scale, shift = self.scale_shift(F.silu(told)).chunk(2, -1)
         return F.rms_norm(h, h.shape[-1:]) * (1 + scale) + shift
 
 
@@ -204,8 +206,8 @@ class PointLayer(nn.Module):
         share: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """h (B, N, D), v (B, N, 3, S), x (B, N, 3), e (B, N, N, E), phi: radial features
-        (B, N, N, R) and directions (B, N, N, 3), told (B, D), share (B, N): 1 / sqrt(n) of the
-        atoms that are there, 0 of the others."""
+        (B, N, N, R) and directions (B, N, N, 3), told (B, 1, D), share (B, N): 1 / sqrt(n) of
+        the atoms that are there, 0 of the others."""
         s = self.norm(h, told)
         m = self._messages(s, e, phi[0])
         heard, v_heard = self._hear(s, v, m, phi[1], share)
@@ -282,7 +284,7 @@ class EGNN(nn.Module):
         """
         told = self.told(t, condition, shown)
         x = positions * mask[..., None]
-        h = self.atoms(features) + told[:, None]
+        h = self.atoms(features) + told
         e = None if self.edges is None else self.edges(given_edges(edges, self.config))
         v = x.new_zeros(*x.shape, self.config.vectors)
         share = mask / mask.sum(1, keepdim=True).clamp(min=1).sqrt()

@@ -50,9 +50,11 @@ def gather(values: Tensor, i: Tensor, atoms: int) -> Tensor:
 
 
 class Convolution(nn.Module):
-    """y_i = W sum_j fade(d_ij) R(phi_ij) . (x_j (x) Y(r_ij)) / sqrt(1 + n_i): a tensor product path by
-    path, each channel weighed by a network of what the pair is (Thomas et al. 2018, arXiv
-    1802.08219; Batzner et al. 2022, arXiv 2101.03164)."""
+    """y_i = W sum_j fade(d_ij) R(phi_ij) . (x_j (x) Y(r_ij)) / sqrt(1 + n_i).
+
+    A tensor product, path by path, each channel weighed by a network of what the pair is (Thomas
+    et al. 2018, arXiv 1802.08219; Batzner et al. 2022, arXiv 2101.03164).
+    """
 
     def __init__(self, held: o3.Irreps, seen: o3.Irreps, said: o3.Irreps, pair: int) -> None:
         super().__init__()
@@ -101,8 +103,8 @@ class TensorLayer(nn.Module):
     def forward(
         self, x: Tensor, told: Tensor, e: Tensor | None, near: tuple[Tensor, ...]
     ) -> Tensor:
-        """x (B, N, held), told (B, D), e (Q, E) of the pairs; near: Y (Q, seen), phi (Q, R), share
-        (Q, 1) and the ends i and j of all pairs (Q,) in the flattened atoms."""
+        """x (B, N, held), told (B, 1, D), e (Q, E) of the pairs; near: Y (Q, seen), phi (Q, R),
+        share (Q, 1) and the ends i and j of all pairs (Q,) in the flattened atoms."""
         y, phi, share, i, j = near
         scalars, tensors = x.split([self.width, x.shape[-1] - self.width], -1)
         size = (1 + tensors.square().mean(-1, keepdim=True)).sqrt()
@@ -139,7 +141,7 @@ class E3Net(nn.Module):
         self.atoms = nn.Linear(config.features, D)
         self.edges = nn.Linear(config.edge_features, E) if config.edge_features else None
         self.radial = Radial(config.radial, config.cutoff)
-        self.layers = nn.ModuleList(TensorLayer(held, seen, config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(TensorLayer(held, seen, config) for _ in range(config.depth))
         self.norm = Modulated(D)
         self.head = nn.Linear(D, config.features)
         self.move = o3.Linear(held, o3.Irreps([(1, seen[1].ir)]))
@@ -176,8 +178,8 @@ class E3Net(nn.Module):
         near = self._near(distance[b, i, j], direction[b, j, i], b * N + i, b * N + j, B * N)
         e = None if self.edges is None else self.edges(given_edges(edges, self.config))
         kept = None if e is None else F.rms_norm(e, e.shape[-1:])[b, i, j]
-        x = F.pad(self.atoms(features) + told[:, None], (0, self.rest))
-        for layer in self.layers:
+        x = F.pad(self.atoms(features) + told, (0, self.rest))
+        for layer in self.blocks:
             x = layer(x, told, kept, near)
         s = self.norm(x[..., : self.config.width], told)
         moved = without_mean(self.move(x), mask)
