@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.evaluation.novelty import NoveltyFilter
 from scidiff.training.checkpoint import save_model, write_atomically
+from scidiff.training.interrupts import held_back
 from scidiff.training.plan import STEPPED, Stage
 from scidiff.training.stages import (
     Prepared,
@@ -37,6 +39,8 @@ from scidiff.training.stages import (
 )
 
 OnLog = Callable[[str, int, dict[str, float]], None]
+Log = Sequence[dict[str, Any]]
+"""What there is to say of each stage."""
 _log = logging.getLogger("scidiff")
 
 
@@ -59,7 +63,8 @@ def train(
     `source` is a recipe (.toml) or a file of molecules. With `init` a trained model continues on
     the new data: its vocabulary is extended, training stops early and the card says how much was
     memorised. Started again with the same `out`, a killed run continues where it was. Rows that
-    cannot be used are listed with the reason in `out`/rejects.csv.
+    cannot be used are listed with the reason in `out`/rejects.csv. What a stage before the last
+    leaves, or one that is stopped by Ctrl-C or SIGTERM, is a model too, `out`/its name/model.
 
     With `predicts`, a column of numbers or labels (or a recipe that says so), the result is an
     oracle instead, for rewards: "oracle('out/model')".
@@ -75,12 +80,39 @@ def train(
     parent = Model(model_folder(recipe.init), device="cpu") if recipe.init else None
     found, data = _rows(recipe, out, parent)
     network = _network(recipe, data, parent)
-    log = train_stages(recipe, network, data, out, accelerator, on_log)
-    folder = out / "model"
-    write_model(folder, recipe, network.cpu(), data, log, found)
+    folder = _fitted(recipe, network, data, found, out, accelerator, on_log)
     if parent is not None:
         report_memory(folder, data, recipe.seed)
     return folder
+
+
+def _fitted(
+    recipe: Recipe,
+    network: nn.Module,
+    data: Rows,
+    found: Source,
+    out: Path,
+    accelerator: str,
+    on_log: OnLog | None,
+) -> Path:
+    """Run the stages and write their models; a signal takes effect when they are written."""
+
+    def done(log: Log) -> bool:
+        return len(log) == len(recipe.stages) and log[-1]["finished"]
+
+    def written(log: Log) -> bool:
+        """Write the model of the stages so far; whether to go on."""
+        if not done(log):
+            part = so_far(recipe, len(log))
+            folder = out / part.stage_names[-1] / "model"
+            write_model(folder, part, network, data, log, found, novelty=False)
+        return not signals
+
+    with held_back() as signals:
+        log = train_stages(recipe, network, data, out, accelerator, on_log, written)
+        if done(log):
+            write_model(out / "model", recipe, network.cpu(), data, log, found)
+    return out / "model"
 
 
 def _accelerator(device: str | None) -> str:
@@ -160,15 +192,26 @@ def _network(recipe: Recipe, data: Rows, parent: Model | None) -> nn.Module:
 # ---------------------------------------------------------------- the model directory
 
 
+def so_far(recipe: Recipe, stages: int) -> Recipe:
+    """The recipe of the first `stages` of a recipe, sampled as the last of them can be."""
+    last = recipe.stages[stages - 1]
+    block = {"autoregressive": 1, "block": last.block_size}.get(last.process)
+    sampling = replace(recipe.sampling, block_size=block)
+    return recipe.model_copy(update={"stages": recipe.stages[:stages], "sampling": sampling})
+
+
 def write_model(
     folder: Path,
     recipe: Recipe,
     network: nn.Module,
     data: Rows,
-    log: Sequence[dict[str, Any]],
+    log: Log,
     found: Source,
+    *,
+    novelty: bool = True,
 ) -> None:
-    """Write weights, config, card and the filter of the training set."""
+    """Write weights, config, card and, with `novelty`, the filter of the training set, which takes
+    as long as reading it."""
     points = recipe.stages[-1].points
     config: dict[str, Any] = {
         "name": recipe.name,
@@ -187,8 +230,9 @@ def write_model(
     folder.mkdir(parents=True, exist_ok=True)
     text = _card(recipe, network, data, log, found)
     save_model(folder, network, config, text, dtype=getattr(torch, recipe.store))
-    domain = find_domain(recipe.domain)(data.vocabulary)
-    NoveltyFilter.build(domain.keys(data.strings)).save(folder / "train_filter.npz")
+    if novelty:
+        domain = find_domain(recipe.domain)(data.vocabulary)
+        NoveltyFilter.build(domain.keys(data.strings)).save(folder / "train_filter.npz")
 
 
 def _chosen_range(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +252,7 @@ def _card(
     recipe: Recipe,
     network: nn.Module,
     data: Rows,
-    log: Sequence[dict[str, Any]],
+    log: Log,
     found: Source,
 ) -> str:
     nats = recipe.stages[-1].process not in STEPPED  # the others bound no likelihood

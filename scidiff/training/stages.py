@@ -33,6 +33,8 @@ from scidiff.training.trainer import Trainer
 
 OnLog = Callable[[str, int, dict[str, float]], None]
 """on_log(stage, step, row), called with every row of the training log."""
+OnStage = Callable[[list[dict[str, Any]]], bool]
+"""on_stage(what there is to say of the stages so far), called after each: whether to go on."""
 
 
 class Rows(Protocol):
@@ -156,11 +158,13 @@ def train_stages(
     out: Path,
     accelerator: str = "auto",
     on_log: OnLog | None = None,
+    on_stage: OnStage | None = None,
 ) -> list[dict[str, Any]]:
     """Run every stage, resuming inside or between stages; leaves the averaged weights in
-    `network`."""
+    `network`. What is returned ends with a stage that is not `finished` where it was told to stop
+    and the signal is held back (`interrupts.held_back`)."""
     _same_rows(Path(out), data)
-    summary = []
+    summary: list[dict[str, Any]] = []
     for i, (name, stage) in enumerate(zip(stage_names(plan.stages), plan.stages, strict=True)):
         size = stage.training.batch_size
         trainer = Trainer(
@@ -177,14 +181,21 @@ def train_stages(
         trainer.fit(partial(on_log, name) if on_log else None)
         trainer.use_averaged()
         summary.append(_told(trainer))
+        if on_stage is not None and not on_stage(summary):
+            break
     return summary
 
 
 def _told(trainer: Trainer) -> dict[str, Any]:
     """What there is to say of a stage that is done."""
-    told = {"steps": trainer.step, "seconds": trainer.seconds, "best": trainer.kept}
     chosen = trainer.noise_range
-    return told if chosen is None else {**told, "noise_range": chosen}
+    return {
+        "steps": trainer.step,
+        "seconds": trainer.seconds,
+        "best": trainer.kept,
+        "finished": trainer.finished,
+        **({} if chosen is None else {"noise_range": chosen}),
+    }
 
 
 def _process(plan: Plan, stage: Stage, data: Rows) -> Process[Any]:

@@ -1,7 +1,9 @@
 """Training from a recipe or a file: what comes out, what is refused, and what a kill costs."""
 
 import json
+import os
 import random
+import signal
 from pathlib import Path
 
 import pandas as pd
@@ -137,6 +139,32 @@ def test_a_killed_run_ends_with_the_same_weights(molecules, tmp_path, stop):
     reseeded = recipe.with_name("reseeded.toml")
     reseeded.write_text(recipe.read_text().replace("seed = 3", "seed = 4"))
     assert not equal(whole, train(reseeded, tmp_path / "other", device="cpu"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [("stage1-autoregressive", 3), ("stage2-block", 5)])
+def test_what_a_signal_stops_is_a_model(molecules, tmp_path, stop, number):
+    recipe, out = write_recipe(molecules), tmp_path / "cut"
+
+    def cut(stage, step, row):
+        if (stage, step) == stop:
+            os.kill(os.getpid(), number)
+
+    arrived = []
+    before = signal.signal(number, lambda *told: arrived.append(sorted(out.rglob("model"))))
+    try:
+        train(recipe, out, device="cpu", on_log=cut)
+    finally:
+        signal.signal(number, before)
+    stages = ["stage1-autoregressive", "stage2-block"][: int(stop[0][5])]
+    assert arrived == [[out / stage / "model" for stage in stages]]  # written before it takes hold
+    for stage, block in zip(stages, (1, 2), strict=False):
+        model = load(out / stage / "model", device="cpu")
+        assert model.config["sampling"]["block_size"] == block and len(model.sample(3)) == 3
+    card = (out / stop[0] / "model" / "README.md").read_text()
+    assert f"| {stop[1]} | 16 |" in card and card.count("| 16 |") == len(stages)
+    whole = train(recipe, tmp_path / "whole", device="cpu")
+    assert equal(whole, train(recipe, out, device="cpu"))
 
 
 def test_chosen_noise_levels_stand_in_config_and_card(molecules, tmp_path):
