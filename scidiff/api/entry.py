@@ -105,7 +105,8 @@ def _numbered(objects: Any, column: str | None, suite: Suite) -> Iterator[tuple[
         from scidiff.api import shards
 
         if not shards.is_run(objects):
-            return rows.from_file(objects, column, kind, check)
+            return suite.read(objects, column) if suite.read is not None else \
+                rows.from_file(objects, column, kind, check)
         objects = shards.molecules(objects)
     if not isinstance(objects, Iterable):
         raise ValueError("objects must be a result, a list of objects or a file of them, got "

@@ -165,7 +165,20 @@ def _lewis(points: Placed) -> _Found:
         said = str(error).strip().splitlines() or ["it gives no reason"]
         return None, CheckReport(False, "bonds", (), f"no Lewis structure of charge {total:+d}: "
                                                      f"{said[0]}")
-    return mol, _FINE
+    return _uncharged_pieces(mol, total)
+
+
+def _uncharged_pieces(mol: Mol, total: int) -> _Found:
+    """Refuse a neutral whole of charged pieces, which is how a Lewis structure is found of an
+    atom torn off: [CH3-] and [H+]."""
+    charges = [a.GetFormalCharge() for a in mol.GetAtoms()]
+    pieces = Chem.GetMolFrags(mol)
+    charged = [piece for piece in pieces if sum(charges[i] for i in piece)]
+    if total or not charged:
+        return mol, _FINE
+    atoms = tuple(sorted(i for piece in charged for i in piece))
+    return None, CheckReport(False, "bonds", atoms, f"{len(charged)} of {len(pieces)} pieces "
+                                                    "would be ions")
 
 
 RULES: dict[str, Callable[[Placed], _Found]] = {"edm": _edm, "rdkit": _lewis, "given": _given}

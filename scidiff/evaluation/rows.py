@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from rdkit.Chem import Mol
 
 from scidiff.chem.checks import examine
+from scidiff.chem.geometry import examine_points
+from scidiff.chem.molecules import canonical
 from scidiff.data import graph_text, tables
+from scidiff.data.points import Points
 from scidiff.data.records import Record
 
 Numbered = Iterator[tuple[int, Record]]  # from 1: the line of a file, the place in a list
@@ -26,7 +29,7 @@ Check = Callable[[str], str]  # why a text is no object of its kind, or ""
 
 
 def as_record(row: Any, kind: str = "molecule", check: Check | None = None) -> Record:
-    """Make a record of a SMILES, a molecule, a record, or of None for a row that is lost.
+    """Make a record of a SMILES, a molecule, `Points`, a record, or None for a row that is lost.
 
     Rows of other kinds than molecules are passed on as the object of a valid record, texts of
     these where `check` has nothing against them. Raises ValueError for a molecule of an unknown
@@ -40,14 +43,27 @@ def as_record(row: Any, kind: str = "molecule", check: Check | None = None) -> R
         return row
     if row is None:
         return Record("", None, False, "nothing there")
+    if isinstance(row, Points):
+        return _placed(row)
     if kind != "molecule":
         return Record(row if isinstance(row, str) else "", row, True)
     if not isinstance(row, str | Mol):
-        raise ValueError("a row is a SMILES, an RDKit molecule or a record, "
+        raise ValueError("a row is a SMILES, an RDKit molecule, points or a record, "
                          f"got a {type(row).__name__}")
     mol, report = examine(row)
     text = row if isinstance(row, str) else ""
     return Record(text, mol if report.valid else None, report.valid, report.message)
+
+
+def _placed(points: Points) -> Record:
+    """The row of a molecule in space, by its own bonds or else EDM's rule."""
+    rule = "edm" if points.bonds is None else "given"
+    mol, report = examine_points(points, rule)
+    text, reason = (mol is not None and canonical(mol)) or "", ""
+    if not report.valid:
+        reason = f"{report.rule}: {report.message}"
+    return Record(text, mol if report.valid else None, report.valid, reason, points,
+                  f"bonds: {rule}")
 
 
 def listed(

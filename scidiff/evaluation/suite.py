@@ -16,7 +16,7 @@ from typing import Any
 from scidiff.chem.molecules import canonical
 from scidiff.evaluation.metric import Report
 from scidiff.evaluation.novelty import Known, KnownSet
-from scidiff.evaluation.rows import from_file, listed
+from scidiff.evaluation.rows import Numbered, from_file, listed
 from scidiff.rewards.registry import nearest
 
 _FOLDER = Path(__file__).parent / "suites"
@@ -55,6 +55,7 @@ class Suite:
     against: Callable[[Any], Any] = objects_of  # and for a `reference=`
     at_hand: Callable[[], Known | None] = lambda: None  # a training set that may have been fetched
     train: str = ""  # else: shipped model whose training set is the default for novelty
+    read: Callable[..., Numbered] | None = None  # of a file and column: rows with more than a text
     n: int = 0  # rows that the published convention asks for, 0 where there is none
 
 

@@ -70,6 +70,13 @@ def test_charges_are_taken_where_they_are_given():
     assert report.rule == "bonds" and report.message.startswith("no Lewis structure of charge +0")
 
 
+def test_a_torn_off_atom_is_no_ion():
+    for torn in (moved(METHANE, 1, (3, 0, 0)), moved(WATER, 1, (3, 0, 0))):
+        mol, report = examine_points(torn, "rdkit")
+        assert mol is None and report.message == "2 of 2 pieces would be ions"
+    assert canonical(mol_of(placed("[NH3+]CC(=O)[O-]"), "rdkit")) == "[NH3+]CC(=O)[O-]"
+
+
 def test_nitro_groups_are_separated_by_rdkit():
     nitro = replace(placed("C[N+](=O)[O-]"), charges=np.zeros(7, int))
     assert bonded_orders(nitro.numbers, nitro.positions).sum(1)[1] == 5
