@@ -7,8 +7,9 @@ from joint_gaussian import JointGaussian, correlated, end_law, sample
 from scidiff.core import seeded
 from scidiff.processes.continuous_blocks import even_blocks
 from scidiff.processes.schedules import VP, Linear
-from scidiff.samplers.continuous_blocks import ContinuousBlockSampler, annealed_steps, make_front
+from scidiff.samplers.continuous_blocks import ContinuousBlockSampler, make_front
 from scidiff.samplers.gaussian import GaussianSampler
+from scidiff.samplers.step_annealing import annealed_steps
 
 L = 4
 

@@ -15,7 +15,8 @@ from scidiff.networks.continuous_blocks import (
 from scidiff.processes.continuous_blocks import Items, block_of, clean_guess, even_blocks, levels
 from scidiff.processes.gaussian import Component
 from scidiff.processes.schedules import VP, Linear
-from scidiff.samplers.continuous_blocks import ContinuousBlockSampler, annealed_steps, make_front
+from scidiff.samplers.continuous_blocks import ContinuousBlockSampler, make_front
+from scidiff.samplers.step_annealing import annealed_steps
 from scidiff.testing import check_full_graph, check_sampler
 
 L = 4
