@@ -33,9 +33,14 @@ Row = tuple[str, Points | None, str]
 """SMILES, the molecule in space, and why there is none."""
 
 
-def load_molecules(recipe: Recipe, out: Path) -> tuple[Source, PreparedPoints]:
+def load_molecules(
+    recipe: Recipe, out: Path, known_types: Vocabulary | None = None
+) -> tuple[Source, PreparedPoints]:
     """Read the molecules of a recipe with their bonds and charges; those that cannot be used
-    stand in `out`/rejects.csv with the reason."""
+    stand in `out`/rejects.csv with the reason.
+
+    known_types: the atom types of a model that is continued, which knows no others.
+    """
     spec = recipe.data
     foreign = ("column", "standardise", "condition", "split")
     if given := [f"data.{name}" for name in foreign if getattr(spec, name)]:
@@ -49,7 +54,8 @@ def load_molecules(recipe: Recipe, out: Path) -> tuple[Source, PreparedPoints]:
         raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'}")
     chosen = sampled(np.arange(len(texts)), spec.limit, recipe.seed)
     found = Source([texts[i] for i in chosen], len(rejects), how)
-    return found, _prepared(recipe, PackedPoints.cat(packed).take(chosen), found.strings)
+    molecules = PackedPoints.cat(packed).take(chosen)
+    return found, _prepared(recipe, molecules, found.strings, known_types)
 
 
 def _packed(
@@ -74,9 +80,12 @@ def _packed(
     return texts, packed, rejects
 
 
-def _prepared(recipe: Recipe, packed: PackedPoints, strings: Sequence[str]) -> PreparedPoints:
+def _prepared(
+    recipe: Recipe, packed: PackedPoints, strings: Sequence[str], known: Vocabulary | None
+) -> PreparedPoints:
     kinds = np.unique(np.stack([packed.numbers, packed.charges], 1).astype(np.int64), axis=0)
-    vocabulary = Vocabulary(tuple(sorted(symbol(*k) for k in kinds.tolist())), "points")
+    found = Vocabulary(tuple(sorted(symbol(*k) for k in kinds.tolist())), "points")
+    vocabulary = known or found
     types = find_domain(recipe.domain)(vocabulary).species_of(packed)
     held = recipe.data.held_out(len(packed))
     return prepare_points(packed, strings, vocabulary, types, held, recipe.seed)

@@ -61,6 +61,8 @@ def _usual(source: Path) -> str:
     suffixes = set(source.suffixes)
     if suffixes & set(GRAPHS):
         return "graph"
+    if ".xyz" in suffixes:
+        return "molecule_3d"
     if not suffixes & set(FASTA):
         return "smiles"
     first = next(stream(source)).objects()
@@ -77,6 +79,9 @@ def _fresh(domain: str, steps: int) -> dict[str, Any]:
         network = {"kind": "graph_transformer"}
         stage = {"process": "masked", "steps": steps, "ema": 0.999, **short}
         return {"domain": domain, "network": network, "stages": [stage]}
+    if find_domain(domain).notation == "points":
+        stage = {"process": "points", "steps": steps, "ema": 0.999, **short}
+        return {"domain": domain, "network": {"kind": "points"}, "stages": [stage]}
     if find_domain(domain).kind == "sequence":
         stage = {"process": "masked", "steps": steps, **short}
         return {"domain": domain, "network": {"width": 128}, "stages": [stage]}

@@ -134,11 +134,8 @@ def _accelerator(device: str | None) -> str:
 
 def _rows(recipe: Recipe, out: Path, parent: Model | None) -> tuple[Source, Rows]:
     """The rows of a recipe, as its network reads them, and where they came from."""
-    if recipe.network.notation == "points":
-        if parent is not None:
-            raise ScidiffError("a model of molecules in space is trained from scratch: leave out "
-                               "init")
-        return load_molecules(recipe, out)
+    if find_domain(recipe.domain).notation == "points":
+        return load_molecules(recipe, out, parent.engine.vocabulary if parent else None)
     found = load_strings(recipe, out, _longest(recipe, parent))
     return found, prepare(recipe, found.strings, parent, found.told)
 

@@ -191,3 +191,22 @@ def test_rows_of_qm9_are_trained_on(tmp_path, shared_data) -> None:
     assert sum(model.config["length_counts"]) == 45
     assert "bonds and charges by the SMILES" in (folder / "README.md").read_text()
     assert model.novelty.contains(["C" * 40]).tolist() == [False]
+
+
+def test_a_model_is_continued_on_other_molecules(tmp_path, trained) -> None:
+    source = structures(tmp_path)
+    folder = sd.train(source, tmp_path / "run", init=str(trained), steps=2, device="cpu")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["vocabulary"] == json.loads((trained / "config.json").read_text())["vocabulary"]
+    assert "Memorisation" in (folder / "README.md").read_text()
+    foreign = tmp_path / "foreign.xyz"
+    foreign.write_text("3\n\nS 0 0 0\nH 1.34 0 0\nH -0.05 1.33 0\n" * 3)
+    with pytest.raises(ValueError, match="has atom type S"):
+        sd.train(foreign, tmp_path / "other", init=str(trained), steps=1, device="cpu")
+
+
+def test_a_bare_file_of_structures_is_enough(tmp_path) -> None:
+    file = tmp_path / "water.xyz"
+    file.write_text("3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n" * 40)
+    folder = sd.train(file, tmp_path / "run", steps=1, device="cpu")
+    assert json.loads((folder / "config.json").read_text())["domain"] == "molecule_3d"
