@@ -104,7 +104,7 @@ def rising_times(rows: int, blocks: Tensor, rng: Rng) -> Tensor:
 
     One item of a block, any with the same probability, has a time t ~ U(0, 1); the items before it
     have ordered uniforms on [0, t] and those behind it on [t, 1]: given that item, every
-    non-decreasing row is equally likely (Sun et al. 2025, arXiv 2503.07418, section 3.3, with
+    non-decreasing row is equally likely (Sun et al. 2025, arXiv 2503.07418, with
     infinitely many levels).
     """
     L, sizes = len(blocks), blocks.bincount().tolist()

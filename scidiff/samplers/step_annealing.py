@@ -14,7 +14,7 @@ ANNEALING: dict[str, Callable[[float], float]] = {
 
 def annealed_steps(first: int, last: int, blocks: int, law: str = "linear") -> tuple[int, ...]:
     """Steps of every block, from `first` down to `last`: a block that is told more has less left
-    to decide (Zhao et al. 2025, DiSA, arXiv 2505.20297, section 3.3).
+    to decide (Zhao et al. 2025, DiSA, arXiv 2505.20297).
 
     Fits wherever a block is denoised in steps. law: "linear", "cosine" or "two-stage". Raises
     ValueError for less than one step, more at the end than at the start, or an unknown law.
