@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scidiff.api.results import SampleResult
     from scidiff.api.streaming import Piece
     from scidiff.evaluation.novelty import NoveltyFilter
+    from scidiff.evaluation.trajectories import Trajectory
 
 CHUNK = 1000  # rows drawn under one seed; part of what a seed means, so it never depends on memory
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -245,6 +246,14 @@ class Model:
         from scidiff.api.editing import interpolate
 
         return interpolate(self, a, b, steps, n, seed, **how)
+
+    def trajectory(
+        self, row: int = 0, n: int | None = None, seed: int = 0, **overrides: Any
+    ) -> Trajectory:
+        """How row `row` of sample(n, seed, **overrides) came about (`trajectory.trajectory`)."""
+        from scidiff.api.trajectory import trajectory
+
+        return trajectory(self, row, n, seed, **overrides)
 
     def unreadable(self, text: str) -> str:
         """Why the model cannot hold an object, in one line, or ""."""
