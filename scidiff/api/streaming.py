@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from scidiff.api.composed import ComposedEngine
 from scidiff.api.constraining import check_given
 from scidiff.api.gaps import GAP, Gapped, alphabet_of
 from scidiff.api.infilling import constraints_of, read_rows
 from scidiff.api.token_engine import TokenEngine
 from scidiff.api.typed import typed
 from scidiff.core import ScidiffError, seeded
+from scidiff.data.conditions import per_row, varies
 from scidiff.data.records import Record
 from scidiff.samplers.canvas import FixedCanvas
 from scidiff.samplers.grammar import GrammarSampler
-from scidiff.samplers.masked import MaskedSampler
+from scidiff.samplers.masked import MaskedSampler, told_rows
 
 if TYPE_CHECKING:
     from scidiff.api.model import Model
@@ -47,8 +49,9 @@ def complete(
     """
     found = {p.row: p.record for p in stream(model, n, seed, prompt=prompt, **overrides)}
     records = [record for _, record in sorted(found.items()) if record is not None]
-    settings = model.engine.settings(overrides)
-    return model.result(records, seed, n=n, prompt=prompt, sampling=settings)
+    settings, asked = model.engine.settings(overrides), overrides.get("condition")
+    columns = per_row(asked, n) if asked else None
+    return model.result(records, seed, columns, n=n, prompt=prompt, sampling=settings)
 
 
 @typed
@@ -66,12 +69,21 @@ def stream(
     if n <= 0:
         raise ValueError(f"n must be at least 1, got {n}")
     given = _prompt(engine, prompt) if prompt else None
+    asked, told = overrides.get("condition"), None
+    if asked and varies(asked):
+        told = model.asked(asked, n)
+        overrides["condition"] = {k: column[0] for k, column in per_row(asked, n).items()}
     engine.sampler(**overrides)  # what cannot be set is an error now and not at the first piece
-    return _pieces(model, engine, n, seed, given, overrides)
+    return _pieces(model, engine, n, seed, given, told, overrides)
 
 
 def _strings(model: Model) -> TokenEngine:
-    engine = model.engine
+    engine: Any = model.engine
+    if isinstance(engine, ComposedEngine):
+        raise ScidiffError(
+            f"{model.name} is made of several models, whose rows are chosen by weight when they "
+            "are finished: use sample"
+        )
     if not isinstance(engine, TokenEngine) or engine.vocabulary.notation == "graph":
         raise ScidiffError(
             "streaming and prompts need a model that writes strings token by token, got "
@@ -117,8 +129,10 @@ def _pieces(
     n: int,
     seed: int,
     given: Gapped | None,
+    told: Tensor | None,
     overrides: Mapping[str, Any],
 ) -> Iterator[Piece]:
+    """The pieces of all rows, each asked for what `told` (n, C) says of it."""
     from scidiff.api.model import CHUNK
 
     for j, first in enumerate(range(0, n, CHUNK)):
@@ -127,6 +141,8 @@ def _pieces(
         if canvas is not None:
             check_given(canvas.ids, constraints_of(engine, overrides), engine.vocabulary)
         sampler = engine.sampler(canvas=canvas, **overrides)
+        if told is not None:
+            sampler = told_rows(sampler, told[first : first + size])  # type: ignore[arg-type]
         for piece in _chunk(model, engine, sampler, size, rng, overrides):
             yield Piece(first + piece.row, piece.text, piece.record)
 

@@ -9,13 +9,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scidiff.core import Renoisable, Rng, Select, uniform
+from scidiff.core import Renoisable, Rng, ScidiffError, Select, uniform
 from scidiff.guidance.certificate import Guided, Meter, found
 from scidiff.guidance.lookahead import Reward, Sight, Value
 from scidiff.guidance.particles import guided_sample, positive, sample
 from scidiff.guidance.selection import per_parent
 
 # ---------------------------------------------------------------- from finished rows on
+
+
+def check_goes_back(sampler: Any) -> None:
+    """Raise ScidiffError for a sampler that cannot take rows back to an earlier step, or that is
+    made around one."""
+    while hasattr(sampler, "inner"):
+        sampler = sampler.inner
+    if not isinstance(sampler, Renoisable):
+        raise ScidiffError(
+            f"{type(sampler).__name__} cannot take rows back to an earlier step (it has no "
+            "renoise), which refinement, evolution and paths ask for: use a method that draws "
+            "forward, like smc, svdd or best-of-n"
+        )
 
 
 class Restarted:
@@ -26,6 +39,7 @@ class Restarted:
     """
 
     def __init__(self, inner: Renoisable[Any], clean: Any, first: int) -> None:
+        check_goes_back(inner)
         if not 0 <= first < inner.num_steps:
             raise ValueError(
                 f"the chain has steps 0 .. {inner.num_steps - 1} to start at, got {first}"

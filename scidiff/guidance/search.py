@@ -19,6 +19,7 @@ from scidiff.core import Renoisable, Rng, Sampler, Shared, Stacked, Tape, normal
 from scidiff.guidance.certificate import Guided, Meter, found
 from scidiff.guidance.lookahead import Reward, Sight, Value
 from scidiff.guidance.particles import population_size, positive, sample
+from scidiff.guidance.refine import check_goes_back
 
 # ---------------------------------------------------------------- neighbours of a noise tape
 
@@ -121,6 +122,7 @@ def path_search(
 
     Renoising starts from a draw of the clean guess, which is what a `Renoisable` sampler offers.
     """
+    check_goes_back(sampler)
     P, K = populations, population_size(n, populations)
     positive("branch", branch)
     if not 0 <= start < sampler.num_steps or not 0 < back < forward:

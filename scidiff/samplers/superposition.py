@@ -49,6 +49,9 @@ class Superposition(Generic[X]):
     linear in kappa, given the noise. Where guesses agree kappa is 1 / M. "and" needs at least 2
     free coordinates: in one, the mixing cancels the noise.
 
+    A finished row is not taken back to an earlier step: what its densities are there is known
+    from following them alone, so there is no `renoise`.
+
     times: nodes or the name of a grid. denoise: end on the mixed guess; log q stays that of the
     last node. ValueError: fewer than two denoisers, an unknown `how`, lengths that differ, a
     spread that is not positive.

@@ -8,6 +8,7 @@ from tiny_graphs import write_graph_flow, write_graph_sde
 from tiny_models import SYMBOLS, write_tiny_model
 
 from scidiff.api.composed import multiplied
+from scidiff.api.design import design
 from scidiff.api.entry import load
 from scidiff.api.products import anneal, product, superpose
 from scidiff.core import ScidiffError, seeded
@@ -143,6 +144,14 @@ def test_superposed_graphs(tiny, how):
     found = superpose([tiny["sde"], tiny["sde2"]], how).sample(6, 0, steps=8, nodes=4)
     assert len(found) == 6 and found.provenance["model"] == f"sde {how} sde2"
     assert set(found.columns["log_w"]) == {0.0} and not any("log Z" in n for n in found.notes)
+
+
+def test_superposed_graphs_cannot_go_back(tiny):
+    model = superpose([tiny["sde"], tiny["sde2"]]).model
+    with pytest.raises(ScidiffError, match="Superposition cannot take rows back .* svdd or best"):
+        design(model, size, 2, method="refine", budget=400, floor=0.0, steps=4)
+    with pytest.raises(ScidiffError, match="Superposition cannot take rows back"):
+        design(model, size, 2, method="paths", budget=400, floor=0.0, steps=4)
 
 
 def test_products_of_graphs_know_their_weight(tiny):

@@ -7,6 +7,7 @@ from tiny_models import SYMBOLS, write_tiny_model
 
 from scidiff.api import streaming
 from scidiff.api.entry import load
+from scidiff.api.products import product
 from scidiff.api.streaming import complete, stream
 from scidiff.core import ScidiffError
 
@@ -143,3 +144,22 @@ def test_a_cache_is_a_setting(models):
     assert models["block"].sampler(prefix_cache=True).denoiser.prefix_cache
     assert not models["block"].sampler(prefix_cache=False).denoiser.prefix_cache
     assert on.provenance["sampling"]["prefix_cache"] is True
+
+
+def test_rows_that_are_asked_for_different_things_stream_as_they_are_drawn():
+    model = load("utr-rna", device="cpu")
+    asked = {"condition": {"rl": [3.0, 8.0, 5.0]}, "tokens_per_step": 10}
+    drawn = model.sample(3, 2, **asked)
+    texts, _ = together(model.stream(3, 2, **asked))
+    assert texts == drawn.texts
+    alike = {**asked, "condition": {"rl": 3.0}}
+    assert texts != model.sample(3, 2, **alike).texts
+    found = model.complete("ACGU", 3, 2, **asked)
+    assert list(found.columns["rl"]) == [3.0, 8.0, 5.0]
+    assert all(text.startswith("ACGU") for text in found.texts)
+
+
+def test_models_made_of_several_have_nothing_to_stream(models):
+    both = product([models["block"], models["block"]])
+    with pytest.raises(ScidiffError, match="made of several models, .* use sample"):
+        both.model.stream(1)
