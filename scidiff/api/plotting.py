@@ -142,7 +142,7 @@ class Plots:
             found = reference.description.properties  # another result
         if isinstance(found, Mapping):
             return found
-        rows = as_records(self._others(reference))
+        rows = as_records(self._others(reference, MAP_ROWS))
         return measured(rows, self._result.kind)
 
 

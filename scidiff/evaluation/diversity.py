@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from scidiff.evaluation.description import every
@@ -75,6 +76,9 @@ def _by_size(axes: Axes, similar: Matrix) -> None:
     axes.set(xlabel="first n rows", ylabel="internal diversity", ylim=(0, 1.05))
     if len(similar) > 50:
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if len(similar) < 300 else (1,)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _by_threshold(axes: Axes, similar: Matrix) -> None:

@@ -41,9 +41,10 @@ def test_principal_axes_keep_what_there_is_to_keep(kind: str) -> None:
 
 
 def test_sequences_are_as_far_apart_as_their_words() -> None:
-    (a, b, *_), name = features(["AAAA", "CCCC", "AAAACCCC"], "sequence")
+    (a, b, c), name = features(["AAAA", "CCCC", "AAAACCCC"], "sequence")
     assert name == "4-mer frequencies" and a.shape == (256,)
     assert a @ a == pytest.approx(1) and a @ b == 0  # Hellinger: unit vectors
+    assert c @ c == pytest.approx(1) and a @ c == pytest.approx((1 / 5) ** 0.5)
     assert features(["ACDW", "AC"], "sequence")[1] == "2-mer frequencies"
 
 
