@@ -79,7 +79,7 @@ IN_FUNCTIONS = {
         "tblite",
         "vina",
     },
-    "evaluation": {"PIL", "fcd_torch", "umap"},
+    "evaluation": {"PIL", "fcd_torch", "py3Dmol", "umap"},
     "api": {"matplotlib", "lightning", "scipy", "ray"},
 }
 BARE = {"torch", "numpy", "safetensors", "lightning"}  # all that a bare GPU machine has
