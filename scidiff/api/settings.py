@@ -138,7 +138,7 @@ class PointSettings:
     steps: int = 50
     eta: float = 1.0  # 0 the flow, 1 the reverse SDE, above 1 more noise, taken out again
     rho: float = 1.0  # temperature of the noise
-    grid: str | None = None  # time, lambda or edm; None: even in time, down to where bonds rest
+    grid: str | None = None  # time, lambda or edm; None: most where types and bonds are decided
 
     def __post_init__(self) -> None:
         if self.solver not in SOLVERS:

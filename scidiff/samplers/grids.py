@@ -49,6 +49,20 @@ def edm_times(
     return _through_lam(schedules, t_end, between)
 
 
+def gathered_times(
+    steps: int, centre: float, width: float, share: float, t_end: float, t_start: float
+) -> Tensor:
+    """Nodes at equal distance in time but for a `share` of them, which gather as a normal law of
+    mean `centre` and deviation `width` does: where a chain decides most."""
+    fine = torch.linspace(t_end, t_start, 4001, dtype=torch.float64)
+    bell = torch.distributions.Normal(centre, width).cdf(fine)
+    even, bell = ((v - v[0]) / (v[-1] - v[0]) for v in (fine, bell))
+    total, at = (1 - share) * even + share * bell, torch.linspace(1, 0, steps + 1).double()
+    right = torch.searchsorted(total, at).clamp(1, len(fine) - 1)
+    part = (at - total[right - 1]) / (total[right] - total[right - 1])
+    return fine[right - 1] + part * (fine[right] - fine[right - 1])
+
+
 GRIDS: dict[str, Callable[[Sequence[Schedule], int], Tensor]] = {
     "time": lambda schedules, steps: uniform_times(steps, t_start=first_time(schedules)),
     "lambda": uniform_lambdas,

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from scidiff.processes.schedules import EDM, VE, VP, Linear, SubVP, lam, total_lam
-from scidiff.samplers.grids import GRIDS, edm_times, first_time, make_nodes, uniform_lambdas
+from scidiff.samplers.grids import (
+    GRIDS,
+    edm_times,
+    first_time,
+    gathered_times,
+    make_nodes,
+    uniform_lambdas,
+)
 
 SCHEDULES = [VP(0.1, 20.0), VE(0.01, 5.0), SubVP(), EDM(), Linear()]
 
@@ -47,3 +54,13 @@ def test_given_nodes_are_checked_and_names_are_known():
         make_nodes(given, SCHEDULES, 3)
     with pytest.raises(ValueError, match="unknown grid 'tme'; expected time, lambda, edm or"):
         make_nodes("tme", SCHEDULES, 3)
+
+
+def test_gathered_nodes_fall_through_both_laws():
+    t = gathered_times(200, 0.37, 0.05, 0.6, 0.01, 0.999)
+    assert float(t[0]) == pytest.approx(0.999) and float(t[-1]) == pytest.approx(0.01)
+    assert (t.diff() < 0).all()
+    even = gathered_times(200, 0.37, 0.05, 0.0, 0.01, 0.999)
+    assert torch.allclose(even, torch.linspace(0.999, 0.01, 201).double())
+    inside = ((t > 0.32) & (t < 0.42)).double().mean()  # one deviation: .683 of .6, and .1 of .4
+    assert float(inside) == pytest.approx(0.6 * 0.683 + 0.4 * 0.1 / 0.989, abs=0.01)
