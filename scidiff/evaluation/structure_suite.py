@@ -38,7 +38,7 @@ from scidiff.rewards.poses import PoseBusters
 from scidiff.rewards.singly import ExtraMissing
 
 FOUND = ("edm", "rdkit")  # rules that need nothing but distances
-RELAXED, BUSTED = 500, 200  # molecules that are relaxed and busted, evenly spaced
+RELAXED, BUSTED = 500, 100  # molecules at most: 10 ms each to relax, half a second to bust
 
 
 @dataclass

@@ -18,6 +18,7 @@ from scidiff.evaluation import structure_suite
 from scidiff.evaluation.geometry_laws import Law
 from scidiff.evaluation.geometry_reference import GeometryReference
 from scidiff.evaluation.structure_suite import as_geometry, flat_name
+from scidiff.rewards.poses import PoseBusters
 from scidiff.rewards.singly import ExtraMissing
 
 ETHANOL = placed("CCO")
@@ -25,6 +26,18 @@ BROKEN = named(METHANE, 7, 1, 1, 1, 1)  # NH4 without its charge: 4 of 5 atoms s
 APART = moved(METHANE, 1, (3, 0, 0))  # sanitised as CH3 and H; 3 of 5 stable
 LOST = moved(WATER, 0, (np.nan, 0, 0))
 ROWS = [METHANE, METHANE, WATER, ETHANOL, BROKEN, APART, LOST]
+
+
+def missing(measure):
+    raise ExtraMissing("posebusters needs posebusters: pip install 'scidiff[poses]'")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_posebusters():
+    """A second a molecule: it is asked for where it is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structure_suite, "PoseBusters", missing)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +75,20 @@ def test_sound_structures_are_at_no_distance_and_without_strain(report):
     assert report["strain_mmff"].note == "1 of 5 without parameters"  # the methyl radical
 
 
-def test_posebusters_is_absent_with_the_command_that_installs_it(monkeypatch, reference):
-    def missing(measure):
-        raise ExtraMissing("posebusters needs posebusters: pip install 'scidiff[poses]'")
-
-    monkeypatch.setattr(structure_suite, "PoseBusters", missing)
-    found = sd.evaluate([WATER], suite="3d", reference=reference)
+def test_posebusters_is_absent_with_the_command_that_installs_it(report):
     for name in ("posebusters", "posebusters_relaxed"):
-        assert math.isnan(found[name].value) and "pip install 'scidiff[poses]'" in found[name].note
+        assert math.isnan(report[name].value)
+        assert "pip install 'scidiff[poses]'" in report[name].note
+
+
+def test_posebusters_itself(monkeypatch, reference):
+    pytest.importorskip("posebusters", reason="needs the extra poses")
+    monkeypatch.setattr(structure_suite, "PoseBusters", PoseBusters)
+    stretched = mol_of(ETHANOL)
+    place = stretched.GetConformer().GetAtomPosition(0)
+    stretched.GetConformer().SetAtomPosition(0, [place.x - 1, place.y, place.z])
+    found = sd.evaluate([mol_of(ETHANOL), stretched], suite="3d", reference=reference)
+    assert (found["posebusters"].value, found["posebusters_relaxed"].value) == (0.5, 1)
 
 
 def test_posebusters_counts_every_row(monkeypatch, reference):
@@ -172,7 +191,7 @@ def test_novelty_against_a_list(reference):
 
 
 def test_qm9_itself(shared_data):
-    rows = qm9_rows(shared_data, range(0, 130_000, 650))[0]
+    rows = qm9_rows(shared_data, range(0, 130_000, 1300))[0]
     found = sd.evaluate(rows, suite="3d")
     assert found["mol_stable"].value == pytest.approx(0.952, abs=0.03)
     assert found["valid_rdkit"].value == 1
