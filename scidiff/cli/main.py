@@ -24,6 +24,7 @@ from scidiff.cli import (
     finetuning,
     fragments,
     models,
+    reporting,
     sampling,
     training,
     tuning,
@@ -45,8 +46,8 @@ def build() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_root)
     for group in (
-        sampling, fragments, designing, training, finetuning, tuning, evaluating, models, data,
-        doctor,
+        sampling, fragments, designing, training, finetuning, tuning, evaluating, reporting,
+        models, data, doctor,
     ):  # fmt: skip
         group.register(app)
     return app

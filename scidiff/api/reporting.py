@@ -1,0 +1,166 @@
+"""`sd.report`: results of any origin as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from scidiff.api.design_result import DesignResult
+from scidiff.api.entry import check_suite, evaluate
+from scidiff.api.report_files import KINDS, Input, of_file
+from scidiff.api.report_runs import of_design, of_folder, of_result
+from scidiff.api.results import SampleResult
+from scidiff.api.saving import check_output, plain
+from scidiff.api.typed import typed
+from scidiff.core import ScidiffError
+from scidiff.data.formats import PACKED, READERS
+from scidiff.evaluation.description import describe
+from scidiff.evaluation.metric import versions
+from scidiff.evaluation.rows import as_record
+from scidiff.evaluation.web.contents import Contents, Run
+from scidiff.evaluation.web.page import page
+from scidiff.rewards.registry import nearest
+from scidiff.training.checkpoint import write_atomically
+
+ROWS = 5_000  # of an input that a page shows
+BEHIND = 2_000  # rows of a reference that lie behind the plots
+MOST = 6  # inputs that colours and shapes tell apart
+
+
+@typed
+def report(
+    what: Any,
+    out: str | Path,
+    *,
+    suite: str | None = None,
+    reference: Any = None,
+    train: Any = None,
+    title: str | None = None,
+    column: str | None = None,
+    kind: str | None = None,
+    rows: int = ROWS,
+    fcd: bool = True,
+    device: str = "cpu",
+) -> Path:
+    """Write a report of one or several results as one HTML file that needs no network.
+
+    `what`: a result, a file of any tool, a folder of shards or of a campaign, molecules or
+    sequences, or a list or mapping (name -> input) of these, which are then compared. `suite` adds
+    its metrics (`sd.evaluate`) of all rows, with published values of the same convention beside
+    them; without it the rows shown are described. A page shows `rows` rows of each input, evenly
+    spaced where there are more. `kind` says what a file holds where its column's name does not.
+
+    Raises ScidiffError or ValueError, one line, for an input that cannot be read, holds nothing,
+    or is of another kind than the first; OSError where `out` cannot be written.
+    """
+    check_output(out, (".html",))
+    if rows < 1:
+        raise ValueError(f"rows must be at least 1, got {rows}")
+    if kind is not None and kind not in KINDS:
+        raise ScidiffError(f"kind must be {', '.join(KINDS)}, got {kind!r}{nearest(kind, KINDS)}")
+    if suite is not None:
+        kind = kind or check_suite(suite, fcd).kind
+    options = {"column": column, "kind": kind, "suite": suite}
+    inputs = [_input(name, given, rows, options) for name, given in _named(what)]
+    _one_kind(inputs)
+    measures = {"train": train, "reference": reference, "fcd": fcd, "device": device,
+                "column": column}
+    runs = [_run(found, suite, measures) for found in _told_apart(inputs)]
+    behind = None if reference is None else _behind(reference, inputs[0].kind, options)
+    contents = Contents(title or _title(inputs), runs, suite or "", behind)
+    write_atomically(Path(out), page(contents).encode())
+    return Path(out)
+
+
+def _named(what: Any) -> list[tuple[str, Any]]:
+    """Inputs with their names, "" for those that have none yet."""
+    if isinstance(what, Mapping):
+        found = [(str(name), given) for name, given in what.items()]
+    elif _is_many(what):
+        found = [("", given) for given in what]
+    else:
+        found = [("", what)]
+    if not 1 <= len(found) <= MOST:
+        raise ScidiffError(f"a report compares 1 to {MOST} inputs, got {len(found)}")
+    return found
+
+
+def _is_many(what: Any) -> bool:
+    """Whether a list is one of inputs; a list of molecules or sequences is one input."""
+    if isinstance(what, str | Path | SampleResult | DesignResult) or not isinstance(
+            what, Sequence):
+        return False
+    return bool(what) and all(isinstance(w, Path | SampleResult | DesignResult)
+                              or (isinstance(w, str) and _is_path(w)) for w in what)
+
+
+def _is_path(text: str) -> bool:
+    suffixes = [s.lower() for s in Path(text).suffixes if s.lower() not in PACKED]
+    return bool(suffixes and suffixes[-1] in READERS) or (len(text) < 256 and Path(text).exists())
+
+
+def _input(name: str, given: Any, most: int, options: Mapping[str, Any]) -> Input:
+    if isinstance(given, DesignResult):
+        return of_design(given, name or "designs", most)
+    if isinstance(given, SampleResult):
+        return of_result(given, name or str(given.provenance.get("model", "result")), most)
+    if isinstance(given, str | Path):
+        path = Path(given)
+        return of_folder(path, most, name) if path.is_dir() else of_file(
+            path, most, name=name, **options)
+    if not isinstance(given, Sequence):
+        raise ValueError("expected a result, a file, a folder or a list of objects, got "
+                         f"{type(given).__name__}")
+    held = options["kind"] or "molecule"
+    records = [as_record(row, held) for row in given]
+    return of_result(SampleResult(records, kind=held, provenance={}), name or "objects", most)
+
+
+def _one_kind(inputs: Sequence[Input]) -> None:
+    first = inputs[0]
+    other = next((found for found in inputs if found.kind != first.kind), None)
+    if other is not None:
+        raise ScidiffError(f"{other.name} holds rows of the kind {other.kind}, {first.name} of "
+                           f"the kind {first.kind}: a report compares one kind")
+
+
+def _told_apart(inputs: Sequence[Input]) -> list[Input]:
+    """Inputs of one name get numbers."""
+    names = [found.name for found in inputs]
+    return [found if names.count(found.name) == 1 else
+            replace(found, name=f"{found.name} {names[:i + 1].count(found.name)}")
+            for i, found in enumerate(inputs)]
+
+
+def _run(found: Input, suite: str | None, measures: Mapping[str, Any]) -> Run:
+    """An input with its metrics: those of a suite, of all rows, or a description of the rows
+    shown."""
+    told = describe(found.records, found.kind, found.novelty)
+    metrics, measured, provenance = told.metrics(), len(found.records), {}
+    if suite is not None:
+        column = measures["column"] if isinstance(found.whole, Path) else None
+        result = evaluate(found.whole, suite, **{**measures, "column": column})
+        metrics, measured = list(result.metrics), found.total
+        provenance = {"suite": dict(result.provenance)}
+    facts = plain({**found.provenance, **provenance, "libraries": versions()})
+    return Run(found.name, found.kind, found.records, found.places, found.total, found.columns,
+               metrics, measured, told.reasons, found.notes, facts, found.campaign)
+
+
+def _behind(reference: Any, kind: str, options: Mapping[str, Any]) -> Run | None:
+    """Rows of a reference for the plots; None for a fitted one, which has no rows."""
+    if not isinstance(reference, str | Path | SampleResult | Sequence):
+        return None
+    if isinstance(reference, str | Path) and kind == "molecule" and str(reference).endswith(
+            ".npz"):
+        return None
+    found = _input("", reference, BEHIND, {**options, "kind": kind, "column": None})
+    _one_kind([replace(found, kind=kind), found])
+    good = [r for r in found.records if r.valid]
+    return Run(f"reference: {found.name}", kind, good, range(len(good)), found.total)
+
+
+def _title(inputs: Sequence[Input]) -> str:
+    return " beside ".join(found.name for found in inputs)
