@@ -21,18 +21,18 @@ from rich.text import Text
 
 from scidiff import __version__
 
-_PLANNED = "nothing yet; reserved for "
 SWITCHES_OFF = {
     "fcd": "the Frechet ChemNet distance in evaluate",
-    "docking": _PLANNED + "docking rewards",
-    "admet": _PLANNED + "ADMET rewards",
+    "docking": "the reward dock (AutoDock Vina, receptors of dockstring)",
+    "admet": "the reward admet (ADMET-AI's 41 endpoints)",
     "rna": "the rewards mfe and fold (ViennaRNA)",
     "motifs": "the rewards motif and motif_pair, motif spectra in evaluate (JASPAR)",
-    "qm": _PLANNED + "quantum-chemical rewards (GFN-xTB)",
-    "poses": _PLANNED + "PoseBusters checks of 3D structures",
+    "qm": "the rewards gfn2_gap and gfn2_dipole, relaxation by GFN2-xTB (tblite)",
+    "poses": "the reward posebusters, its pass rate in the suite 3d",
     "graphs": "the tests, where ORCA checks our own orbit counts",
     "peptides": "the rewards amp and haemolytic (macrel)",
-    "ray": _PLANNED + "scoring on a Ray cluster",
+    "ray": "rewards and sampling on a Ray cluster",
+    "umap": "maps by UMAP; principal axes are drawn instead",
     "notebook": "JupyterLab and interactive 3D viewers",
 }
 _FOR_DEVELOPERS = {"dev", "docs"}
