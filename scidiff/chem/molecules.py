@@ -33,6 +33,15 @@ def as_mol(molecule: str | Mol) -> Mol | None:
     return parse(molecule) if isinstance(molecule, str) else molecule
 
 
+def without_hydrogens(mol: Mol) -> Mol:
+    """A molecule as a graph of heavy atoms: those in space have their hydrogens as atoms, which
+    fingerprints, fragment scores and counts of atoms would take for parts of the graph."""
+    if mol.GetNumAtoms() == mol.GetNumHeavyAtoms():
+        return mol
+    with rdBase.BlockLogs():
+        return Chem.RemoveHs(mol)
+
+
 def canonical(molecule: str | Mol, stereo: bool = True) -> str | None:
     """Write RDKit's canonical SMILES; None for an unreadable SMILES.
 
@@ -42,9 +51,7 @@ def canonical(molecule: str | Mol, stereo: bool = True) -> str | None:
     if mol is None:
         return None
     with rdBase.BlockLogs():
-        if mol.GetNumAtoms() > mol.GetNumHeavyAtoms():
-            mol = Chem.RemoveHs(mol)
-        return Chem.MolToSmiles(mol, isomericSmiles=stereo)
+        return Chem.MolToSmiles(without_hydrogens(mol), isomericSmiles=stereo)
 
 
 def rooted(molecule: str | Mol, share: float) -> str | None:
@@ -110,6 +117,7 @@ def fingerprints(
         mol = as_mol(molecule)
         if mol is None:
             raise ValueError(f"row {row}: expected a readable molecule, got {molecule!r}")
+        mol = without_hydrogens(mol)
         with rdBase.BlockLogs():
             packed[row] = np.packbits(_morgan(radius, bits).GetFingerprintAsNumPy(mol))
     return packed

@@ -13,6 +13,8 @@ from rdkit.Chem.rdFingerprintGenerator import (
     GetMorganGenerator,
 )
 
+from scidiff.chem.molecules import without_hydrogens
+
 BITS = 2048
 NAMES = ("ECFP4", "ECFP6", "FCFP4", "FCFP6", "AP")  # AP: atom pairs up to ten bonds apart
 
@@ -24,7 +26,7 @@ def fingerprint(name: str, counts: bool = False) -> Callable[[Mol], Any]:
     """
     generator = _generator(name)
     made = generator.GetSparseCountFingerprint if counts else generator.GetFingerprint
-    return made  # type: ignore[no-any-return]
+    return lambda mol: made(without_hydrogens(mol))
 
 
 @lru_cache(maxsize=16)

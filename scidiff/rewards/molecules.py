@@ -21,7 +21,7 @@ from rdkit.Contrib.SA_Score import sascorer
 from rdkit.DataStructs import BulkTanimotoSimilarity
 
 from scidiff.chem.alerts import Alerts
-from scidiff.chem.molecules import parse
+from scidiff.chem.molecules import parse, without_hydrogens
 from scidiff.rewards.fingerprints import fingerprint
 from scidiff.rewards.scores import NamedReward, bounded
 
@@ -43,14 +43,15 @@ def sa(mols: Sequence[Mol]) -> list[float]:
 
 def sa_scores(mols: Sequence[Mol]) -> list[float]:
     """SA itself, from 1 (easy) to 10 (hard): the number that papers and MOSES report."""
-    return [sascorer.calculateScore(m) for m in mols]
+    return [sascorer.calculateScore(without_hydrogens(m)) for m in mols]
 
 
 @bounded(-5, 5)
 def np_likeness(mols: Sequence[Mol]) -> list[float]:
     """Natural-product-likeness clipped to [-5, 5] (Ertl et al. 2008), the model RDKit ships."""
     model = _natural_products()
-    return [min(max(npscorer.scoreMol(m, model), -5.0), 5.0) for m in mols]
+    scores = (npscorer.scoreMol(without_hydrogens(m), model) for m in mols)
+    return [min(max(score, -5.0), 5.0) for score in scores]
 
 
 @lru_cache(maxsize=1)
@@ -79,7 +80,7 @@ def tpsa(mols: Sequence[Mol]) -> list[float]:
 @bounded(0, math.inf)
 def hba(mols: Sequence[Mol]) -> list[float]:
     """Number of hydrogen bond acceptors, RDKit's definition."""
-    return [float(rdMolDescriptors.CalcNumHBA(m)) for m in mols]
+    return [float(rdMolDescriptors.CalcNumHBA(without_hydrogens(m))) for m in mols]
 
 
 @bounded(0, math.inf)

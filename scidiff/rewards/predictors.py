@@ -96,8 +96,10 @@ class Fingerprints:
         return mol
 
     def table(self, objects: Sequence[Any]) -> Table:
+        from scidiff.chem.molecules import without_hydrogens
+
         make = _folded()
-        rows = [make(mol) for mol in objects]
+        rows = [make(without_hydrogens(mol)) for mol in objects]
         counts = np.stack(rows) if rows else np.zeros((0, _width()), np.int64)
         return np.minimum(counts, MOST).astype(np.int8)
 

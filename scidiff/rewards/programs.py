@@ -26,6 +26,7 @@ from typing import IO, Any
 
 from rdkit.Chem import Mol, MolToSmiles
 
+from scidiff.chem.molecules import without_hydrogens
 from scidiff.rewards.scores import NO_NUMBER, Answer, RewardError, Scores, Status
 
 _log = logging.getLogger("scidiff")
@@ -184,7 +185,7 @@ def text_of(obj: Any) -> str:
 
     Raises RewardError for anything else.
     """
-    text = MolToSmiles(obj) if isinstance(obj, Mol) else obj
+    text = MolToSmiles(without_hydrogens(obj)) if isinstance(obj, Mol) else obj
     if not isinstance(text, str):
         raise RewardError(f"a program reads texts, and {type(obj).__name__} has none: "
                           "score it with a Python function")
