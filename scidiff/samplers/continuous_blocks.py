@@ -183,7 +183,9 @@ class ContinuousBlockSampler:
             if hi <= self.window[k][0]:
                 x = self.denoiser.keep(x, lo, hi)
         x = x if self._fresh(k) else self.denoiser.open(x, *self.window[k])
-        return self._ask(x, k)
+        x = self._ask(x, k)
+        past = tuple((_put(old, x.guesses[0][0], *self.window[k]),) for (old,) in x.guesses)
+        return x.moved(x.parts, past)  # a chain without a past repeats its guess: first order
 
     def arrive(self, x: Items, k: int | Tensor) -> Items:
         """Take the block that has just ended, if one has, and ask about the one at work."""
@@ -207,8 +209,6 @@ class ContinuousBlockSampler:
         arrived = (self.times[k, lo:hi] == 0)[:, None]  # before the others of its block
         newest = past[0][0].clone()
         newest[:, lo:hi] = torch.where(arrived, x.features[:, lo:hi], said)
-        if not x.guesses or self._fresh(k):  # a block without a past repeats its first guess
-            past = tuple((_put(old, newest, lo, hi),) for (old,) in past)
         return x.moved(x.parts, ((newest,), *past[: self.history - 1]))
 
     def _fresh(self, k: int) -> bool:

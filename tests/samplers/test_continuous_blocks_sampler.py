@@ -14,7 +14,7 @@ from scidiff.networks.continuous_blocks import (
 )
 from scidiff.processes.continuous_blocks import Items, block_of, clean_guess, even_blocks, levels
 from scidiff.processes.gaussian import Component
-from scidiff.processes.schedules import VP, Linear
+from scidiff.processes.schedules import VE, VP, Linear
 from scidiff.samplers.continuous_blocks import ContinuousBlockSampler, make_front
 from scidiff.samplers.step_annealing import annealed_steps
 from scidiff.testing import check_full_graph, check_sampler
@@ -139,7 +139,7 @@ def test_rows_at_different_places_move_as_they_would_alone(name):
         states.append(x)
         x = sampler.step(x, k, tapes[-1])
     states.append(x)
-    places = torch.tensor([0, sampler.num_steps - 1, sampler.num_steps // 2])
+    places = torch.tensor([sampler.num_steps // 2, sampler.num_steps - 1, 0])
     mixed = Items.cat([states[k][torch.tensor([row])] for row, k in enumerate(places.tolist())])
     drawn = [tapes[k][torch.tensor([row])].draws for row, k in enumerate(places.tolist())]
     columns = zip(*drawn, strict=True)
@@ -202,6 +202,32 @@ def test_noised_again_a_row_is_as_clean_as_the_place_and_goes_on(name):
     ended = sampler.step(sampler.step(x, k, seeded(3)), k + 1, seeded(4))
     assert not torch.equal(ended.features[:, lo:hi], clean.features[:, lo:hi])
     assert sampler.renoise(clean, sampler.num_steps, seeded(0)) is clean
+
+
+def test_noised_again_in_the_middle_of_a_block_the_first_step_is_of_first_order():
+    sampler = block_sampler((2, 2), 4, eta=1.0)
+    x = sampler.renoise(sample(sampler, 3, seeded(0)), 7, seeded(1))
+    (newest,), (before,) = x.guesses
+    assert torch.equal(newest[:, 2:], before[:, 2:]) and newest[:, 2:].all()
+
+
+def test_noised_again_what_is_finished_has_none_of_the_noise_left_at_zero():
+    target = JointGaussian(*correlated(L), VE(0.1, 5.0))
+    front = make_front(target.component, (2, 2), 3)
+    sampler = ContinuousBlockSampler(target, target.canvas, front)
+    clean = sample(sampler, 3, seeded(0))
+    x = sampler.renoise(clean, 5, seeded(1))
+    assert torch.equal(x.features[:, :2], clean.features[:, :2])
+
+
+def test_items_that_arrived_before_the_others_are_what_they_are():
+    sampler = of_network(0, (4,), lag=2)
+    x = sampler.init(3, seeded(0))
+    for k in range(6):
+        x = sampler.step(x, k, seeded(1, k))
+    arrived = (sampler.times[6] == 0).nonzero()[:, 0]
+    seen = sampler.predict_clean(x, 6, seeded(0)).features
+    assert len(arrived) == 2 and torch.equal(seen[:, arrived], x.features[:, arrived])
 
 
 @pytest.mark.parametrize("head", [0, 1], ids=["whole", "head"])
