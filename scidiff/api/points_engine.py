@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -12,26 +12,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scidiff.api.scaffold import node_law
+from scidiff.api.scaffold import around, node_law
 from scidiff.api.settings import PointRequest, PointSettings, choose, chosen
 from scidiff.chem.assemble import kekulised
 from scidiff.chem.molecules import parse
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Asked
 from scidiff.data.graphs import NodeCounts
-from scidiff.data.points import PointCanvas, PointState, one_hot_bonds
+from scidiff.data.points import PackedPoints, PointCanvas, Points, PointState, one_hot_bonds
+from scidiff.data.structures import read_structures
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.molecule_3d import Molecule3DDomain
 from scidiff.networks.points import PointGuess
 from scidiff.processes.points import PointSystem
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.grids import gathered_times
+from scidiff.samplers.held import HeldShape
 from scidiff.samplers.inpaint import Scaffold
 from scidiff.samplers.solvers import make_sampler
 
 FIRST, LAST = 0.999, 0.01  # of the usual times; .01 is noise of .014 A, less than bonds move
 GATHERED = (0.37, 0.1, 0.6)  # centre, width, share: the loss of types and bonds falls there
-CAN = "sizes=, composition=, graph=, sample and design are what it can"
+CAN = "sizes=, composition=, graph=, fragment=, sample and design are what it can"
 _FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 
 
@@ -101,7 +103,30 @@ class PointsEngine:
             if mol is None:
                 raise ValueError(f"graph must be a readable SMILES, got {request.graph!r}")
             return self._given(*kekulised(mol, hydrogens=True))
+        if request.fragment is not None:
+            return self._around(_structure(request.fragment), request.sizes)
         return self.denoiser, self._law(request.sizes)
+
+    def _around(
+        self, part: Points, atoms: int | None
+    ) -> tuple[HeldShape[PointState], list[float]]:
+        """A denoiser that knows a part: its shape, its types and its bonds among themselves."""
+        n = len(part)
+        rest = around(self._law(atoms), n)
+        law = rest + [0.0] * (len(self.weights) - len(rest))
+        x = self._angstrom(self.domain.state(PackedPoints.of([part]))).widened(len(law) - 1)
+        if self.system.bonds and x.bonds is None:
+            raise ValueError("the fragment has no bonds, which this model draws: expected an .sdf")
+        bonds = x.bonds if self.system.bonds else None
+        clean = self.system.inward(replace(x, bonds=bonds).to(self.device)).parts
+        given = x.mask.to(self.device)
+        pairs = given[:, :, None] & given[:, None]
+        known = (torch.zeros_like(given), given, pairs)
+        kept = tuple(
+            k[..., None].expand_as(p) for k, p in zip(known, clean, strict=False)
+        )
+        inside: Any = Scaffold(self.denoiser, clean, kept)
+        return HeldShape(inside, clean[0], given), law
 
     def _law(self, atoms: int | None) -> list[float]:
         """The law of the number of atoms (N + 1,), N the most of the model: every chain has room
@@ -151,8 +176,11 @@ class PointsEngine:
             raise ValueError(
                 f"row {row + 1} has {int(size[row])} atoms, the model takes at most {most}"
             )
-        angstrom = x.moved((x.positions * self.domain.angstrom, *x.parts[1:]))
-        return self.system.inward(angstrom.widened(most)).to(self.device)
+        return self.system.inward(self._angstrom(x).widened(most)).to(self.device)
+
+    def _angstrom(self, x: PointState) -> PointState:
+        """A state of the domain in angstrom, as a system takes it."""
+        return x.moved((x.positions * self.domain.angstrom, *x.parts[1:]))
 
     def sizes(self, texts: Sequence[str]) -> list[int]:
         """Free coordinates of each molecule: 3 (n - 1) of places, types, pairs."""
@@ -193,3 +221,13 @@ class PointsEngine:
         raise ScidiffError(
             f"a model of molecules in space cannot fill in {pattern!r}, which has no places; {CAN}"
         )
+
+
+def _structure(path: str) -> Points:
+    """The one structure of a file. Raises ValueError for none, or several."""
+    found = list(read_structures(path))
+    if len(found) != 1:
+        raise ValueError(f"fragment must be a file of one structure, {path} has {len(found)}")
+    if found[0].points is None:
+        raise ValueError(f"fragment {path}: {found[0].problem}")
+    return found[0].points

@@ -155,15 +155,17 @@ class PointSettings:
 
 @dataclass(frozen=True)
 class PointRequest:
-    """What is asked of every molecule in space that is drawn; one of these at most."""
+    """What is asked of every molecule in space that is drawn: the atoms in one way at most, but
+    that a fragment may be part of so many."""
 
     sizes: int | None = None  # how many atoms; None: drawn from the law of the training set
     composition: str | None = None  # which atoms, as a formula such as C7H10O2
     graph: str | None = None  # which atoms and bonds, as a SMILES: its structures are drawn
+    fragment: str | None = None  # a file (.sdf, .xyz) of atoms that keep their shape
 
     def __post_init__(self) -> None:
         asked = [f.name for f in fields(self) if getattr(self, f.name) is not None]
-        if len(asked) > 1:
+        if len(asked) > 1 and asked != ["sizes", "fragment"]:
             raise ValueError(f"{' and '.join(asked)} each say the atoms; expected one of them")
         if self.sizes is not None and self.sizes < 1:
             raise ValueError(f"sizes must be at least 1, got {self.sizes}")

@@ -210,3 +210,38 @@ def test_a_bare_file_of_structures_is_enough(tmp_path) -> None:
     file.write_text("3\n\nO 0 0 0\nH 0.96 0 0\nH -0.24 0.93 0\n" * 40)
     folder = sd.train(file, tmp_path / "run", steps=1, device="cpu")
     assert json.loads((folder / "config.json").read_text())["domain"] == "molecule_3d"
+
+
+def fragment(folder: Path, smiles: str = "CO") -> tuple[Path, np.ndarray]:
+    """The heavy atoms of a structure as a file, and where they are."""
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    assert EmbedMolecule(mol, randomSeed=2) == 0
+    part = Chem.RemoveHs(mol)
+    file = folder / "part.sdf"
+    file.write_text(Chem.MolToMolBlock(part) + "$$$$\n")
+    return file, part.GetConformer().GetPositions()
+
+
+def test_a_fragment_keeps_its_shape_and_its_bonds(model, tmp_path) -> None:
+    file, places = fragment(tmp_path)
+    for record in model.sample(5, fragment=str(file), steps=4):
+        points = record.points
+        assert points.numbers[:2].tolist() == [6, 8] and points.bonds[0, 1] == 1
+        assert len(points) > 2
+        shift = points.positions[:2] - places
+        assert np.allclose(shift[0], shift[1], atol=1e-4)
+    assert {len(r.points) for r in model.sample(3, fragment=str(file), sizes=5, steps=2)} == {5}
+
+
+def test_a_fragment_that_cannot_be_held_says_why(model, tmp_path) -> None:
+    (tmp_path / "two.xyz").write_text("1\n\nC 0 0 0\n" * 2)
+    (tmp_path / "bare.xyz").write_text("1\n\nC 0 0 0\n")
+    file, _ = fragment(tmp_path)
+    for asked, why in (
+        ({"fragment": str(tmp_path / "two.xyz")}, "one structure"),
+        ({"fragment": str(tmp_path / "bare.xyz")}, "has no bonds"),
+        ({"fragment": str(file), "sizes": 2}, "nothing is left"),
+        ({"fragment": str(file), "graph": "C"}, "each say the atoms"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            model.sample(1, **asked)

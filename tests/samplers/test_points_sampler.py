@@ -12,6 +12,7 @@ from scidiff.core import Tape, seeded
 from scidiff.data.graphs import NodeCounts
 from scidiff.data.points import PointCanvas, one_hot_bonds
 from scidiff.samplers.gaussian import GaussianSampler
+from scidiff.samplers.held import HeldShape
 from scidiff.samplers.inpaint import Scaffold
 from scidiff.samplers.schemes import SOLVERS, make_scheme
 
@@ -136,3 +137,22 @@ def test_a_condition_moves_with_its_row():
     x = replace(SIZES(4, seeded(0)), condition=torch.arange(4.0)[:, None])
     assert x[torch.tensor([3, 3, 1])].condition.flatten().tolist() == [3, 3, 1]
     assert x.moved(x.parts).condition is x.condition
+
+
+@pytest.mark.parametrize("solver", ["2m", "ancestral", "heun"])
+def test_a_held_shape_is_kept_exactly_and_the_whole_stays_centred(solver):
+    n = 5
+    given = torch.arange(n)[None] < 3
+    shape = torch.randn(1, n, 3, generator=torch.Generator().manual_seed(1)).double()
+    canvas = PointCanvas(NodeCounts.fixed(n), K, E, torch.float64)
+    sampler = chain(solver, denoiser=HeldShape(GUESS, shape, given), canvas=canvas)
+    x = finished(sampler, 6, seeded(0))
+    moved = x.positions[:, :3] - shape[:, :3]
+    assert torch.allclose(moved, moved[:, :1].expand(-1, 3, -1), atol=1e-9)
+    assert x.positions.sum(1).abs().max() < 1e-9
+    assert (moved[0] - moved[1]).abs().max() > 1e-3  # where it comes to lie is drawn
+
+
+def test_a_shape_needs_an_atom():
+    with pytest.raises(ValueError, match="at least one atom"):
+        HeldShape(GUESS, torch.zeros(1, 4, 3), torch.zeros(1, 4, dtype=torch.bool))
