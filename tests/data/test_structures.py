@@ -57,6 +57,11 @@ def test_what_is_in_use(tmp_path, text, numbers, name):
     assert (found.problem, found.name, found.points.numbers.tolist()) == ("", name, numbers)
 
 
+def test_columns_behind_the_places_are_left_out(tmp_path):
+    found, = read_structures(written(tmp_path, "2\n\n8 0 1 2 -0.8\nH 3 4 5 0.4 9\n"))
+    assert found.points.positions.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 @pytest.mark.parametrize("text, problems", [
     ("two\n\nHe 0 0 0\n", ["line 1: expected a number of atoms, got 'two'; what follows is not "
                            "read"]),

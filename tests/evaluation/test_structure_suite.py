@@ -195,4 +195,4 @@ def test_qm9_itself(shared_data):
     found = sd.evaluate(rows, suite="3d")
     assert found["mol_stable"].value == pytest.approx(0.952, abs=0.03)
     assert found["valid_rdkit"].value == 1
-    assert "published values beside yours" in str(found) and "EDM 0.82" in str(found)
+    assert "published values beside yours" in str(found) and "(Train 0.952)" in str(found)
