@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from scidiff.evaluation.description import every
 from scidiff.evaluation.drawing import INK
 from scidiff.evaluation.likeness import EDIT, Matrix, measure_of, similarities
-from scidiff.evaluation.plots import BLUE, ORANGE, Picture, bare_axes, say
+from scidiff.evaluation.plots import BLUE, ORANGE, Picture, bare_axes, log_counts, say
 
 THRESHOLDS = np.linspace(0.0, 1.0, 41)
 PAIR_ROWS = (2_000, 150)  # pairs grow with the square, and edit distances are dear
@@ -75,10 +74,7 @@ def _by_size(axes: Axes, similar: Matrix) -> None:
                   fontsize=8, color=INK, xytext=(0, 3), textcoords="offset points")
     axes.set(xlabel="first n rows", ylabel="internal diversity", ylim=(0, 1.05))
     if len(similar) > 50:
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if len(similar) < 300 else (1,)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        log_counts(axes, len(similar))
 
 
 def _by_threshold(axes: Axes, similar: Matrix) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from scidiff.evaluation.drawing import (
@@ -193,6 +193,14 @@ def bare_axes(picture: Picture, place: SubplotSpec, label: str) -> Axes:
     axes.tick_params(labelsize=8, color=GREY)
     axes.set_xlabel(label)
     return axes
+
+
+def log_counts(axes: Axes, most: int) -> None:
+    """A logarithmic x axis of numbers up to `most`, written out; of few decades 1, 2 and 5."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 300 else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def say(axes: Axes, words: str) -> None:

@@ -11,7 +11,7 @@ from rdkit.Chem import Mol
 
 from scidiff.chem.molecules import parse, scaffold
 from scidiff.evaluation.drawing import CAPTION, FAINT, HEIGHT, INK, Card
-from scidiff.evaluation.plots import BLUE, Picture, bare_axes, on_card, say
+from scidiff.evaluation.plots import BLUE, Picture, bare_axes, log_counts, on_card, say
 
 COLUMNS, ROWS = 4, 2  # of drawings
 
@@ -57,7 +57,7 @@ def _curve(axes: Axes, counts: Counter[str], others: Counter[str]) -> None:
     axes.plot(rank, rank / len(counts), color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)),
               label="all equally often")
     axes.set(ylabel="share of the molecules with rings", ylim=(0, 1.02))
-    axes.set_xscale("log")
+    log_counts(axes, len(counts))
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
