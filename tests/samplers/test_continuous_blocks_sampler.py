@@ -221,7 +221,9 @@ def test_noised_again_what_is_finished_has_none_of_the_noise_left_at_zero():
 
 
 def test_items_that_arrived_before_the_others_are_what_they_are():
-    sampler = of_network(0, (4,), lag=2)
+    target = JointGaussian(*correlated(L), VE(0.1, 5.0))  # some noise at t = 0: its guess is not x
+    front = make_front(target.component, (4,), 3, lag=2)
+    sampler = ContinuousBlockSampler(target, target.canvas, front)
     x = sampler.init(3, seeded(0))
     for k in range(6):
         x = sampler.step(x, k, seeded(1, k))
