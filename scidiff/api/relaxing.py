@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rdkit.Chem import Mol
 
@@ -44,7 +44,7 @@ def relaxed_result(result: SampleResult, method: str = "mmff") -> SampleResult:
     if method == "gfn2":
         package("tblite", "qm", "relaxation by gfn2")
     rows = [_row(record, METHODS[method]) for record in result.records]
-    columns = {
+    columns: dict[str, Sequence[Any]] = {
         "relaxed": [said for _, said, _, _ in rows],
         "relaxation_rmsd": [math.nan if r is None else r.rmsd for _, _, r, _ in rows],
         "strain": [math.nan if r is None else r.strain for _, _, r, _ in rows],

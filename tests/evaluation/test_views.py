@@ -1,6 +1,7 @@
 """Pictures of molecules in space."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_a_molecule_lies_flat_in_the_picture():
 
 
 def test_near_atoms_are_over_far_ones_and_all_are_inside():
-    ax = draw_structure(METHANE)
+    ax = draw_structure(replace(METHANE, positions=METHANE.positions + 30))
     seen = (METHANE.positions - METHANE.positions.mean(0)) @ viewpoint(METHANE.positions)
     order = sorted(range(5), key=lambda i: seen[i, 2])
     assert [p.zorder for p in ax.patches] == sorted(p.zorder for p in ax.patches)
