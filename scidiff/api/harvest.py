@@ -12,6 +12,7 @@ from scidiff.api.design_result import DesignResult
 from scidiff.api.model import Model
 from scidiff.api.populations import Populations
 from scidiff.api.results import SampleResult
+from scidiff.api.token_sampling import approximations
 from scidiff.chem.molecules import fingerprints
 from scidiff.data.records import Record
 from scidiff.evaluation.neighbours import internal_diversity
@@ -58,7 +59,7 @@ def harvest(
             campaign.seed, n=len(records), design=dict(settings), certificate=vars(certificate),
             ledger=_cost(campaign), ended=campaign.stopped,
         ),
-        notes=_notes(campaign, certificate, n - len(records)),
+        notes=[*_notes(campaign, certificate, n - len(records)), *approximations(settings)],
     )  # fmt: skip
     return DesignResult(rows, certificate=certificate, ledger=campaign.ledger, settings=settings,
                         history=campaign.history, asked=lambda: asked(model, campaign),

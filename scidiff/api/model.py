@@ -16,6 +16,7 @@ from scidiff.api.properties import Property, sample_property
 from scidiff.api.sources import SHIPPED as SHIPPED
 from scidiff.api.sources import choose_device as choose_device
 from scidiff.api.sources import model_folder as model_folder
+from scidiff.api.token_sampling import approximations
 from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Asked, Conditions, per_row, varies
@@ -165,7 +166,10 @@ class Model:
             provenance=self.provenance(seed, **extra),
             columns=columns,
             novelty=self.novelty,
-            notes=published_validity(records, self.domain),
+            notes=[
+                *published_validity(records, self.domain),
+                *approximations(extra.get("sampling", {})),
+            ],
         )
 
     def chunks(

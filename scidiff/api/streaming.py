@@ -20,6 +20,7 @@ from scidiff.data.conditions import per_row, varies
 from scidiff.data.records import Record
 from scidiff.samplers.canvas import FixedCanvas
 from scidiff.samplers.grammar import GrammarSampler
+from scidiff.samplers.guided_unmasking import GuidedUnmasking
 from scidiff.samplers.masked import MaskedSampler, told_rows
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _chunk(
     overrides: Mapping[str, Any],
 ) -> Iterator[Piece]:
     """The pieces of rows drawn together."""
-    in_turn = isinstance(sampler, MaskedSampler | GrammarSampler)
+    in_turn = isinstance(sampler, MaskedSampler | GrammarSampler | GuidedUnmasking)
     block = getattr(sampler, "inner", sampler).block_size if in_turn else engine.rows.length
     with torch.no_grad():
         x = sampler.init(size, rng)

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from scidiff.api.asking import asked_rows
+from scidiff.api.ends import BeforeTheEnd
 from scidiff.api.energy import EnergyRequest
 from scidiff.api.gaps import Sizes
+from scidiff.api.guides import GuideRequest
 from scidiff.api.infilling import infill_rows
 from scidiff.api.rows import ROWS, Rows, StringRows, blank
 from scidiff.api.settings import ConditionRequest, TokenSettings, choose, chosen
@@ -23,7 +25,8 @@ from scidiff.api.token_bounds import block_bound, length_log_prob, masked_bound
 from scidiff.api.token_sampling import MethodSettings, TokenSampler, standing, token_sampler
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Asked
-from scidiff.data.tokens import EOS, PAD, TokenState, Vocabulary, encode_rows
+from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
+from scidiff.networks.approximate_cache import ApproximateDenoiser, Refresh
 from scidiff.networks.size_policy import load_size_policy
 from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.networks.token_transformer import TokenTransformer
@@ -35,41 +38,9 @@ from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.energy import EnergySampler
 from scidiff.samplers.grammar import GrammarSampler
+from scidiff.samplers.guided_unmasking import GuidedUnmasking
 from scidiff.samplers.masked import MaskedSampler, TokenPredictor
 from scidiff.samplers.orders import Sequential
-
-
-class BeforeTheEnd:
-    """A token denoiser for rows whose end is given: p(token | neither EOS nor PAD).
-
-    What a row hides lies before its end, where a trained network leaves these two a little
-    probability; drawn, they would cut off the rest of the row.
-    """
-
-    def __init__(self, inner: TokenDenoiser) -> None:
-        self.inner, self.rows = inner, inner.rows
-        self.mask_id, self.vocab_size = inner.mask_id, inner.vocab_size
-        self.block_size = inner.block_size
-        self.ends = torch.tensor([PAD, EOS], device=next(inner.network.parameters()).device)
-
-    @property
-    def micro_batch(self) -> int | None:
-        return self.inner.micro_batch
-
-    @micro_batch.setter
-    def micro_batch(self, rows: int | None) -> None:
-        self.inner.micro_batch = rows
-
-    def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
-        """Trunk output (B, L, D) at x."""
-        out = self.inner(x, k)
-        self.rows = self.inner.rows
-        return out
-
-    def log_probs(self, trunk: Tensor) -> Tensor:
-        """(B, M, D) -> (B, M, V) float32, normalised over the symbols."""
-        log_p = self.inner.log_probs(trunk)
-        return log_p.index_fill(-1, self.ends, float("-inf")).log_softmax(-1)
 
 
 def policies(folder: Path) -> list[Path]:
@@ -108,50 +79,62 @@ class TokenEngine:
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """The settings, the config's with the user's on top, and what is asked beyond them."""
-        s, method, energy, *requests = self._chosen(overrides)
+        s, method, energy, guide, *requests = self._chosen(overrides)
         rest = [chosen(record) for record in (method, *requests)]
-        return {k: v for record in (vars(s), *rest, energy.told) for k, v in record.items()}
+        told = (vars(s), *rest, energy.told, guide.told)
+        return {k: v for record in told for k, v in record.items()}
 
     def _chosen(self, overrides: Mapping[str, Any]) -> list[Any]:
         records = (
-            TokenSettings, MethodSettings, EnergyRequest, ConditionRequest, *self.rows.requests
+            TokenSettings, MethodSettings, EnergyRequest, GuideRequest, ConditionRequest,
+            *self.rows.requests,
         )  # fmt: skip
         usual = standing(self.config.get("sampling", {}), overrides)
         return choose(records, {**usual, **overrides})
 
     def sampler(
         self, canvas: Canvas | None = None, **overrides: Any
-    ) -> TokenSampler | GrammarSampler | EnergySampler:
+    ) -> TokenSampler | GrammarSampler | EnergySampler | GuidedUnmasking:
         """Build the sampler of the config's settings, with any of them overridden.
 
         A masked model is told by its canvas where a row ends, so it writes symbols only. What is
         asked of strings is an automaton, within which the sampler looks ahead.
         """
-        s, method, energy, asked, *request = self._chosen(overrides)
+        s, method, energy, guide, asked, *request = self._chosen(overrides)
         self._check_block(s)
         condition = asked_rows(self.config, asked.condition, 1, self.device)
         automaton = self.rows.automaton(*request) if request else None
         sampler = token_sampler(
-            s,
+            s if guide.guide is None else replace(s, tokens_per_step=1),
             method,
-            self._denoiser(s.block_size, method.prefix_cache, condition, asked.weight),
+            self._denoiser(
+                s.block_size, method.prefix_cache, condition, asked.weight,
+                method.approximate_cache,
+            ),
             canvas or self.canvas(*request),
             constraints=self.rows.constraints(*request) if request else (),
             condition=condition,
             compact=self.device.type == "cpu",
             sizes=self._policy(method.block_policy),
         )
-        if automaton is None and energy.energy is None:
+        around = {"constraints on strings": automaton, "an energy": energy.energy,
+                  "a guide": guide.guide}  # fmt: skip
+        given = [name for name, what in around.items() if what is not None]
+        if not given:
             return sampler
         if not isinstance(sampler, MaskedSampler):
             raise ValueError(
-                "constraints on strings and energies choose token by token: leave remask and "
-                "schedule = 'ancestral' out"
+                "constraints on strings, energies and guides choose token by token: leave remask "
+                "and schedule = 'ancestral' out"
+            )
+        if len(given) > 1:
+            raise ValueError(f"{given[0]} and {given[1]} cannot be asked together")
+        if guide.guide is not None:
+            return guide.around(
+                sampler, self.vocabulary, s.tokens_per_step, self.block_causal
             )
         if automaton is None:
             return energy.around(sampler, self.vocabulary)
-        if energy.energy is not None:
-            raise ValueError("constraints on strings and an energy cannot be asked together")
         return GrammarSampler(sampler, automaton)
 
     def _denoiser(
@@ -160,21 +143,25 @@ class TokenEngine:
         cache: bool | None,
         condition: Tensor | None,
         weight: float,
+        approximate: str | None = None,
     ) -> TokenPredictor:
         """The network as it is asked; with a weight, guided by what it says unasked."""
-        told = self._told(block_size, cache, shown=condition is not None)
+        told = self._told(block_size, cache, approximate, shown=condition is not None)
         if condition is None or weight == 1:
             return told
-        return ClassifierFree(told, self._told(block_size, cache, shown=False), weight)
+        plain = self._told(block_size, cache, approximate, shown=False)
+        return ClassifierFree(told, plain, weight)
 
     def _told(
-        self, block_size: int | None, cache: bool | None, *, shown: bool
+        self, block_size: int | None, cache: bool | None, approximate: str | None, *, shown: bool
     ) -> TokenPredictor:
-        denoiser = TokenDenoiser(
+        denoiser: TokenDenoiser | ApproximateDenoiser = TokenDenoiser(
             self.network, block_size, dtype=self.dtype, shown=shown, prefix_cache=cache
         )
+        if approximate is not None:
+            denoiser = ApproximateDenoiser(denoiser, Refresh.read(approximate))
         if not self.block_causal and self.rows.writes_end:
-            return BeforeTheEnd(denoiser)
+            return BeforeTheEnd(denoiser, self.device)
         return denoiser
 
     def with_sizes(self, sizes: LearnedSizes, block_size: int) -> MaskedSampler:

@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from scidiff.api.guides import TRIED
 from scidiff.api.settings import ORDERS, TokenSettings
+from scidiff.networks.approximate_cache import Refresh
 from scidiff.rewards.registry import nearest
 from scidiff.samplers.ancestral import AncestralSampler
 from scidiff.samplers.block_sizes import EntropySizes, Sizes
@@ -63,10 +65,13 @@ class MethodSettings:
     remask: str | None = None  # hide tokens again on the way: see `REMASKS`
     eta: float | None = None  # how much; None: the method's own
     prefix_cache: bool | None = None  # keep what was said of finished blocks; None: on the CPU
+    approximate_cache: str | None = None  # "delayed", "delayed:R", "periodic:R": see `Refresh`
 
     def __post_init__(self) -> None:
         _known("schedule", self.schedule, SCHEDULES)
         _known("remask", self.remask, REMASKS)
+        if self.approximate_cache is not None:
+            Refresh.read(self.approximate_cache)
         _together(self, "schedule", "steps")
         _together(self, "remask", "steps")
         _together(self, "eta", "remask")
@@ -100,12 +105,15 @@ WHERE = ("order", "randomness")
 
 def standing(usual: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     """A model's own settings that stand beside what a person asks, who need not know them: who
-    asks how many tokens a step replaces what the model says of that, and who asks for steps over
-    time also where they are written."""
+    asks how many tokens a step replaces what the model says of that, who asks for steps over time
+    also where they are written, and a guide reads from left to right."""
     replaced = PACES if any(name in asked for name in PACES) else ()
     by_time = asked.get("remask") is not None or asked.get("schedule") == ANCESTRAL
     gone = (*replaced, *(WHERE if by_time else ()))
-    return {name: value for name, value in usual.items() if name not in gone}
+    kept = {name: value for name, value in usual.items() if name not in gone}
+    if asked.get("guide") is None:
+        return kept
+    return {**kept, "order": "sequential", "tokens_per_step": TRIED}
 
 
 def token_sampler(
@@ -143,8 +151,27 @@ def token_sampler(
         curve, eta = method.schedule or "linear", 1.0 if method.eta is None else method.eta
         return PathSampler(denoiser, canvas, steps=steps, curve=curve, eta=eta, **drawn)
     return AncestralSampler(
-        denoiser, canvas, steps=steps, remask=_rule(method), compact=compact, **drawn
-    )
+        denoiser, canvas, steps=steps, remask=_rule(method), **drawn,
+        # what is kept approximately also says which rows need not be read
+        compact=compact and method.approximate_cache is None,
+    )  # fmt: skip
+
+
+def approximations(settings: Mapping[str, Any]) -> list[str]:
+    """Lines that a result shows above its metrics where its rows are not draws of the law that the
+    other settings mean."""
+    notes = []
+    if settings.get("approximate_cache"):
+        notes.append(
+            "approximate: what the network said of written tokens was kept, approximate_cache = "
+            f"{settings['approximate_cache']!r}"
+        )
+    if settings.get("guide_rule") == "agree":
+        notes.append(
+            f"approximate: tokens of a step were taken as {settings.get('guide')} agreed, "
+            "guide_rule = 'agree'"
+        )
+    return notes
 
 
 def _order(usual: TokenSettings, method: MethodSettings) -> Order:

@@ -81,6 +81,13 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
         bool, "--prefix-cache/--no-prefix-cache", TOKENS,
         "Keep what the network said of finished blocks: faster, the same law, more memory.",
     ),
+    "approximate_cache": (
+        str, "", TOKENS,
+        "Keep what was said of written tokens: delayed, delayed:R or periodic:R; approximate.",
+    ),
+    "guide": (str, "", TOKENS, "A left-to-right model that says how many tokens a step writes."),
+    "guide_rule": (str, "", TOKENS, "agree (approximate) or exact (the guide's own law)."),
+    "agreement": (float, "", TOKENS, "How likely a token must be beside the guide's favourite."),
     "energy": (str, "", TOKENS, "A left-to-right model that chooses among candidates."),
     "candidates": (int, "", TOKENS, "How many whole rows it chooses from."),
     "condition": (
