@@ -20,6 +20,7 @@ _PUBLIC = {
     "design": "scidiff.api.design",
     "campaign": "scidiff.api.campaigns",
     "finetune": "scidiff.api.finetuning",
+    "report": "scidiff.api.reporting",
     "tune": "scidiff.api.tuning",
     "reward": "scidiff.rewards.combine",
     "datasets": "scidiff.data",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from scidiff.api.products import product as product
     from scidiff.api.products import superpose as superpose
     from scidiff.api.properties import Property as Property
+    from scidiff.api.reporting import report as report
     from scidiff.api.string_constraints import Fixed as Fixed
     from scidiff.api.string_constraints import Forbid as Forbid
     from scidiff.api.string_constraints import Grammar as Grammar
