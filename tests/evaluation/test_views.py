@@ -36,12 +36,14 @@ def test_a_molecule_lies_flat_in_the_picture():
 
 
 def test_near_atoms_are_over_far_ones_and_all_are_inside():
-    ax = draw_structure(replace(METHANE, positions=METHANE.positions + 30))
-    seen = (METHANE.positions - METHANE.positions.mean(0)) @ viewpoint(METHANE.positions)
-    order = sorted(range(5), key=lambda i: seen[i, 2])
+    ethanol = placed("CCO")  # of no symmetry, so that there is one way to look at it
+    places = ethanol.positions + 30
+    ax = draw_structure(replace(ethanol, positions=places))
+    seen = (places - places.mean(0)) @ viewpoint(places)
+    order = sorted(range(9), key=lambda i: seen[i, 2])
     assert [p.zorder for p in ax.patches] == sorted(p.zorder for p in ax.patches)
     for patch, i in zip(ax.patches, order, strict=True):
-        np.testing.assert_allclose(patch.center, seen[i, :2])
+        np.testing.assert_allclose(patch.center, seen[i, :2], atol=1e-9)
     low, high = ax.get_xlim()
     assert low < seen[:, 0].min() - 0.3 and high > seen[:, 0].max() + 0.3
 
