@@ -110,6 +110,13 @@ class SampleResult:
 
     # ---- tables
 
+    def relaxed(self, method: str = "mmff") -> SampleResult:
+        """A copy with structures relaxed by mmff, uff or gfn2, and columns that say what that
+        changed (`relaxing.relaxed_result`)."""
+        from scidiff.api.relaxing import relaxed_result
+
+        return relaxed_result(self, method)
+
     def _table(self) -> dict[str, list[Any]]:
         own: dict[str, list[Any]] = {
             self.text_name: self.texts, "valid": self.valid.tolist(),
