@@ -52,6 +52,8 @@ def test_rows_of_every_kind_are_read() -> None:
     g6 = nx.to_graph6_bytes(GRAPHS[0], header=False).decode().strip()
     found = objects_of([g6, GRAPHS[1], "~~~", *graphs()], "graph")
     assert [len(g) for g in found] == [5, 4, 5, 4, 6]
+    broken = Record("CCO", None, False, "connected: 2 fragments")  # of a text that can be read
+    assert len(objects_of([broken, "CCO"], "molecule")) == 1
     assert objects_of([" acgt", *sequences()], "sequence") == ["ACGT", "ACGT", "AACC", "GGTT"]
 
 
