@@ -4,12 +4,13 @@
     python benchmarks/blocks.py --batch 64
     python benchmarks/blocks.py --quick               a small network, seconds
     python benchmarks/blocks.py --model moses-smiles -n 1000     quality beside cost
+    python benchmarks/blocks.py curve --parent MODEL --out DIR   see block_curve.py
 
 The first three compare cost alone, with an untrained network whose rows do not end: tokens a
 second by block size, the same sampler keeping keys and values (`prefix_cache`) and reading the
 prefix again, up to the block that is written and as a whole. They take turns in one run and times
-are those of this thread, so that the ratios hold on a busy machine. The last draws from a trained
-model, by block size and by fixed and dynamic paces.
+are those of this thread, so that the ratios hold on a busy machine. The others draw from trained
+models, by block size and by fixed and dynamic paces.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
+from block_curve import curve, measured, paces
 
+import scidiff as sd
 from scidiff.core import seeded
 from scidiff.data.tokens import EOS, PAD
 from scidiff.guidance.particles import sample
@@ -109,33 +113,23 @@ def cost(size: Size, blocks, per_step: int = 1, whole: bool = True) -> None:
             print(f"goal {GOAL}x: {'met' if ratio >= GOAL else 'missed'} ({ratio:.1f}x)")
 
 
-PACES = [
-    {"tokens_per_step": 2},
-    *({"order": "confidence", "threshold": t} for t in (0.99, 0.9, 0.7)),
-    *({"order": "entropy", "entropy_bound": b} for b in (0.01, 0.1, 0.5)),
-]
-
-
 def quality(name: str, n: int, dtype: str) -> None:
     """Draw from a trained model by block size and pace, and print what came out."""
-    import scidiff as sd
-
-    model = sd.load(name, dtype=dtype)
-    most = model.config["process"]["block_size"] or 1
-    sizes = [b for b in (1, 2, 4, 8, 16, 32) if b <= most]
-    settings = [{"block_size": b} for b in sizes] + [{"block_size": most, **p} for p in PACES]
-    for how in settings:
-        start = time.thread_time()
-        mols = model.sample(n, seed=0, **how)
-        spent = time.thread_time() - start
-        found = {m.name: f"{m.value:.4f} [{m.low:.4f}, {m.high:.4f}]"
-                 for m in sd.evaluate(mols).metrics
-                 if m.name in ("valid", "novelty", "int_div", "fcd_test")}  # fmt: skip
-        print({**how, "CPU s / 1,000": round(1000 * spent / n, 1), **found}, flush=True)
+    config = sd.load(name, device="cpu").config
+    most = config["process"]["block_size"] or 1
+    sizes = [b for b in (1, 2, 4, 8, 16, 32) if b < most]
+    settings = [{"block_size": b, "order": "sequential"} for b in sizes] + paces(most)
+    entropies = [{"block_size": most, "order": "entropy", "entropy_bound": b} for b in (0.01, 0.1)]
+    measured(name, n, settings + entropies * (most > 1), dtype)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", nargs="?", choices=["cost", "curve"], default="cost")
+    parser.add_argument("--parent", type=Path, help="curve: an autoregressive model")
+    parser.add_argument("--out", type=Path, help="curve: where the adapted models go")
+    parser.add_argument("--steps", type=int, default=300, help="curve: of each adaptation")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[4, 8, 16, 32, 64])
     parser.add_argument("--quick", action="store_true", help="a small network and batch")
     parser.add_argument("--batch", type=int)
     parser.add_argument("--blocks", type=int, nargs="*")
@@ -146,6 +140,9 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.what == "curve":
+        curve(args.parent, args.out, args.sizes, args.steps, args.n)
+        return
     if args.model:
         quality(args.model, args.n, args.dtype)
         return

@@ -10,9 +10,10 @@ from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import TokenState
 from scidiff.guidance.size_learning import Drawn, learn_sizes, log_pi, written
 from scidiff.networks.size_policy import SizePolicy, SizePolicyConfig, load_size_policy
-from scidiff.samplers.block_sizes import LearnedSizes
+from scidiff.samplers.block_sizes import LearnedSizes, inside
 from scidiff.samplers.canvas import FixedCanvas
 from scidiff.samplers.masked import MaskedSampler
+from scidiff.samplers.predictions import known
 from scidiff.testing import Table, check_full_graph, check_sampler
 
 SIZES = (1, 2, 4)
@@ -104,6 +105,26 @@ def test_steps_are_counted_until_a_row_is_done():
     always = replace(LearnedSizes(policy()), pick=lambda f, s, new: torch.full((len(f),), 1))
     x, steps = written(sampler(always), 30, seeded(7))
     assert (steps == 2).all() and not (x.ids == TABLE.mask_id).any()
+
+
+def test_a_part_stands_until_it_is_written():
+    """At one token a step: sizes are asked for only where the last part is done."""
+    asked = []
+
+    def pick(features, scores, new):
+        asked.append(new.clone())
+        return torch.full((len(features),), len(asked) % 2)  # 2, 1, 2, ... columns
+
+    canvas = FixedCanvas.blank(TABLE.length, TABLE.mask_id)
+    s = MaskedSampler(TABLE.denoiser(), canvas, sizes=LearnedSizes(policy(), pick))
+    x = s.init(20, seeded(12))
+    for k in range(3):
+        part, left = known(x, 1), (x.ids == TABLE.mask_id) & inside(known(x, 1), TABLE.length)
+        x = s.step(x, k, seeded(13, k))
+        over = left.sum(1) == 1  # this step wrote the last of it
+        assert torch.equal(asked[-1], over)
+        assert torch.equal(known(x, 1)[~over], part[~over])
+    assert len(asked) == 4 and not asked[1].any() and asked[2].all()
 
 
 def test_a_policy_keeps_the_contract_of_samplers():
