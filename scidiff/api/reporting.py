@@ -9,14 +9,17 @@ from typing import Any
 
 from scidiff.api.design_result import DesignResult
 from scidiff.api.entry import check_suite, evaluate
-from scidiff.api.report_files import KINDS, Input, of_file
+from scidiff.api.report_files import KINDS, Input, guessed, of_file, record_of, stem
 from scidiff.api.report_runs import of_design, of_folder, of_result
 from scidiff.api.results import SampleResult
 from scidiff.api.saving import check_output, plain
 from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
+from scidiff.data.alphabets import Alphabet
 from scidiff.data.formats import PACKED, READERS
+from scidiff.evaluation.compared import as_records, objects_of
 from scidiff.evaluation.description import describe
+from scidiff.evaluation.likeness import alphabet_of, spelled
 from scidiff.evaluation.metric import versions
 from scidiff.evaluation.rows import as_record
 from scidiff.evaluation.web.contents import Contents, Run
@@ -68,7 +71,7 @@ def report(
     measures = {"train": train, "reference": reference, "fcd": fcd, "device": device,
                 "column": column}
     runs = [_run(found, suite, measures) for found in _told_apart(inputs)]
-    behind = None if reference is None else _behind(reference, inputs[0].kind, options)
+    behind = None if reference is None else _behind(reference, inputs)
     contents = Contents(title or _title(inputs), runs, suite or "", behind)
     write_atomically(Path(out), page(contents).encode())
     return Path(out)
@@ -114,7 +117,9 @@ def _input(name: str, given: Any, most: int, options: Mapping[str, Any]) -> Inpu
         raise ValueError("expected a result, a file, a folder or a list of objects, got "
                          f"{type(given).__name__}")
     held = options["kind"] or "molecule"
-    records = [as_record(row, held) for row in given]
+    written = guessed([row for row in given if isinstance(row, str)])
+    records = [record_of(row, {}, "", held, written) if isinstance(row, str) and
+               held != "molecule" else as_record(row, held) for row in given]
     return of_result(SampleResult(records, kind=held, provenance={}), name or "objects", most)
 
 
@@ -124,6 +129,8 @@ def _one_kind(inputs: Sequence[Input]) -> None:
     if other is not None:
         raise ScidiffError(f"{other.name} holds rows of the kind {other.kind}, {first.name} of "
                            f"the kind {first.kind}: a report compares one kind")
+    if first.kind == "sequence":
+        _alphabet(inputs)
 
 
 def _told_apart(inputs: Sequence[Input]) -> list[Input]:
@@ -131,7 +138,7 @@ def _told_apart(inputs: Sequence[Input]) -> list[Input]:
     names = [found.name for found in inputs]
     return [found if names.count(found.name) == 1 else
             replace(found, name=f"{found.name} {names[:i + 1].count(found.name)}")
-            for i, found in enumerate(inputs)]
+             for i, found in enumerate(inputs)]
 
 
 def _run(found: Input, suite: str | None, measures: Mapping[str, Any]) -> Run:
@@ -149,17 +156,27 @@ def _run(found: Input, suite: str | None, measures: Mapping[str, Any]) -> Run:
                metrics, measured, told.reasons, found.notes, facts, found.campaign)
 
 
-def _behind(reference: Any, kind: str, options: Mapping[str, Any]) -> Run | None:
+def _behind(reference: Any, inputs: Sequence[Input]) -> Run | None:
     """Rows of a reference for the plots; None for a fitted one, which has no rows."""
-    if not isinstance(reference, str | Path | SampleResult | Sequence):
+    kind, named = inputs[0].kind, isinstance(reference, str | Path)
+    if hasattr(reference, "fcd_mean") or (kind == "molecule" and named
+                                          and str(reference).endswith(".npz")):
         return None
-    if isinstance(reference, str | Path) and kind == "molecule" and str(reference).endswith(
-            ".npz"):
-        return None
-    found = _input("", reference, BEHIND, {**options, "kind": kind, "column": None})
-    _one_kind([replace(found, kind=kind), found])
-    good = [r for r in found.records if r.valid]
-    return Run(f"reference: {found.name}", kind, good, range(len(good)), found.total)
+    found = objects_of(reference, kind, BEHIND)
+    if kind == "sequence":
+        found = spelled(found, _alphabet(inputs))
+    name = f"reference: {stem(Path(reference))}" if named else "reference"
+    return Run(name, kind, as_records(found), range(len(found)), len(found))
+
+
+def _alphabet(inputs: Sequence[Input]) -> Alphabet:
+    """The alphabet that all valid rows are written in; raises ScidiffError where there is none."""
+    texts = [r.text for found in inputs for r in found.records if r.valid]
+    alphabet = alphabet_of(texts)
+    if fault := next((f for text in texts if (f := alphabet.reason(text))), ""):
+        names = ", ".join(found.name for found in inputs)
+        raise ScidiffError(f"{names}: a report compares sequences of one alphabet; {fault}")
+    return alphabet
 
 
 def _title(inputs: Sequence[Input]) -> str:

@@ -163,6 +163,15 @@ def test_a_reference_lies_behind(table, tmp_path, out):
     assert behind["name"] == "reference: known" and len(behind["columns"]["logP"]) == 2
 
 
+def test_sequences_of_two_alphabets_are_not_compared(tmp_path, out):
+    with pytest.raises(ScidiffError, match="one alphabet; 'U' at position 4"):
+        report({"dna": ["ACGT", "GGTT"], "rna": ["ACGU", "GGUU"]}, out, kind="sequence")
+    report(["ACGT", "GGNT", "ACCT"], out, kind="sequence", reference=["ACGA", "AAXA"])
+    document = told(out)
+    assert [bool(w) for w in document["why"]] == [False, True, False]
+    assert document["behind"]["columns"]["length"] == [4]
+
+
 def test_a_suite_brings_its_metrics_and_published_values(table, out):
     report(table, out, suite="fragment")
     page = out.read_text()

@@ -135,6 +135,12 @@ def test_rows_of_all_runs_stand_in_one_table():
     assert told["drawn"][1] is None and told["marks"] == {1: [[1, 2]]}
 
 
+def test_a_column_of_the_input_keeps_its_name_and_values():
+    told = document(contents(run([molecule_record("CCO")], columns={"QED": [7.0]})))
+    columns = {c["name"]: c["values"] for c in told["columns"]}
+    assert columns["QED"] == [7.0] and 0 < columns["QED (scidiff)"][0] < 1
+
+
 def test_two_molecules_have_no_map():
     told = document(contents(run([molecule_record("CCO"), molecule_record("CC(C")])))
     assert told["about"] == "" and "map 1" not in [c["name"] for c in told["columns"]]

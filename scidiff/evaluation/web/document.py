@@ -39,7 +39,10 @@ def document(contents: Contents) -> dict[str, Any]:
     if about:
         values |= dict(zip(AXES, places.T.tolist(), strict=True))
     n = len(records)
-    columns = _columns(runs) | {name: v[:n] for name, v in values.items()}
+    own = _columns(runs)
+    # a column of the input that is called as one of ours stays what it is
+    columns = own | {f"{name} (scidiff)" if name in own else name: v[:n]
+                     for name, v in values.items()}
     reasons = list(dict.fromkeys(without_places(r.reason) for r in records if not r.valid))
     number = {reason: i + 1 for i, reason in enumerate(reasons)}
     return {
