@@ -155,11 +155,12 @@ class TokenEngine:
     def _told(
         self, block_size: int | None, cache: bool | None, approximate: str | None, *, shown: bool
     ) -> TokenPredictor:
-        denoiser: TokenDenoiser | ApproximateDenoiser = TokenDenoiser(
+        exact = TokenDenoiser(
             self.network, block_size, dtype=self.dtype, shown=shown, prefix_cache=cache
         )
+        denoiser: TokenDenoiser | ApproximateDenoiser = exact
         if approximate is not None:
-            denoiser = ApproximateDenoiser(denoiser, Refresh.read(approximate))
+            denoiser = ApproximateDenoiser(exact, Refresh.read(approximate))
         if not self.block_causal and self.rows.writes_end:
             return BeforeTheEnd(denoiser, self.device)
         return denoiser

@@ -77,7 +77,8 @@ class MethodSettings:
         _together(self, "eta", "remask")
         _apart(self, "steps", "threshold", "entropy_bound")
         _apart(self, "second_order", "threshold", "entropy_bound", "remask")
-        _apart(self, "block_policy", "block_entropy", "steps", "threshold", "entropy_bound")
+        for other in ("block_entropy", "steps", "threshold", "entropy_bound"):
+            _apart(self, "block_policy", other)
         if self.remask == "remdm-conf" and self.eta is not None:
             raise ValueError(f"remask = 'remdm-conf' has no eta, got eta={self.eta}")
         if self.remask in RULES and self.schedule not in (None, ANCESTRAL):

@@ -207,7 +207,7 @@ def _atoms(axes: Axes, places: NDArray[np.float64], names: Sequence[str],
             axes.plot(*places[i], marker="o", markersize=4, color=FAINT, alpha=0.35, zorder=2,
                       markeredgewidth=0)
         elif shown != "C" or i not in bonded:
-            axes.text(*places[i], shown, color=_colour(shown), alpha=strength[i],
+            axes.text(places[i, 0], places[i, 1], shown, color=_colour(shown), alpha=strength[i],
                       ha="center", va="center", fontsize=8, zorder=3,
                       bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})
 

@@ -106,7 +106,7 @@ class ApproximateDenoiser:
     to look at what has changed, so a step is not one graph.
     """
 
-    block_size = None
+    block_size: int | None = None
 
     def __init__(self, inner: TokenDenoiser, refresh: Refresh) -> None:
         check_keeps(inner)
