@@ -52,7 +52,8 @@ def strip_svg(strip: Strip) -> str:
                              f"as many training rows: {short(strip.floor.value)}"))
     parts.append(f"<circle cx='{at(m.value)}' cy='{middle}' r='4.5' fill='{BLUE}'/>")
     return (f"<svg xmlns='http://www.w3.org/2000/svg' width='{WIDTH}' height='{HEIGHT}' "
-            f"viewBox='0 0 {WIDTH} {HEIGHT}' role='img'>{''.join(parts)}</svg>")
+            f"viewBox='0 0 {WIDTH} {HEIGHT}' style='min-width:{WIDTH}px' role='img'>"
+            f"{''.join(parts)}</svg>")
 
 
 def _titled(mark: str, words: str) -> str:
