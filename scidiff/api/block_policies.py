@@ -20,6 +20,8 @@ from scidiff.networks.size_policy import SizePolicy, SizePolicyConfig
 from scidiff.samplers.block_sizes import LearnedSizes
 from scidiff.samplers.masked import MaskedSampler
 
+LEAN = 3.0  # most rows of a trained model are valid where most tokens are written alone
+
 if TYPE_CHECKING:
     from scidiff.api.model import Model
 
@@ -29,7 +31,7 @@ def learn_block_policy(
     model: Model,
     file: str | Path,
     *,
-    cost: float = 0.02,
+    cost: float = 0.01,
     sizes: Sequence[int] = (1, 2, 4, 8),
     rounds: int = 60,
     rows: int = 128,
@@ -52,7 +54,7 @@ def learn_block_policy(
     if max(sizes, default=0) > most:
         raise ScidiffError(f"sizes must be at most the model's block_size {most}, got {sizes}")
     torch.manual_seed(seed)  # the only place that needs the global generator: torch's init
-    policy = SizePolicy(SizePolicyConfig(tuple(sizes), engine.network.trunk_width))
+    policy = SizePolicy(SizePolicyConfig(tuple(sizes), engine.network.trunk_width, lean=LEAN))
 
     def make(chosen: LearnedSizes) -> MaskedSampler:
         return engine.with_sizes(chosen, most)

@@ -18,11 +18,13 @@ TOLD = 3  # numbers that are told of every size, see `SizePolicy`
 
 @dataclass(frozen=True)
 class SizePolicyConfig:
-    """The sizes to choose from, and how many channels of the token network's trunk are read."""
+    """The sizes to choose from, how many channels of the token network's trunk are read, and how
+    much likelier, in log-odds, the smallest size is than each other one at first."""
 
     sizes: tuple[int, ...]
     trunk: int = 0
     width: int = 32
+    lean: float = 0.0
 
     def __post_init__(self) -> None:
         least, grow = self.sizes[0] if self.sizes else 0, sorted(set(self.sizes))
@@ -39,7 +41,8 @@ class SizePolicy(nn.Module):
     the trunk at the first hidden position and, of the hidden positions that each size would
     write, how many there are, the sum of their entropies and that sum without its largest term.
 
-    At first every size is as likely.
+    At first the sizes are as likely as each other, but for `lean`: where rows that are written in
+    large parts are worth nothing, there is nothing to learn from them.
     """
 
     def __init__(self, config: SizePolicyConfig) -> None:
@@ -49,6 +52,7 @@ class SizePolicy(nn.Module):
         self.out = nn.Linear(config.width, len(config.sizes))
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        nn.init.constant_(self.out.bias[:1], config.lean)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, trunk + 3 S) -> scores (B, S)."""

@@ -17,7 +17,7 @@ def model(tmp_path):
 
 def test_a_policy_is_learnt_and_found_by_name(model, tmp_path):
     file = model.source / "block_policies" / "fast.safetensors"
-    how = {"cost": 0.2, "sizes": [1, 2, 4], "rounds": 30, "rows": 32, "lr": 0.05, "seed": 1}
+    how = {"cost": 0.5, "sizes": [1, 2, 4], "rounds": 30, "rows": 32, "lr": 0.1, "seed": 1}
     rounds = learn_block_policy(model, file, **how)
     assert rounds[-1].steps < rounds[0].steps  # at this cost the largest parts are best
     named, by_path = (model.sample(20, seed=2, block_policy=name) for name in ("fast", str(file)))

@@ -147,6 +147,13 @@ def test_a_policy_is_saved_and_loaded(tmp_path):
         load_size_policy(file)
 
 
+def test_small_parts_may_be_likelier_at_first():
+    leaning = SizePolicy(SizePolicyConfig(SIZES, lean=3.0))
+    p = leaning(torch.randn(4, 9, generator=seeded(14))).softmax(1)
+    e = torch.tensor(3.0).exp()
+    torch.testing.assert_close(p, torch.stack([e, e**0, e**0]).expand(4, 3) / (e + 2))
+
+
 def test_a_policy_of_another_network_is_refused():
     with pytest.raises(ValueError, match="reads 7 channels of a network, got 6: it belongs"):
         sampler(LearnedSizes(policy(trunk=7))).init(3, seeded(0))
