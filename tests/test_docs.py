@@ -66,6 +66,7 @@ def test_the_reward_is_found_by_its_path(monkeypatch: pytest.MonkeyPatch) -> Non
         ("guide", "2 designs", {"mols.csv", "hits.html"}),
         ("sequences", "perplexity", {"k562.fasta"}),
         ("campaigns", "improper rule", {"runs_qed"}),
+        ("points", "model qm9-3d, seed 0", {"drawn.sdf"}),
     ],
 )
 def test_a_page_runs_from_top_to_bottom(
