@@ -29,7 +29,13 @@ from scidiff.evaluation.web.molecules import (
     packed_row,
 )
 from scidiff.evaluation.web.page import page, policy, script, subtitle
-from scidiff.evaluation.web.standing import comparable_values, metrics_table, refused
+from scidiff.evaluation.web.standing import (
+    NEAR,
+    comparable_values,
+    metrics_table,
+    nearest,
+    refused,
+)
 
 SMILES = ["CCO", "c1ccccc1O", "C[N+](C)(C)C", "[2H]C([2H])O", "C/C=C/C", "O=C([O-])c1ccccn1",
           "N[C@@H](C)C(=O)O", "c1ccc2[nH]ccc2c1", "C#N", "[Na+].[Cl-]", "*c1ccccc1"]
@@ -227,6 +233,17 @@ def test_published_values_of_the_same_convention_stand_beside_a_metric():
     assert "Train 0.008" in table and "CharRNN" in table and "Polykovskiy et al. 2020" in table
     assert refused(told) == []
     assert "Train" not in metrics_table(contents(*told.runs))  # a description has no convention
+
+
+def test_far_values_do_not_squeeze_the_axis():
+    known = baselines("moses", metric="valid")
+    found = [metric("valid", 0.94), metric("valid", 0.6)]
+    near = nearest(found, known)
+    assert near[0].model == "Train" and len(near) == NEAR + 1
+    far = max(min(abs(b.value - m.value) for m in found) for b in near[1:])
+    left_out = [b for b in known if b not in near]
+    assert left_out and all(min(abs(b.value - m.value) for m in found) >= far for b in left_out)
+    assert nearest(found, []) == []
 
 
 def test_values_of_another_convention_are_refused():

@@ -144,7 +144,7 @@ function saveCsv() {
 
 function panel(column) {
   const bins = binsOf(column, doc.behind?.columns[column.name]);
-  if (!bins) return null;
+  if (!bins || column.values.every((v, _, all) => v === all[0])) return null;  // nothing to choose
   const limit = name => el('input', {type: 'number', step: 'any', 'aria-label': `${name} ${column.name}`, placeholder: name,
     input: later(150, () => range(column))});
   const [low, high] = [limit('least'), limit('most')];

@@ -66,7 +66,7 @@ function tableOf(rows) {
       'aria-label': `open ${rowName(i)}`}, count(doc.place[i]))),
     several ? el('td', {}, el('i', {class: `run run${doc.run[i]}`}), runName(i)) : null,
     pictured ? el('td', {class: 'p'}, picture(i, 150, 96)) : null,
-    el('td', {class: 't'}, written(i, pictured ? LETTERS.card : LETTERS.line * 3)),
+    el('td', {class: 't'}, written(i, pictured ? LETTERS.card : LETTERS.line * 4)),
     ...shownColumns.map(c => cell(c, i)), doc.reasons.length ? el('td', {}, why(i)) : null);
   return el('div', {class: 'scroll'}, el('table', {class: 'rows'}, el('thead', {}, el('tr', {}, ...heads.filter(Boolean))),
     el('tbody', {}, ...[...rows].map(line))));

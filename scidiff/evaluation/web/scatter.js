@@ -82,10 +82,7 @@ function pointed(picture, ring, plot, places) {
   let walk = null;
   picture.addEventListener('keydown', event => {
     const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
-    if (event.key === 'Enter' && here !== null) {
-      event.preventDefault();  // else the key goes on to what is opened
-      plot.open(here);
-    }
+    if (event.key === 'Enter' && here !== null) plot.open(here);
     if (!step || !places.size) return;
     event.preventDefault();
     walk ??= [...places.keys()].sort((a, b) => places.get(a)[0] - places.get(b)[0] || a - b);

@@ -13,6 +13,7 @@ from scidiff.evaluation.report import LABELS
 from scidiff.evaluation.web.contents import Contents, Run
 
 WIDE, HIGH, PAD = 250, 15, 8  # of a strip of values, in pixels; HIGH a run
+NEAR, WORDS = 8, 4  # published values on a strip, beside the training set's, and in words
 
 
 def metrics_table(contents: Contents) -> str:
@@ -38,9 +39,10 @@ def _line(name: str, contents: Contents) -> str:
     first = next(m for m in found if m is not None)
     cells = "".join(f"<td class='n'>{_cell(m)}</td>" for m in found)
     known = comparable_values(found, contents.runs, contents.suite)
+    near = nearest(found, known)
     return (f"<tr><th scope='row' title=\"{html.escape(first.definition)}\">"
             f"{html.escape(LABELS.get(name, name))}</th>{cells}"
-            f"<td>{_strip(found, known, contents.runs)}{_words(found, known)}</td></tr>")
+            f"<td>{_strip(found, near, contents.runs)}{_words(near, len(known))}</td></tr>")
 
 
 def _cell(metric: Metric | None) -> str:
@@ -70,15 +72,22 @@ def comparable_values(found: Sequence[Metric | None], runs: Sequence[Run], suite
             if all(comparable(m, rows, b) for m, rows in there)] if there else []
 
 
-def _words(found: Sequence[Metric | None], known: Sequence[Baseline]) -> str:
-    """The nearest published values in words, for paper and for who does not hover."""
+def nearest(found: Sequence[Metric | None], known: Sequence[Baseline]) -> list[Baseline]:
+    """The training set's own value, then those nearest to any of ours: far ones would squeeze the
+    axis."""
     there = [m.value for m in found if m is not None and math.isfinite(m.value)]
-    if not known or not there:
-        return ""
-    first = sorted((b for b in known if b.model.startswith("Train")), key=str)[:1]
+    first = [b for b in known if b.model.startswith("Train")]
     others = sorted((b for b in known if b not in first),
-                    key=lambda b: min(abs(b.value - v) for v in there))[:3]
-    return f"<small>{html.escape(' · '.join(map(str, [*first, *others])))}</small>"
+                    key=lambda b: min(abs(b.value - v) for v in there))
+    return [*first, *others[:NEAR]]
+
+
+def _words(near: Sequence[Baseline], known: int) -> str:
+    """The nearest published values in words, for paper and for who does not hover."""
+    if not near:
+        return ""
+    left = f" · {known - WORDS} more" if known > WORDS else ""
+    return f"<small>{html.escape(' · '.join(map(str, near[:WORDS])) + left)}</small>"
 
 
 def _strip(found: Sequence[Metric | None], known: Sequence[Baseline], runs: Sequence[Run]
