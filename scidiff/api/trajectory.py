@@ -16,6 +16,7 @@ from scidiff.data.conditions import per_row, varies
 from scidiff.data.graph_exchange import UNTYPED
 from scidiff.data.graph_tokens import EDGES, entries, node_count, node_symbols
 from scidiff.data.graphs import GraphState
+from scidiff.data.points import PointState
 from scidiff.data.tokens import EOS, FIRST_SYMBOL, PAD, TokenState, Vocabulary
 from scidiff.guidance.particles import sample
 from scidiff.samplers.masked import told_rows
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from scidiff.api.results import SampleResult
     from scidiff.evaluation.trajectories import Frame, Trajectory
 
+BOND = 2.0  # angstrom that no bond of the first rows is longer than
 Look = Callable[[Any, int], "Frame"]  # a state and the number of steps -> what is seen of a row
 
 
@@ -103,14 +105,15 @@ def _look(model: Model, row: int) -> Look:
         if kind is None:
             raise ScidiffError(f"no picture is known of a {type(x).__name__}; of "
                                f"{', '.join(t.__name__ for t in LOOKS)} there is")
-        return LOOKS[kind](x, row, step, model.engine.vocabulary)
+        return LOOKS[kind](x, row, step, model)
 
     return look
 
 
-def _tokens(x: TokenState, row: int, step: int, vocabulary: Vocabulary) -> Frame:
+def _tokens(x: TokenState, row: int, step: int, model: Model) -> Frame:
     from scidiff.evaluation.trajectories import Frame
 
+    vocabulary: Vocabulary = model.engine.vocabulary
     symbols = []
     for i in x.ids[row].tolist():
         if i in (PAD, EOS):
@@ -136,17 +139,34 @@ def _triangle(symbols: Sequence[str], step: int) -> Frame:
     return Frame(step, tuple(nodes), edges)
 
 
-def _arrays(x: GraphState, row: int, step: int, vocabulary: Vocabulary) -> Frame:
+def _arrays(x: GraphState, row: int, step: int, model: Model) -> Frame:
     """The noisy arrays as they are: the largest feature names a node, edges are real numbers."""
     from scidiff.evaluation.trajectories import Frame
 
-    there, names = x.mask[row], node_symbols(vocabulary)
+    there, names = x.mask[row], node_symbols(model.engine.vocabulary)
     X, A = x.X[row][there].cpu(), x.A[row][there][:, there].double().cpu().numpy()
     typed_nodes = X.shape[1] == len(names) > 1
     nodes = [names[c] for c in X.argmax(1).tolist()] if typed_nodes else [UNTYPED] * len(X)
     return Frame(step, tuple(nodes), A)
 
 
-LOOKS: dict[type, Callable[[Any, int, int, Vocabulary], Frame]] = {
-    TokenState: _tokens, GraphState: _arrays}
+def _placed(x: PointState, row: int, step: int, model: Model) -> Frame:
+    """Atoms where they are, each the likeliest element so far, and bonds that stand out between
+    atoms near enough for one."""
+    from scidiff.evaluation.trajectories import Frame
+
+    there, symbols = x.mask[row], model.engine.vocabulary.symbols
+    names = [symbols[c] for c in x.types[row][there].argmax(1).tolist()]
+    at = x.positions[row][there].double() * getattr(model.domain, "angstrom", 1.0)
+    places = at.cpu().numpy()
+    if x.bonds is None:
+        return Frame(step, tuple(names), None, places)
+    strength, order = x.bonds[row][there][:, there].max(2)
+    near = torch.cdist(at, at) < BOND
+    edges = torch.where((strength > 0.5) & near, order, 0)  # class 0 is no bond
+    return Frame(step, tuple(names), edges.double().cpu().numpy(), places)
+
+
+LOOKS: dict[type, Callable[[Any, int, int, Model], Frame]] = {
+    TokenState: _tokens, GraphState: _arrays, PointState: _placed}
 """A kind of state -> what is seen of one of its rows: one line for a new kind."""

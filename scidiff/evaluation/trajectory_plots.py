@@ -20,6 +20,7 @@ from scidiff.evaluation.likeness import alphabet_of
 from scidiff.evaluation.logos import letter_colours
 from scidiff.evaluation.plots import Picture, bare_axes
 from scidiff.evaluation.trajectories import Frame, Trajectory
+from scidiff.evaluation.views import COLOURS, EDGE, OTHERS, viewpoint
 
 WIDTH, HEIGHT, TEXT = 200.0, 150.0, 34.0  # of a panel and the text below it, in pixels
 HIDDEN = "·"
@@ -84,6 +85,8 @@ def _panel(axes: Axes, trajectory: Trajectory, frame: Frame, how: Painter,
 def painter(trajectory: Trajectory) -> Painter:
     """How the frames of a trajectory are drawn."""
     last, final = trajectory.frames[-1], trajectory.final
+    if last.places is not None:
+        return _in_space(last.places)
     if last.edges is not None:
         return _wired(last, final.obj if isinstance(final.obj, Mol) else None,
                       trajectory.kind == "molecule")
@@ -92,6 +95,30 @@ def painter(trajectory: Trajectory) -> Painter:
         if len(places) == final.obj.GetNumAtoms():
             return _emerging(final.obj, places, last.symbols)
     return _letters(last)
+
+
+# ---------------------------------------------------------------- molecules in space
+
+
+def _in_space(end: NDArray[np.float64]) -> Painter:
+    """Atoms seen as in the last frame, far ones behind near ones, as large as they fit."""
+    turn, reach = viewpoint(end), np.abs(end - end.mean(0)).max(initial=1.0)
+
+    def paint(axes: Axes, frame: Frame) -> None:
+        places = frame.places if frame.places is not None else end
+        seen = (places - places.mean(0)) @ turn
+        scale = 0.42 * min(WIDTH, HEIGHT) / max(float(np.abs(seen).max(initial=0.0)), reach)
+        flat = np.array([WIDTH / 2, HEIGHT / 2]) + scale * seen[:, :2]
+        if frame.edges is not None:
+            _bonds(axes, flat, [(i, j, int(min(order, 3)), 1.0)
+                                for i, j, order in _above(frame.edges) if order])
+        for i in np.argsort(seen[:, 2]):
+            number = Chem.Atom(frame.symbols[i].strip("[]+-0123456789")).GetAtomicNum()
+            axes.plot(*flat[i], marker="o", color=COLOURS.get(number, OTHERS), zorder=2,
+                      markersize=max(2.0, scale * (0.35 if number == 1 else 0.6)),
+                      markeredgecolor=EDGE, markeredgewidth=0.5)
+
+    return Painter(paint)
 
 
 # ---------------------------------------------------------------- molecules out of strings

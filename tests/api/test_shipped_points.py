@@ -42,3 +42,14 @@ def test_it_draws_the_structures_of_a_molecule(model) -> None:
 def test_it_designs(model) -> None:
     designed = sd.design(model, "qed", n=2, method="best-of-n", budget=12, steps=20)
     assert len(designed) == 2 and max(designed.to_frame()["score"]) > 0.25
+
+
+def test_a_molecule_in_space_appears_step_by_step(model):
+    rows = model.sample(2, seed=0, steps=6)
+    way = model.trajectory(1, n=2, seed=0, steps=6)
+    assert way.final.text == rows[1].text and way.steps == 6
+    last, points = way.frames[-1], rows[1].points
+    assert last.places == pytest.approx(points.positions, abs=1e-4)
+    assert len(last.symbols) == len(points.numbers)
+    assert way.gif(3).startswith(b"GIF89a")
+    assert way.plot(3).png(40).startswith(b"\x89PNG")

@@ -23,6 +23,7 @@ COMMANDS = [
     ["finetune"],
     ["tune"],
     ["evaluate"],
+    ["report"],
     ["likelihood"],
     ["doctor"],
     ["models", "list"],
