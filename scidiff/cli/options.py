@@ -60,8 +60,9 @@ Seconds = Annotated[
     float | None, typer.Option("--seconds", help="The best quality that N rows can be had for.")
 ]
 
-ASKED, TOKENS, TOLD, GRAPHS = (
+ASKED, TOKENS, TOLD, GRAPHS, SPACE = (
     "Several kinds of model", "Token models", "Conditional models", "Graph models",
+    "Molecules in space",
 )  # fmt: skip
 _TYPED: dict[str, tuple[Any, str, str, str]] = {
     "block_size": (int, "", TOKENS, "Positions written together, left to right."),
@@ -103,17 +104,21 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
         "forbid:GAATTC, require:TATAAA, pattern:ACGT??*, fixed:0=A, runs:5; may be repeated.",
     ),
     "novelty": (float, "", GRAPHS, "Of SDE models: away from the data, 0.01 to 0.04."),
-    "solver": (str, "", GRAPHS, "Of SDE models: exp1, 2m, unipc2, reverse, s4, ..."),
+    "solver": (str, "", ASKED, "Of SDEs: exp1, 2m, unipc2, reverse, s4, ..."),
     "steps": (int, "", ASKED, "Steps of a row, where the sampler counts them."),
     "eta": (float, "", ASKED, "SDEs: 0 the flow, 1 the reverse SDE, above 1 more noise; jumps."),
-    "rho": (float, "", GRAPHS, "Temperature of the noise."),
-    "grid": (str, "", GRAPHS, "Where the steps lie: time, lambda or edm."),
+    "rho": (float, "", ASKED, "Temperature of the noise."),
+    "grid": (str, "", ASKED, "Where the steps lie: time, lambda or edm."),
     "snr": (float, "", GRAPHS, "Correct by a Langevin step of this signal-to-noise ratio."),
     "scale_eps": (float, "", GRAPHS, "Noise factor of that step."),
     "compat": (bool, "--compat", GRAPHS, "The discretisation that GDSS publishes."),
     "kernel": (str, "", GRAPHS, "Of discrete flows: flow, posterior or euler."),
     "omega": (float, "", GRAPHS, "Jumps of a flow towards its guess."),
     "distortion": (str, "", GRAPHS, "Where the steps of a flow lie."),
+    "sizes": (int, "", SPACE, "How many atoms every molecule has."),
+    "composition": (str, "", SPACE, "Which atoms: a formula such as C7H10O2."),
+    "graph": (str, "", SPACE, "A molecule (SMILES) whose structures are drawn."),
+    "fragment": (str, "", SPACE, "A file (.sdf, .xyz) of atoms that keep their shape."),
 }  # fmt: skip
 
 
