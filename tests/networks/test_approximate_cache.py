@@ -3,12 +3,13 @@ where not, and counted."""
 
 import pytest
 import torch
+from cached_networks import MASK, L, V, network
 
 from scidiff.core import ScidiffError, Tape, seeded
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.networks.approximate_cache import FORGOTTEN, ApproximateDenoiser, Refresh
 from scidiff.networks.token_denoiser import TokenDenoiser
-from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
+from scidiff.networks.token_transformer import TokenTransformerConfig
 from scidiff.samplers.ancestral import AncestralSampler
 from scidiff.samplers.canvas import FixedCanvas
 from scidiff.samplers.compose import ClassifierFree
@@ -20,20 +21,6 @@ from scidiff.samplers.predictions import evaluate
 from scidiff.samplers.remasking import Capped
 from scidiff.samplers.token_products import TokenProduct
 from scidiff.testing import check_sampler
-
-V, L = 9, 14
-MASK = V - 1
-
-
-def network(conditions=()):
-    config = TokenTransformerConfig(V, L, width=32, depth=2, heads=2, conditions=conditions)
-    net, rng = TokenTransformer(config), seeded(0)
-    with torch.no_grad():
-        for p in net.parameters():
-            if p.ndim == 2:
-                p.copy_(1.5 * torch.randn(p.shape, generator=rng) / p.shape[1] ** 0.5)
-        net.own.weight[MASK] = 0
-    return net.eval()
 
 
 def ragged():

@@ -3,13 +3,13 @@ the rows, for less work and as much memory as stated."""
 
 import pytest
 import torch
+from cached_networks import MASK, L, network
 
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.networks import block_cache
 from scidiff.networks.block_cache import PrefixCache, row_bytes
 from scidiff.networks.token_denoiser import TokenDenoiser
-from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
 from scidiff.samplers.canvas import FixedCanvas
 from scidiff.samplers.compose import ClassifierFree
 from scidiff.samplers.masked import MaskedSampler
@@ -18,20 +18,6 @@ from scidiff.samplers.paces import EntropyBounded, Scheduled, Threshold
 from scidiff.samplers.predictions import evaluate
 from scidiff.samplers.token_products import TokenProduct
 from scidiff.testing import check_sampler
-
-V, L = 9, 14
-MASK = V - 1
-
-
-def network(conditions=()):
-    config = TokenTransformerConfig(V, L, width=32, depth=2, heads=2, conditions=conditions)
-    net, rng = TokenTransformer(config), seeded(0)
-    with torch.no_grad():
-        for p in net.parameters():
-            if p.ndim == 2:
-                p.copy_(1.5 * torch.randn(p.shape, generator=rng) / p.shape[1] ** 0.5)
-        net.own.weight[MASK] = 0
-    return net.eval()
 
 
 def ragged():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from scidiff.evaluation.baselines import TAGS, Baseline, baselines, comparable
 from scidiff.evaluation.metric import Metric
@@ -115,7 +115,7 @@ def _strip(found: Sequence[Metric | None], known: Sequence[Baseline], runs: Sequ
             f"role='img' aria-label='values on one axis'>{ticks}{marks}</svg>")
 
 
-def _mark(m: Metric, x, y: float, run: int, name: str) -> str:  # noqa: ANN001
+def _mark(m: Metric, x: Callable[[float], float], y: float, run: int, name: str) -> str:
     line = "" if math.isnan(m.low) or math.isnan(m.high) else (
         f"<path class='interval' d='M{x(m.low):.1f} {y}H{x(m.high):.1f}'/>")
     return (f"<g class='run{run}'>{line}<circle cx='{x(m.value):.1f}' cy='{y}' r='3.6'/>"
