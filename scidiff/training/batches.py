@@ -3,8 +3,9 @@ alone."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,40 +35,36 @@ class Batches(Protocol):
         ...
 
 
-@dataclass
-class TokenBatches:
-    """Shuffled, length-bucketed batches of token rows.
+class DealtBatches(ABC):
+    """Shuffled batches of rows of about one size; batch i is a function of (seed, i) alone.
 
-    Each epoch is a fresh permutation. Pools of `pool` batches are sorted by length and dealt out
-    in random order, so
-    padding is rare and every row is seen once an epoch (the last incomplete batch of an epoch is
-    left out).
+    Each epoch is a fresh permutation (`dealt`), so padding is rare and every row is seen once an
+    epoch; its last incomplete batch is left out.
     """
 
-    ids: np.ndarray  # (N, L) uint8 or int16, PAD behind EOS
     batch_size: int
-    seed: int = 0
-    pool: int = 64
-    conditions: np.ndarray | None = None  # (N, C) float32
-    _epoch: int = field(default=-1, repr=False)
-    _order: np.ndarray = field(
-        default_factory=lambda: np.zeros((0, 0), dtype=np.int64), repr=False
-    )
+    seed: int
+    pool: int
+    _epoch = -1
+    _order = np.zeros((0, 0), dtype=np.int64)
 
-    def __post_init__(self) -> None:
-        if len(self.ids) == 0:
-            raise ValueError("there is nothing to train on: 0 rows")
-        self.batch_size = min(self.batch_size, len(self.ids))
-        self.lengths = (self.ids != PAD).sum(1)
+    @property
+    @abstractmethod
+    def sizes(self) -> np.ndarray:
+        """How large each row is (N,)."""
+
+    @abstractmethod
+    def rows(self, which: np.ndarray) -> Any:
+        """Rows `which` (B,) as a clean state."""
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.sizes)
 
     @property
     def per_epoch(self) -> int:
-        return len(self.ids) // self.batch_size
+        return len(self) // self.batch_size
 
-    def __call__(self, step: int, rank: int = 0, world: int = 1) -> TokenState:
+    def __call__(self, step: int, rank: int = 0, world: int = 1) -> Any:
         """Batch `step`; with several processes each takes every world-th row of it."""
         if world > self.batch_size:
             raise ValueError(
@@ -76,8 +73,35 @@ class TokenBatches:
             )
         epoch, i = divmod(step, self.per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._deal(epoch)
+            self._epoch = epoch
+            self._order = dealt(self.sizes, self.batch_size, self.pool, [self.seed, epoch])
         return self.rows(self._order[i][rank::world])
+
+    def once(self) -> Iterator[Any]:
+        """All rows once, in stored order (validation)."""
+        for i in range(0, len(self), self.batch_size):
+            yield self.rows(np.arange(i, min(i + self.batch_size, len(self))))
+
+
+@dataclass
+class TokenBatches(DealtBatches):
+    """Batches of token rows of about one length."""
+
+    ids: np.ndarray  # (N, L) uint8 or int16, PAD behind EOS
+    batch_size: int
+    seed: int = 0
+    pool: int = 64
+    conditions: np.ndarray | None = None  # (N, C) float32
+
+    def __post_init__(self) -> None:
+        if len(self.ids) == 0:
+            raise ValueError("there is nothing to train on: 0 rows")
+        self.batch_size = min(self.batch_size, len(self.ids))
+        self.lengths = (self.ids != PAD).sum(1)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return self.lengths
 
     def rows(self, which: np.ndarray) -> TokenState:
         """Rows `which` (B,), cut behind the longest of them."""
@@ -90,14 +114,6 @@ class TokenBatches:
     def units(self, x0: TokenState) -> Tensor:
         """Tokens with EOS, ()."""
         return (x0.ids != PAD).sum()
-
-    def once(self) -> Iterator[TokenState]:
-        """All rows once, in stored order (validation)."""
-        for i in range(0, len(self.ids), self.batch_size):
-            yield self.rows(np.arange(i, min(i + self.batch_size, len(self.ids))))
-
-    def _deal(self, epoch: int) -> np.ndarray:
-        return dealt(self.lengths, self.batch_size, self.pool, [self.seed, epoch])
 
 
 def dealt(sizes: np.ndarray, batch_size: int, pool: int, seed: list[int]) -> np.ndarray:

@@ -4,8 +4,8 @@ one size."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,13 @@ from scidiff.data.conditions import Conditions
 from scidiff.data.points import PackedPoints, PointState
 from scidiff.data.tokens import Vocabulary
 from scidiff.processes.points import PointProcess, PointSystem
-from scidiff.training.batches import dealt
+from scidiff.training.batches import DealtBatches
 from scidiff.training.plan import Stage
 
 
 @dataclass
-class PointBatches:
-    """Shuffled batches of molecules, those of one size together (`batches.dealt`); batch i of a
-    run is a function of (seed, i) alone.
+class PointBatches(DealtBatches):
+    """Batches of molecules of about one number of atoms, in angstrom.
 
     `species` (M,) is the type of every atom of `points`, of `num_types` in all.
     """
@@ -37,33 +36,15 @@ class PointBatches:
     seed: int = 0
     pool: int = 64
     conditions: np.ndarray | None = None  # (N, C) float32
-    _epoch: int = field(default=-1, repr=False)
-    _order: np.ndarray = field(
-        default_factory=lambda: np.zeros((0, 0), dtype=np.int64), repr=False
-    )
 
     def __post_init__(self) -> None:
         if len(self.points) == 0:
             raise ValueError("there is nothing to train on: 0 molecules")
         self.batch_size = min(self.batch_size, len(self.points))
 
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def __call__(self, step: int, rank: int = 0, world: int = 1) -> PointState:
-        """Batch `step` in angstrom; with several processes each takes every world-th row of it."""
-        if world > self.batch_size:
-            raise ValueError(
-                f"a batch of {self.batch_size} rows cannot be shared by {world} processes: "
-                "give each at least one row"
-            )
-        epoch, i = divmod(step, len(self) // self.batch_size)
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._order = dealt(
-                self.points.counts, self.batch_size, self.pool, [self.seed, epoch]
-            )
-        return self.rows(self._order[i][rank::world])
+    @property
+    def sizes(self) -> np.ndarray:
+        return self.points.counts
 
     def rows(self, which: np.ndarray) -> PointState:
         """Molecules `which` (B,), padded to the largest of them."""
@@ -75,11 +56,6 @@ class PointBatches:
     def units(self, x0: PointState) -> Tensor:
         """Atoms, ()."""
         return x0.mask.sum()
-
-    def once(self) -> Iterator[PointState]:
-        """All molecules once, in stored order (validation)."""
-        for i in range(0, len(self), self.batch_size):
-            yield self.rows(np.arange(i, min(i + self.batch_size, len(self))))
 
 
 @dataclass(frozen=True)
