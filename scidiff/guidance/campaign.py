@@ -179,8 +179,13 @@ class Campaign:
         self.memory.add({key: r.obj for key, r in found if r.valid})
 
     def records(self, keys: Sequence[str]) -> Sequence[Record]:
-        """Objects of the pool, read again."""
-        texts, domain = [self.reward.scorer.texts[key] for key in keys], self.reward.domain
+        """Objects of the pool, read again; in the places in which they were asked where the
+        reward reads places."""
+        scorer = self.reward.scorer
+        domain: Any = self.reward.domain  # one of molecules in space reads structures as well
+        if scorer.points:
+            return [domain.record(scorer.points[key]) for key in keys]
+        texts = [scorer.texts[key] for key in keys]
         return domain.decode(domain.encode(texts)) if texts else []
 
     def _told(self) -> dict[str, Any]:

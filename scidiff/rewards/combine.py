@@ -112,28 +112,33 @@ class Expression:
         return torch.where(low == high, low, math.nan)
 
 
-def reward(spec: Any = None, *, name: str | None = None, floor: float | None = None) -> Any:
+def reward(
+    spec: Any = None, *, name: str | None = None, floor: float | None = None, places: bool = False
+) -> Any:
     """Make a reward from an expression, a name, "package.module:name", or a callable.
 
-    With `floor` (the score of an invalid object, needed where a reward is unbounded) or `name`,
+    With `floor` (the score of an invalid object, needed where a reward is unbounded), `name` or
+    `places` (it reads where atoms are, so that two structures of one molecule have two scores)
     these are declared on it; without `spec` it is a decorator. Raises ValueError where nothing of
     that name exists, or `spec` is neither text nor callable.
     """
     if spec is None:
-        return lambda function: reward(function, name=name, floor=floor)
+        return lambda function: reward(function, name=name, floor=floor, places=places)
     found = _resolve(spec)
     if floor is not None and not math.isfinite(floor):
         raise ValueError(f"floor must be a finite number, got {floor}")
-    return found if name is None and floor is None else Declared(found, name, floor)
+    plain = name is None and floor is None and not places
+    return found if plain else Declared(found, name, floor, places)
 
 
 @dataclass(frozen=True)
 class Declared:
-    """A reward with the name or the floor that its user declares for it."""
+    """A reward with what its user declares for it: its name, its floor, that it reads places."""
 
     reward: Any
     label: str | None = None
     worst: float | None = None
+    places: bool = False
 
     @property
     def name(self) -> str:

@@ -34,6 +34,7 @@ class PoseBusters(Singly):
     bounds = (0.0, 1.0)
     floor = 0.0
     cost = 0.5
+    places = True
     version: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

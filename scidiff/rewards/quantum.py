@@ -36,6 +36,7 @@ class Gfn2(Singly):
     bounds = (0.0, math.inf)
     floor = 0.0
     cost = 0.1
+    places = True
     version: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

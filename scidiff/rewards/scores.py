@@ -3,7 +3,8 @@
 A reward is any callable `Sequence[Object] -> Sequence[float]`, or an object with
 `score(objects) -> Scores`. It only ever sees valid objects, larger is better, and it may declare
 `name`, `version` (scores of another version are forgotten), `floor` (the score of an invalid
-object), `bounds` and `cost` (seconds an object, 0 for what is asked without thought).
+object), `bounds`, `cost` (seconds an object, 0 for what is asked without thought) and `places`
+(True: it reads where atoms are, so that two structures of one molecule are two objects to it).
 """
 
 from __future__ import annotations
@@ -204,3 +205,15 @@ def combined(reward: Any, parts: Mapping[str, Scores]) -> Scores:
 def cost(reward: Any) -> float:
     """Seconds that a reward takes for an object, as it declares; 0 where it declares nothing."""
     return float(getattr(reward, "cost", 0.0))
+
+
+def written(answers: Mapping[str, Answer]) -> dict[str, list[Any]]:
+    """Answers as JSON holds them; `read` takes them back."""
+    return {key: [None if math.isnan(a.value) else a.value, int(a.status), a.message]
+            for key, a in answers.items()}
+
+
+def read(rows: Mapping[str, Sequence[Any]]) -> dict[str, Answer]:
+    """What `written` wrote."""
+    return {key: Answer(math.nan if value is None else value, Status(status), message)
+            for key, (value, status, message) in rows.items()}

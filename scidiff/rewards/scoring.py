@@ -13,7 +13,9 @@ from typing import Any
 
 import torch
 
+from scidiff.data.points import Points
 from scidiff.data.records import Record
+from scidiff.rewards import places
 from scidiff.rewards.cache import Cache
 from scidiff.rewards.executors import Executor, Serial
 from scidiff.rewards.identity import Identity, identity
@@ -29,9 +31,11 @@ from scidiff.rewards.scores import (
     combined,
     cost,
     evaluate,
+    read,
     require_floor,
     reward_name,
     terms,
+    written,
 )
 
 _log = logging.getLogger("scidiff")
@@ -57,6 +61,9 @@ class Scorer:
     `cache` every term is looked up on disk before it is asked; `kind` keeps apart objects of
     different domains that are written alike.
 
+    To a reward that reads the places of atoms (`places.placed_terms`) two structures of one object
+    are two objects; a term that does not is asked once for both.
+
     `discount` maps objects to factors in [0, 1] (`diversity.DiversityMemory`): a score v becomes
     floor + (v - floor) factor. It is never remembered, so it may change between calls.
     """
@@ -75,6 +82,7 @@ class Scorer:
     calls: int = 0  # times the reward, or a term of it, was given to the executor
     messages: dict[str, str] = field(default_factory=dict)  # key -> why it failed
     texts: dict[str, str] = field(default_factory=dict)  # key -> text, in the order asked
+    points: dict[str, Points] = field(default_factory=dict)  # key -> structure, where it counts
     stop: Callable[[], bool] = bool  # asked before and after every answer; True interrupts
     _known: dict[str, Answer] = field(default_factory=dict, repr=False)
     _parts: dict[str, dict[str, Answer]] = field(default_factory=dict, repr=False)  # by term
@@ -91,6 +99,9 @@ class Scorer:
         self._raised = dict.fromkeys(self._terms, 0)
         self._parts = {source: {} for source in self._terms}
         self._identities = {source: self._identity(t) for source, t in ordered}
+        self._placed = places.placed_terms(self.reward)
+        if self._placed:
+            self.key = places.key_with_places(self.key)
 
     @property
     def name(self) -> str:
@@ -133,6 +144,8 @@ class Scorer:
         if chosen:
             self._ask(chosen, [fresh[k].obj for k in chosen])
             self.texts |= {k: fresh[k].text for k in chosen}
+            told = {k: fresh[k].points for k in chosen if self._placed}
+            self.points |= {k: points for k, points in told.items() if points is not None}
         return keys, self._rows(keys, self._known, self.floor)
 
     __call__ = score
@@ -143,16 +156,18 @@ class Scorer:
 
     def memory(self) -> dict[str, Any]:
         """All that was asked and what it cost, as JSON holds it; `recall` takes it back."""
-        return {"texts": self.texts, "known": _written(self._known),
-                "parts": {source: _written(part) for source, part in self._parts.items()},
+        return {"texts": self.texts, "known": written(self._known),
+                "points": {key: places.written(found) for key, found in self.points.items()},
+                "parts": {source: written(part) for source, part in self._parts.items()},
                 "messages": self.messages,
                 "counts": {name: getattr(self, name) for name in _COUNTS}}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on from a `memory`, as if all of it had been asked here."""
         self.texts, self.messages = dict(memory["texts"]), dict(memory["messages"])
-        self._known = _read(memory["known"])
-        self._parts = {source: _read(memory["parts"][source]) for source in self._terms}
+        self._known = read(memory["known"])
+        self.points = {key: places.read(held) for key, held in memory.get("points", {}).items()}
+        self._parts = {source: read(memory["parts"][source]) for source in self._terms}
         self._raised = {} if self._known else self._raised
         for name, count in memory["counts"].items():
             setattr(self, name, count)
@@ -168,8 +183,17 @@ class Scorer:
         """The same of objects by their canonical keys, None for an invalid one."""
         if len(self._terms) == 1:
             return {}
-        return {source: self._rows(keys, self._parts[source], getattr(term, "floor", None))
+        return {source: self._rows([k and self._named(source, k) for k in keys],
+                                   self._parts[source], getattr(term, "floor", None))
                 for source, term in terms(self.reward).items()}
+
+    def _named(self, source: str, key: str) -> str:
+        """What a term knows an object by."""
+        return key if source in self._placed or not self._placed else places.without_places(key)
+
+    def _told(self, source: str, key: str) -> Answer:
+        """What a term has said of an object, SKIPPED where it was not asked."""
+        return self._parts[source].get(self._named(source, key), SKIPPED)
 
     def _rows(self, keys: Sequence[str | None], known: dict[str, Answer],
               floor: float | None) -> Scores:
@@ -181,36 +205,40 @@ class Scorer:
         untouched = set(keys)
         for source, term in self._terms.items():
             open_rows = self._open(keys, pay=cost(term) > 0)
-            missing = self._from_disk(source, [keys[i] for i in open_rows])
-            untouched -= missing
-            rows = [i for i in open_rows if keys[i] in missing]
-            self._put_to(source, term, [keys[i] for i in rows], [objects[i] for i in rows])
+            rows = {self._named(source, keys[i]): i for i in open_rows}
+            missing = self._from_disk(source, [n for n in rows if n not in self._parts[source]])
+            untouched -= {keys[i] for i in open_rows if self._named(source, keys[i]) in missing}
+            asked = [name for name in rows if name in missing]
+            self._put_to(source, term, asked, [objects[rows[name]] for name in asked])
         self.disk_hits += len(untouched) if self.cache else 0
         self._conclude(keys)
 
     def _open(self, keys: list[str], pay: bool) -> list[int]:
         """Rows that no term has failed and, before one that costs, whose result is not settled."""
-        done = {s: part for s, part in self._parts.items() if any(k in part for k in keys)}
+        done = [source for source, part in self._parts.items()
+                if any(self._named(source, k) in part for k in keys)]
         rows = [i for i, k in enumerate(keys)
-                if all(part.get(k, SKIPPED).status in (Status.OK, Status.SKIPPED)
-                       for part in done.values())]
+                if all(self._told(source, k).status in (Status.OK, Status.SKIPPED)
+                       for source in done)]
         if pay and done and hasattr(self.reward, "settled"):
-            parts = {s: Scores.of(part.get(keys[i], SKIPPED)[:2] for i in rows)
-                     for s, part in self._parts.items()}
+            parts = self._parts_so_far([keys[i] for i in rows])
             settled = self.reward.settled(parts).tolist()
             rows = [i for i, value in zip(rows, settled, strict=True) if math.isnan(value)]
         return rows
 
+    def _parts_so_far(self, keys: Sequence[str]) -> dict[str, Scores]:
+        return {source: Scores.of(self._told(source, k)[:2] for k in keys)
+                for source in self._terms}
+
     def _conclude(self, keys: list[str]) -> None:
-        parts = {s: Scores.of(part.get(k, SKIPPED)[:2] for k in keys)
-                 for s, part in self._parts.items()}
+        parts = self._parts_so_far(keys)
         total = combined(self.reward, {s: parts[s] for s in terms(self.reward)})
         for key, value, status in zip(keys, total.values.tolist(), total.status.tolist(),
                                       strict=True):
             floored = status == Status.INVALID and math.isnan(value) and self.floor is not None
             self._known[key] = Answer(float(self.floor or 0) if floored else value, Status(status))
             if status in (Status.FAILED, Status.TIMEOUT):
-                said = (part[key].message for part in self._parts.values() if key in part)
+                said = (self._told(source, key).message for source in self._terms)
                 self.messages[key] = next(filter(None, said), NO_NUMBER)
 
     def _identity(self, term: Any) -> Identity | None:
@@ -271,16 +299,6 @@ class Scorer:
             raise RewardError(f"reward {reward_name(term)!r} raised on each of its first "
                               f"{self._raised[source]} objects, the last time "
                               f"{broken[-1].message}")
-
-
-def _written(answers: Mapping[str, Answer]) -> dict[str, list[Any]]:
-    return {key: [None if math.isnan(a.value) else a.value, int(a.status), a.message]
-            for key, a in answers.items()}
-
-
-def _read(rows: Mapping[str, Sequence[Any]]) -> dict[str, Answer]:
-    return {key: Answer(math.nan if value is None else value, Status(status), message)
-            for key, (value, status, message) in rows.items()}
 
 
 __all__ = ["NamedReward", "RewardError", "Scorer", "Scores", "Status", "bounded", "evaluate",

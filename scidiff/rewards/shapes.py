@@ -39,6 +39,7 @@ class Shape(Singly):
     bounds = (0.0, 1.0)
     floor = 0.0
     cost = 0.05
+    places = True
     version: str = field(init=False, repr=False, compare=False)
     _ligand: Mol = field(init=False, repr=False, compare=False)
 
@@ -73,6 +74,7 @@ class Strain(Singly):
     method: str = "mmff"
     bounds = (-WORST, 0.0)
     floor = -WORST
+    places = True
     version: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 import scidiff as sd
 from scidiff.api.model import SHIPPED, Model
 from scidiff.evaluation.stability import edm
+from scidiff.rewards.shapes import Strain
 
 pytestmark = pytest.mark.skipif(
     not (SHIPPED / "qm9-3d").is_dir(), reason="scidiff/models/qm9-3d is not there"
@@ -42,6 +43,15 @@ def test_it_draws_the_structures_of_a_molecule(model) -> None:
 def test_it_designs(model) -> None:
     designed = sd.design(model, "qed", n=2, method="best-of-n", budget=12, steps=20)
     assert len(designed) == 2 and max(designed.to_frame()["score"]) > 0.25
+
+
+@pytest.mark.parametrize("method", ["best-of-n", "evolve"])
+def test_designs_are_the_structures_that_were_scored(model, method) -> None:
+    designed = sd.design(model, "strain()", n=2, method=method, budget=10, steps=20)
+    scored = [r for r, status in zip(designed, designed.to_frame()["status"], strict=True)
+              if status == "ok"]
+    assert scored and Strain()([r.obj for r in scored]) == [
+        pytest.approx(score) for score in designed.to_frame()["score"][: len(scored)]]
 
 
 def test_a_molecule_in_space_appears_step_by_step(model):
