@@ -15,6 +15,7 @@ from scidiff.api.settings import choose, chosen
 from scidiff.api.token_engine import TokenEngine
 from scidiff.core import Sampler, ScidiffError
 from scidiff.data.graphs import GraphCanvas, GraphState, NodeCounts
+from scidiff.domains.domain import find_domain
 from scidiff.guidance.particles import positive
 from scidiff.samplers.feynman_kac import FeynmanKac
 from scidiff.samplers.masked import MaskedSampler
@@ -141,10 +142,11 @@ def of_graphs(
     each = exponents or [1 / len(engines)] * len(engines)  # superposed: the geometric mean
     law = multiplied([engine.node_weights for engine in engines], each, "number of nodes")
     base = replace(engines[0], node_weights=tuple(law))
+    kind = str(find_domain(base.config["domain"]).kind)
 
     def make(**settings: Any) -> Sampler[Any]:
         (s,) = choose((chain.record,), settings)
-        counts = NodeCounts(torch.tensor(node_law(law, s.nodes), dtype=torch.float64))
+        counts = NodeCounts(torch.tensor(node_law(law, s.nodes, kind), dtype=torch.float64))
         canvas = GraphCanvas(counts, base.features)
         return chain([e.denoiser for e in engines], each, canvas, s, base.device)
 

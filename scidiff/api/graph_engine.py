@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from scidiff.api.scaffold import Scaffold, around, node_law
+from scidiff.api.scaffold import Scaffold, around, names_of, node_law, too_large
 from scidiff.api.settings import GraphRequest, GraphSettings, choose, chosen
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.conditions import Asked
@@ -73,7 +73,7 @@ class GraphEngine:
         """Build the sampler of the config's settings, with any of them overridden."""
         s, request = self._chosen(overrides)
         self._check(request)
-        law = node_law(self.node_weights, request.nodes)
+        law = node_law(self.node_weights, request.nodes, self._kind)
         if request.scaffold is None:
             return self._made(self.denoiser, law, s)
         return self._around(self._scaffold(request.scaffold), law, s)
@@ -91,7 +91,7 @@ class GraphEngine:
     def _around(
         self, scaffold: Scaffold, law: Sequence[float], s: GraphSettings
     ) -> GaussianSampler[GraphState]:
-        law = around(law, len(scaffold))
+        law = around(law, len(scaffold), self._kind)
         clean, known = scaffold.arrays(len(law) - 1, self.vocabulary)
         parts, free = ((p.to(self.device) for p in pair) for pair in (clean, known))
         given: Any = inpaint.Scaffold(self.denoiser, tuple(parts), tuple(free))
@@ -104,6 +104,10 @@ class GraphEngine:
                 "nodes=, sample, design and log_likelihood are what it can"
             )
         return Scaffold.of(text, find_domain(self.config["domain"]).spell)
+
+    @property
+    def _kind(self) -> str:
+        return str(find_domain(self.config["domain"]).kind)
 
     def _check(self, request: GraphRequest) -> None:
         if request.constraints:
@@ -124,7 +128,8 @@ class GraphEngine:
         x = GraphSDEProcess(self.vocabulary, self._sde).graphs(ids, self.features)
         if x.X.shape[1] > most:
             row = int(x.mask.sum(1).gt(most).int().argmax()) + 1
-            raise ValueError(f"row {row} has more than {most} nodes, the most the model takes")
+            part = names_of(self._kind)[1]
+            raise ValueError(f"row {row} has more than {most} {part}, the most the model takes")
         return x.to(self.device)
 
     @property
@@ -189,6 +194,6 @@ class GraphEngine:
         scaffold, most = self._scaffold(pattern), len(self.node_weights) - 1
         largest = len(scaffold) + max(gaps)
         if largest > most:
-            raise ValueError(f"the model takes graphs of at most {most} nodes, got {largest}")
+            raise too_large(self._kind, most, largest)
         law = [float(size - len(scaffold) in gaps) for size in range(largest + 1)]
         return sample(self._around(scaffold, law, self._chosen(overrides)[0]), n, rng)

@@ -18,6 +18,7 @@ from scidiff.data.conditions import Asked
 from scidiff.data.graph_order import blocks_of
 from scidiff.data.graph_tokens import bonded_ids, triangle
 from scidiff.data.tokens import PAD, TokenState, Vocabulary, encode_rows
+from scidiff.domains.domain import find_domain
 from scidiff.networks.ppgn import GraphBlockNetwork
 from scidiff.processes.discrete_flow import DISTORTIONS, TokenNoise
 from scidiff.processes.flow_bounds import StepBound
@@ -130,7 +131,8 @@ class PardEngine:
         """First blocks as large as in training, and no larger than the graph that is asked."""
         law = list(self.config["process"]["first_sizes"])
         if nodes is not None:
-            node_law([1.0] * (self.network.config.max_nodes + 1), nodes)  # refuses too many
+            kind = str(find_domain(self.config["domain"]).kind)
+            node_law([1.0] * (self.network.config.max_nodes + 1), nodes, kind)  # no larger ones
             one = self.blocks.hops == 0
             law = [w if (n == nodes if one else n <= nodes) else 0 for n, w in enumerate(law)]
             if not any(law):

@@ -117,12 +117,12 @@ class GraphRows:
     def canvas(self, request: GraphRequest) -> Canvas:
         """Graphs of the training set's node counts or of `nodes`, around the scaffold if there is
         one."""
-        law = node_law(node_weights(self.config["length_counts"]), request.nodes)
+        law = node_law(node_weights(self.config["length_counts"]), request.nodes, self._kind)
         if request.scaffold is not None:
             scaffold = self._scaffold(request.scaffold)
-            law = around(law, len(scaffold))
+            law = around(law, len(scaffold), self._kind)
             sizes = [n for n, weight in enumerate(law) if weight > 0]
-            rows = scaffold_rows(scaffold, sizes, self.vocabulary, self.length)
+            rows = scaffold_rows(scaffold, sizes, self.vocabulary, self.length, self._kind)
             return RowLaw(rows, [law[n] for n in sizes], self.vocabulary.mask_id)
         counts = torch.zeros(triangle(len(law) - 1) + 1, dtype=torch.float64)
         counts[[triangle(n) for n in range(len(law))]] = torch.tensor(law, dtype=torch.float64)
@@ -139,7 +139,7 @@ class GraphRows:
         anywhere if there is none."""
         scaffold = self._scaffold(pattern)
         wanted = [len(scaffold) + g for g in sizes]
-        ids = scaffold_rows(scaffold, wanted, self.vocabulary, self.length)
+        ids = scaffold_rows(scaffold, wanted, self.vocabulary, self.length, self._kind)
         return ids, triangle(len(scaffold))
 
     def given(self, pattern: str, sizes: Sizes, n: int, rng: Rng) -> Tensor:
@@ -149,6 +149,10 @@ class GraphRows:
 
     def _scaffold(self, text: str) -> Scaffold:
         return Scaffold.of(text, find_domain(self.config["domain"]).spell)
+
+    @property
+    def _kind(self) -> str:
+        return str(find_domain(self.config["domain"]).kind)
 
 
 def blank(rows: Rows, mask_id: int) -> Canvas:

@@ -105,18 +105,29 @@ def _ends(ids: Tensor) -> Tensor:
     return (ids == EOS).int().argmax(1)
 
 
+def names_of(kind: str) -> tuple[str, str]:
+    """What messages call objects of a domain's kind, and what these are made of."""
+    return ("molecules", "atoms") if kind == "molecule" else ("graphs", "nodes")
+
+
+def too_large(kind: str, most: int, got: int) -> ValueError:
+    """The error of a size that a model does not take."""
+    whole, part = names_of(kind)
+    return ValueError(f"the model takes {whole} of at most {most} {part}, got {got}")
+
+
 def scaffold_rows(
-    scaffold: Scaffold, sizes: Sequence[int], vocabulary: Vocabulary, length: int
+    scaffold: Scaffold, sizes: Sequence[int], vocabulary: Vocabulary, length: int,
+    kind: str = "molecule",
 ) -> Tensor:
-    """One row (R, length) for each number of nodes in `sizes`."""
+    """One row (R, length) for each number of nodes in `sizes`; `kind` is the domain's."""
     if max(sizes) > len(scaffold) and not scaffold.open.any():
-        raise ValueError("no node of the scaffold is open: nothing can be joined to it")
+        part = names_of(kind)[1].removesuffix("s")
+        raise ValueError(f"no {part} of the scaffold is open: nothing can be joined to it")
     rows = [[*scaffold.row(n, vocabulary), EOS] for n in sizes]
     longest = max(len(row) for row in rows)
     if longest > length:
-        raise ValueError(
-            f"the model takes graphs of at most {node_count(length - 1)} nodes, got {max(sizes)}"
-        )
+        raise too_large(kind, node_count(length - 1), max(sizes))
     return torch.tensor([row + [PAD] * (length - len(row)) for row in rows])
 
 
@@ -128,22 +139,26 @@ def node_weights(length_counts: Sequence[float]) -> list[float]:
     return out
 
 
-def node_law(weights: Sequence[float], nodes: int | None) -> list[float]:
-    """The law of the number of nodes (N + 1,): the training set's, or `nodes` alone."""
+def node_law(
+    weights: Sequence[float], nodes: int | None, kind: str = "molecule"
+) -> list[float]:
+    """The law of the number of nodes (N + 1,): the training set's, or `nodes` alone; `kind` is
+    the domain's."""
     most = len(weights) - 1
     if nodes is None:
         return list(weights)
     if nodes > most:
-        raise ValueError(f"the model takes graphs of at most {most} nodes, got {nodes}")
+        raise too_large(kind, most, nodes)
     return [float(n == nodes) for n in range(nodes + 1)]
 
 
-def around(law: Sequence[float], given: int) -> list[float]:
-    """The law of graphs that have more nodes than are given."""
+def around(law: Sequence[float], given: int, kind: str = "molecule") -> list[float]:
+    """The law of graphs that have more nodes than are given; `kind` is the domain's."""
     rest = [weight if n > given else 0.0 for n, weight in enumerate(law)]
     if not any(rest):
+        whole, part = names_of(kind)
         raise ValueError(
-            f"the scaffold has {given} nodes and graphs of at most {len(law) - 1} are drawn: "
+            f"the scaffold has {given} {part} and {whole} of at most {len(law) - 1} are drawn: "
             "nothing is left to write"
         )
     return rest

@@ -140,7 +140,7 @@ def test_what_it_cannot_do_is_said(model):
         ({"kernel": "posterior", "eta": 1.0}, "belong to kernel = 'flow'"),
         ({"eta": -1.0}, "eta and omega must be finite"),
         ({"distortion": "polydek"}, "did you mean 'polydec'"),
-        ({"nodes": 40}, f"at most {NODES} nodes"),
+        ({"nodes": 40}, f"molecules of at most {NODES} atoms"),
     ],
 )
 def test_wrong_settings(model, wrong, message):

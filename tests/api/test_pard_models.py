@@ -74,7 +74,7 @@ def test_nodes_are_given(models, hops, n):
 
 
 def test_numbers_of_nodes_that_cannot_be_are_refused(models):
-    with pytest.raises(ValueError, match=f"at most {NODES} nodes, got 8"):
+    with pytest.raises(ValueError, match=f"molecules of at most {NODES} atoms, got 8"):
         models[2, True].sampler(nodes=8)
     with pytest.raises(ValueError, match="no training graph begins as one of 5 nodes would"):
         engine = models[2, True].engine

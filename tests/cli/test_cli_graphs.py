@@ -68,7 +68,7 @@ def test_likelihoods_of_molecules_as_graphs(scidiff, tmp_path):
         (["--solver", "exp2"], "did you mean 'exp1'"),
         (["--steps", 0], "steps must be at least 1, got 0"),
         (["--eta", -1], "eta must be 0 or more, got -1"),
-        (["--nodes", 99], "at most 9 nodes, got 99"),
+        (["--nodes", 99], "molecules of at most 9 atoms, got 99"),
         (["--temperature", 2], "unknown sampling setting 'temperature'; expected one of solver"),
         (["--constraint", "valence"], "token by token"),
         (["--scaffold", "not smiles"], "not smiles"),
