@@ -23,7 +23,7 @@ from scidiff.guidance.surrogate_rounds import Bounds, Choice, Model, Taught
 from scidiff.guidance.values import bare
 from scidiff.rewards.scoring import require_floor
 
-TRIES = 4  # times that rows are drawn until there are enough candidates
+TRIES = 4  # times that rows are drawn until there is something to ask
 WIDER = 4  # times the parents that are looked through where a memory discounts objects
 LEAST = 16  # rows that are drawn at once, so that the last few objects of a budget are found
 
@@ -75,11 +75,12 @@ class Evolution:
     which go back at most a share `reach` of the way.
 
     `respell` writes parents and lessons in another way, so that a model which writes from left to
-    right can change any part of them. With a surrogate, `candidates` objects are found for each
-    one asked, and `choose` says which. With a `learner` the draws are those of a network that
+    right can change any part of them. With a surrogate, `candidates` rows are drawn for each object
+    asked, and `choose` says which. With a `learner` the draws are those of a network that
     learns from the pool after every round. A memory that discounts objects (`Scorer.discount`)
-    counts for parents and candidates. Candidates that are invalid, known, met twice or not
-    `readable` as text are left out; a round without one ends the campaign.
+    counts for parents and candidates. Rows that are invalid, known, met twice or not `readable` as
+    text are no candidates, and more are drawn where fewer are left than the round is to ask; a
+    round without one ends the campaign.
 
     A sampler that cannot go back has no offspring. Nothing is weighed: what is found is a
     search's.
@@ -111,7 +112,7 @@ class Evolution:
         meter, lessons = Meter(sampler, here.reward, None), self._lessons
         wanted = min(here.calls, self.batch)
         taught = self._taught is not None and self._taught.learn(here)
-        brood = self._brood(sampler, here, wanted * (self.candidates if taught else 1))
+        brood = self._brood(sampler, here, wanted, self.candidates if taught else 1)
         chosen = self._promising(brood, here, wanted, taught)
         if not chosen:
             return None
@@ -133,13 +134,14 @@ class Evolution:
 
     # ---- candidates
 
-    def _brood(self, sampler: Sampler[Any], here: Round, wanted: int) -> Brood:
-        """At least `wanted` candidates, unless the model repeats itself."""
+    def _brood(self, sampler: Sampler[Any], here: Round, wanted: int, each: int) -> Brood:
+        """At least `wanted` candidates, unless the model repeats itself, of `each` rows drawn for
+        every one: rows are cheap together, and a few more of them are not."""
         brood = Brood(set(here.pool.keys))
         for _ in range(TRIES):
             if len(brood) >= wanted:
                 break
-            x, parents = self._drawn(sampler, here, max(LEAST, wanted - len(brood)))
+            x, parents = self._drawn(sampler, here, max(LEAST, each * (wanted - len(brood))))
             records = here.reward.domain.decode(x)
             keys = [here.reward.scorer.key(r) if r.valid and self.readable(r.text) else None
                     for r in records]

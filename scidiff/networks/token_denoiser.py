@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,7 +83,7 @@ class TokenDenoiser:
         if not isinstance(cache, PrefixCache) or cache.block_size != self.block_size:
             cache = PrefixCache.blank(self.network, x, self.block_size, self.dtype)
         first, end = cache.known(x, self.mask_id), self._columns(x.ids)
-        out = torch.zeros(*x.ids.shape, self.network.trunk_width, device=x.ids.device)
+        out = untouched(*x.ids.shape, self.network.trunk_width, device=x.ids.device)
         written: list[Written] = []
         for rows, width in self._windows(first, end):
             part = x[rows]
@@ -134,7 +135,7 @@ class TokenDenoiser:
     def _compacted(self, x: TokenState) -> Tensor:
         """Evaluate unfinished rows only, each micro-batch cut to the columns it needs."""
         ids, x = x.ids, replace(x, trunk=None)
-        out = torch.zeros(*ids.shape, self.network.trunk_width, device=ids.device)
+        out = untouched(*ids.shape, self.network.trunk_width, device=ids.device)
         for rows, width in self.chunks(ids):
             part = x[rows]
             out[rows, :width] = self._evaluate(replace(part, ids=part.ids[:, :width]))
@@ -167,3 +168,11 @@ class TokenDenoiser:
     def chunk(self, width: int) -> int:
         """How many rows of `width` positions are evaluated at once."""
         return min(max(1, TOKENS_A_CALL // width), self.micro_batch or TOKENS_A_CALL)
+
+
+def untouched(*shape: int, device: torch.device) -> Tensor:
+    """Zeros, whose memory on a CPU is not written before somebody does: most of what a trunk has
+    room for stays as it is, and filling it costs more than a call of a small network."""
+    if device.type != "cpu":
+        return torch.zeros(shape, device=device)
+    return torch.from_numpy(np.zeros(shape, dtype=np.float32))

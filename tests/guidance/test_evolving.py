@@ -135,7 +135,7 @@ def test_a_budget_is_used_up_and_never_passed(models, kind):
 
 @pytest.mark.parametrize("kind", ["masked", "block"])
 def test_what_is_found_is_better_than_draws(models, kind):
-    run = campaign(models[kind], 60, batch=20)
+    run = campaign(models[kind], 60, batch=10)
     run.run()
     plain = campaign(models[kind], 60, strategy=Evolution(60, share=0.0))
     plain.run()
