@@ -75,8 +75,8 @@ class Evolution:
     which go back at most a share `reach` of the way.
 
     `respell` writes parents and lessons in another way, so that a model which writes from left to
-    right can change any part of them. With a surrogate, `candidates` rows are drawn for each object
-    asked, and `choose` says which. With a `learner` the draws are those of a network that
+    right can change any part of them. With a surrogate, `candidates` rows are drawn for each
+    object asked, and `choose` says which. With a `learner` the draws are those of a network that
     learns from the pool after every round. A memory that discounts objects (`Scorer.discount`)
     counts for parents and candidates. Rows that are invalid, known, met twice or not `readable` as
     text are no candidates, and more are drawn where fewer are left than the round is to ask; a
