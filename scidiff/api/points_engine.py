@@ -12,8 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from scidiff.api.asking import asked_rows
 from scidiff.api.scaffold import around, node_law
-from scidiff.api.settings import PointRequest, PointSettings, choose, chosen
+from scidiff.api.settings import (
+    ConditionRequest,
+    PointRequest,
+    PointSettings,
+    choose,
+    chosen,
+)
 from scidiff.chem.assemble import kekulised
 from scidiff.chem.molecules import parse
 from scidiff.core import ScidiffError
@@ -24,12 +31,14 @@ from scidiff.data.structures import read_structures
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.molecule_3d import Molecule3DDomain
 from scidiff.networks.points import PointGuess
+from scidiff.processes.gaussian import ContinuousDenoiser
 from scidiff.processes.points import PointSystem
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.grids import gathered_times
 from scidiff.samplers.held import HeldShape
 from scidiff.samplers.inpaint import Scaffold
 from scidiff.samplers.solvers import make_sampler
+from scidiff.samplers.tempered import Product
 
 FIRST, LAST = 0.999, 0.01  # of the usual times; .01 is noise of .014 A, less than bonds move
 GATHERED = (0.37, 0.1, 0.6)  # centre, width, share: the loss of types and bonds falls there
@@ -75,40 +84,57 @@ class PointsEngine:
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """The settings, the config's with the user's on top, and what is asked beyond them."""
-        s, request = self._chosen(overrides)
-        return {**vars(s), **chosen(request)}
+        s, request, told = self._chosen(overrides)
+        return {**vars(s), **chosen(request), **chosen(told)}
 
-    def _chosen(self, overrides: Mapping[str, Any]) -> tuple[PointSettings, PointRequest]:
+    def _chosen(
+        self, overrides: Mapping[str, Any]
+    ) -> tuple[PointSettings, PointRequest, ConditionRequest]:
         given = {**self.config.get("sampling", {}), **overrides}
-        s, request = choose((PointSettings, PointRequest), given)
-        return s, request
+        s, request, told = choose((PointSettings, PointRequest, ConditionRequest), given)
+        return s, request, told
 
     def sampler(self, **overrides: Any) -> GaussianSampler[PointState]:
         """Build the sampler of the config's settings, with any of them overridden."""
-        s, request = self._chosen(overrides)
-        denoiser, law = self._asked(request)
+        s, request, told = self._chosen(overrides)
+        condition = asked_rows(self.config, told.condition, 1, self.device)
+        denoiser, law = self._asked(request, self._guided(told.weight))
         counts = NodeCounts(torch.tensor(law, dtype=torch.float64))
         canvas = PointCanvas(counts, len(self.vocabulary.symbols), self.system.num_bonds)
         usual = gathered_times(s.steps, *GATHERED, LAST, FIRST)
         chain = {**vars(s), "grid": usual if s.grid is None else s.grid}
         made = make_sampler(denoiser, canvas, device=self.device, **chain)
+        made.condition = condition
         return cast(GaussianSampler[PointState], made)
 
-    def _asked(self, request: PointRequest) -> tuple[Any, list[float]]:
+    def _guided(self, weight: float) -> ContinuousDenoiser[PointState]:
+        """The denoiser that says what it is told; with a weight, guided by what it says untold:
+        q(x | c)^w q(x)^(1 - w) (Ho and Salimans 2022, arXiv 2207.12598)."""
+        if weight == 1:
+            return self.denoiser
+        plain = PointGuess(self.denoiser.network, self.system, told=False)
+        if weight == 0:
+            return plain
+        bent: Any = Product([self.denoiser, plain], [weight, 1 - weight])
+        return bent  # type: ignore[no-any-return]
+
+    def _asked(
+        self, request: PointRequest, denoiser: ContinuousDenoiser[PointState]
+    ) -> tuple[Any, list[float]]:
         """The denoiser that knows what is given, and the law of the number of atoms."""
         if request.composition is not None:
-            return self._given(self._formula(request.composition), None)
+            return self._given(denoiser, self._formula(request.composition), None)
         if request.graph is not None:
             mol = parse(request.graph)
             if mol is None:
                 raise ValueError(f"graph must be a readable SMILES, got {request.graph!r}")
-            return self._given(*kekulised(mol, hydrogens=True))
+            return self._given(denoiser, *kekulised(mol, hydrogens=True))
         if request.fragment is not None:
-            return self._around(_structure(request.fragment), request.sizes)
-        return self.denoiser, self._law(request.sizes)
+            return self._around(denoiser, _structure(request.fragment), request.sizes)
+        return denoiser, self._law(request.sizes)
 
     def _around(
-        self, part: Points, atoms: int | None
+        self, denoiser: ContinuousDenoiser[PointState], part: Points, atoms: int | None
     ) -> tuple[HeldShape[PointState], list[float]]:
         """A denoiser that knows a part: its shape, its types and its bonds among themselves."""
         n = len(part)
@@ -125,7 +151,7 @@ class PointsEngine:
         kept = tuple(
             k[..., None].expand_as(p) for k, p in zip(known, clean, strict=False)
         )
-        inside: Any = Scaffold(self.denoiser, clean, kept)
+        inside: Any = Scaffold(denoiser, clean, kept)
         return HeldShape(inside, clean[0], given), law
 
     def _law(self, atoms: int | None) -> list[float]:
@@ -135,7 +161,10 @@ class PointsEngine:
         return law + [0.0] * (len(self.weights) - len(law))
 
     def _given(
-        self, symbols: Sequence[str], orders: np.ndarray | None
+        self,
+        denoiser: ContinuousDenoiser[PointState],
+        symbols: Sequence[str],
+        orders: np.ndarray | None,
     ) -> tuple[Scaffold[PointState], list[float]]:
         """A denoiser that knows the types of all atoms and, with `orders`, all bonds."""
         if orders is not None and not self.system.bonds:
@@ -151,7 +180,7 @@ class PointsEngine:
         clean = self.system.inward(whole.to(self.device)).parts
         fixed = (False, True, orders is not None)
         kept = tuple(torch.full_like(p, f).bool() for p, f in zip(clean, fixed, strict=False))
-        return Scaffold(self.denoiser, clean, kept), law
+        return Scaffold(denoiser, clean, kept), law
 
     def _formula(self, text: str) -> list[str]:
         """The atoms of a formula such as C7H10O2."""

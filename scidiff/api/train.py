@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 from scidiff.api.card import card, hardware, replace_section, table
 from scidiff.api.intake import Source, load_strings
 from scidiff.api.model import Model, choose_device, model_folder
+from scidiff.api.point_blocks_intake import as_items
 from scidiff.api.point_intake import load_molecules
 from scidiff.api.predictor_training import predictor_recipe, train_predictor
 from scidiff.api.recipe_defaults import choose_recipe
@@ -25,9 +26,11 @@ from scidiff.data.conditions import Conditions
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.evaluation.novelty import NoveltyFilter
+from scidiff.networks.points import PointScoreNetwork
 from scidiff.training.checkpoint import save_model, write_atomically
 from scidiff.training.interrupts import held_back
 from scidiff.training.plan import STEPPED, Stage
+from scidiff.training.points import PreparedPoints
 from scidiff.training.stages import (
     Prepared,
     Rows,
@@ -79,6 +82,8 @@ def train(
     find_domain(recipe.domain)  # a wrong name is an error before any work
     parent = Model(model_folder(recipe.init), device="cpu") if recipe.init else None
     found, data = _rows(recipe, out, parent)
+    if recipe.stages[0].process == "point_blocks" and isinstance(data, PreparedPoints):
+        data = as_items(data)
     network = _network(recipe, data, parent)
     folder = _fitted(recipe, network, data, found, out, accelerator, on_log)
     if parent is not None:
@@ -135,7 +140,10 @@ def _accelerator(device: str | None) -> str:
 def _rows(recipe: Recipe, out: Path, parent: Model | None) -> tuple[Source, Rows]:
     """The rows of a recipe, as its network reads them, and where they came from."""
     if find_domain(recipe.domain).notation == "points":
-        return load_molecules(recipe, out, parent.engine.vocabulary if parent else None)
+        if parent is None:
+            return load_molecules(recipe, out)
+        known = _same_conditions(parent, recipe.data.condition)
+        return load_molecules(recipe, out, parent.engine.vocabulary, known)
     found = load_strings(recipe, out, _longest(recipe, parent))
     return found, prepare(recipe, found.strings, parent, found.told)
 
@@ -166,9 +174,12 @@ def prepare(
     return encode(strings, vocabulary, held, recipe.seed, longest, told, known)
 
 
-def _same_conditions(parent: Model, told: Mapping[str, Sequence[Any]]) -> Conditions | None:
-    """The conditions that a model is continued with: its own."""
+def _same_conditions(parent: Model, told: Iterable[str]) -> Conditions | None:
+    """The conditions that a model is continued with: its own, or new ones (None) where it has none
+    and its network can learn to heed some."""
     known = parent.conditions
+    if known is None and isinstance(parent.engine.network, PointScoreNetwork):
+        return None
     names = known.names if known else []
     if sorted(names) != sorted(told):
         raise ScidiffError(
@@ -183,6 +194,9 @@ def _network(recipe: Recipe, data: Rows, parent: Model | None) -> nn.Module:
         return build_network(recipe, data)
     engine = parent.engine
     network = extend_network(engine.network, engine.vocabulary, data.vocabulary)
+    fresh = data.conditions if parent.conditions is None else None
+    if fresh is not None and isinstance(network, PointScoreNetwork):
+        network = network.told(fresh.standard)
     return network.train().requires_grad_(True)  # an engine may have stopped its gradients
 
 
@@ -209,7 +223,7 @@ def write_model(
 ) -> None:
     """Write weights, config, card and, with `novelty`, the filter of the training set, which takes
     as long as reading it."""
-    points = recipe.stages[-1].points
+    angstrom = recipe.stages[-1].angstrom
     config: dict[str, Any] = {
         "name": recipe.name,
         "domain": recipe.domain,
@@ -220,7 +234,7 @@ def write_model(
         "process": {**process_config(recipe.stages[-1], data), **_chosen_range(log[-1])},
         "sampling": {} if recipe.stages[-1].process in STEPPED else vars(recipe.sampling),
         "length_counts": data.length_counts,
-        **({"domain_options": {"angstrom": points.positions.scale}} if points else {}),
+        **({"domain_options": {"angstrom": angstrom}} if angstrom else {}),
         **({"conditions": data.conditions.to_config()} if data.conditions else {}),
         "recipe": recipe.model_dump(mode="json"),
     }
@@ -273,6 +287,7 @@ def _card(
         "data": f"{source}: {len(data.strings):,} rows trained on, "
         f"{len(data.validation):,} held out, {found.rejected:,} rejected",
         "standardisation": found.standard,
+        **({"told": ", ".join(map(str, data.conditions.columns))} if data.conditions else {}),
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
         "continued from": recipe.init or "nothing: trained from scratch",
         "weights stored in": recipe.store,

@@ -29,6 +29,19 @@ class Column:
     mean: float = 0.0
     spread: float = 1.0
     quantiles: tuple[float, ...] = ()  # of the training rows, evenly spaced from 0 to 1
+    unit: str = ""  # of a number, where it is known
+
+    def __str__(self) -> str:
+        """gap (0.67 to 16.9 eV)"""
+        if self.labels or not self.quantiles:
+            return f"{self.name} ({', '.join(self.labels)})" if self.labels else self.name
+        low, high = self.quantiles[0], self.quantiles[-1]
+        return f"{self.name} ({low:.3g} to {high:.3g}{self.unit and ' '}{self.unit})"
+
+    def outside(self, value: Any) -> bool:
+        """Whether a number lies beyond those of all training rows."""
+        known = self.quantiles
+        return bool(known) and not known[0] <= _number(self.name, value) <= known[-1]
 
     @property
     def width(self) -> int:
@@ -41,7 +54,7 @@ class Column:
         return ((0.0, 1.0),) * len(self.labels) or ((self.mean, self.spread),)
 
     @classmethod
-    def fit(cls, name: str, values: Sequence[Any]) -> Column:
+    def fit(cls, name: str, values: Sequence[Any], unit: str = "") -> Column:
         """The column of training values: text is a label, anything else a finite number."""
         if any(isinstance(v, str) for v in values):
             labels = sorted({str(v) for v in values})
@@ -59,7 +72,7 @@ class Column:
         if not spread > 0:
             raise ValueError(f"condition {name!r} is {numbers[0]} in every row: nothing to learn")
         quantiles = np.quantile(numbers, np.linspace(0, 1, QUANTILES))
-        return cls(name, (), float(numbers.mean()), spread, tuple(quantiles.tolist()))
+        return cls(name, (), float(numbers.mean()), spread, tuple(quantiles.tolist()), unit)
 
     def encode(self, values: Sequence[Any]) -> NDArray[np.float32]:
         """Rows (n, width); raises ValueError for an unknown label or what is no number."""
@@ -83,9 +96,13 @@ class Conditions:
     columns: tuple[Column, ...]
 
     @classmethod
-    def fit(cls, values: Mapping[str, Sequence[Any]]) -> Conditions:
-        """The conditions that training rows carry, by name."""
-        return cls(tuple(Column.fit(name, column) for name, column in values.items()))
+    def fit(
+        cls, values: Mapping[str, Sequence[Any]], units: Mapping[str, str] | None = None
+    ) -> Conditions:
+        """The conditions that training rows carry, by name, with the units of those that have
+        one."""
+        known = units or {}
+        return cls(tuple(Column.fit(k, column, known.get(k, "")) for k, column in values.items()))
 
     @classmethod
     def of_config(cls, config: Sequence[Mapping[str, Any]]) -> Conditions:
@@ -128,10 +145,21 @@ class Conditions:
         return np.concatenate(rows, 1)
 
 
+def unheard(conditions: Conditions, asked: Asked) -> str:
+    """What is asked beyond the training rows, in one line, or ""."""
+    for column in conditions.columns:
+        values = asked.get(column.name, ())
+        if column.labels:
+            continue
+        for value in [values] if _single(values) else values:
+            if column.outside(value):
+                return f"{column.name} = {value} lies outside of the training rows: {column}"
+    return ""
+
+
 def varies(asked: Asked) -> bool:
     """Whether any value is given row by row."""
-    return any(not isinstance(v, str) and isinstance(v, Sequence | np.ndarray)
-               for v in asked.values())
+    return not all(map(_single, asked.values()))
 
 
 def per_row(asked: Asked, n: int) -> dict[str, list[Any]]:
@@ -140,12 +168,17 @@ def per_row(asked: Asked, n: int) -> dict[str, list[Any]]:
 
 
 def _column(name: str, value: Any, n: int) -> list[Any]:
-    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+    if _single(value):
         return [value] * n
     if len(value) != n:
         values = "one value" if n == 1 else f"one value or {n}"
         raise ValueError(f"condition {name!r} must have {values}, got {len(value)}")
     return list(value)
+
+
+def _single(value: Any) -> bool:
+    """Whether this is one value for all rows."""
+    return isinstance(value, str) or not isinstance(value, Sequence | np.ndarray)
 
 
 def _number(name: str, value: Any) -> float:

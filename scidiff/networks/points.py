@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from scidiff.data.buckets import Bucket, buckets, unbucket
 from scidiff.data.points import PointState, pair_mask
+from scidiff.networks.conditioning import Standard
 from scidiff.networks.equivariant import PointNetConfig, point_network
 from scidiff.processes.gaussian import Component, Parts, per_row
 from scidiff.processes.points import PointSystem, signal
@@ -40,13 +42,44 @@ class PointScoreNetwork(nn.Module):
         t: Tensor,
         edges: Tensor | None = None,
         condition: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> Said:
         """What the network inside says of a batch as it is."""
-        return self.inner(positions, features, mask, t, edges, condition)
+        return self.inner(positions, features, mask, t, edges, condition, shown)
 
     def denoiser(self, system: PointSystem) -> PointGuess:
-        """The clean guesses of this network under a system."""
+        """The clean guesses of this network under a system, of rows as they are told."""
         return PointGuess(self, system)
+
+    def given(self, condition: Tensor, shown: Tensor) -> GivenPoints:
+        """The network for rows with conditions (B, C) in their own units, hidden where not
+        `shown` (B,) bool."""
+        if not self.config.conditions:
+            raise ValueError("this network was made without conditions and is given some")
+        return GivenPoints(self, condition, shown)
+
+    def told(self, conditions: Standard) -> PointScoreNetwork:
+        """A copy that takes conditions, of mean and spread each, and does not heed them yet: what
+        it says is what this network says. ValueError where this one takes some itself."""
+        if self.config.conditions:
+            raise ValueError("this network takes conditions already")
+        other = PointScoreNetwork(replace(self.config, conditions=conditions))
+        fresh = {k: torch.zeros_like(v) for k, v in other.state_dict().items()}  # silu(0) is 0
+        other.load_state_dict({**fresh, **self.state_dict()})
+        return other.train(self.training)
+
+
+@dataclass(frozen=True)
+class GivenPoints:
+    """A network on points bound to the conditions of its rows."""
+
+    network: PointScoreNetwork
+    condition: Tensor  # (B, C)
+    shown: Tensor  # (B,) bool
+
+    def denoiser(self, system: PointSystem) -> PointGuess:
+        """The clean guesses of these rows."""
+        return PointGuess(self.network, system, (self.condition, self.shown))
 
 
 def in_groups(
@@ -57,6 +90,7 @@ def in_groups(
     t: Tensor,
     edges: Tensor | None,
     condition: Tensor | None,
+    shown: Tensor | None = None,
 ) -> Said:
     """Run a network on groups of molecules of one size, cut to it; rows come back in order.
 
@@ -64,13 +98,13 @@ def in_groups(
     than the CPU, and while a step is compiled, the batch runs whole.
     """
     if network.training or positions.device.type != "cpu" or torch.compiler.is_compiling():
-        return network(positions, features, mask, t, edges, condition)
+        return network(positions, features, mask, t, edges, condition, shown)
     groups = [part for group in buckets(mask, width=1) for part in _cut(group)]
     said = [
         network(
             g.cut(positions, 1), g.cut(features, 1), g.cut(mask, 1), t[g.rows],
             None if edges is None else g.cut(edges, 2),
-            None if condition is None else condition[g.rows],
+            *(None if told is None else told[g.rows] for told in (condition, shown)),
         )
         for g in groups
     ]  # fmt: skip
@@ -98,10 +132,17 @@ class PointGuess:
     + scale alpha x_k / sigma^2 + const by Bayes' rule. The last is known; the network says the
     first, and reads each entry as its law under that evidence alone, which lies in [0, 1] at
     every noise.
+    A state's condition is told to the network where `told` is True and hidden where it is False;
+    (condition (B, C), shown (B,)) is told instead.
     """
 
-    def __init__(self, network: PointScoreNetwork, system: PointSystem) -> None:
-        self.network, self.system, self.rows = network, system, 0
+    def __init__(
+        self,
+        network: PointScoreNetwork,
+        system: PointSystem,
+        told: bool | tuple[Tensor, Tensor] = True,
+    ) -> None:
+        self.network, self.system, self.told, self.rows = network, system, told, 0
         self.components: tuple[Component, ...] = system.components()
 
     def __call__(self, x: PointState, t: Tensor) -> Parts:
@@ -125,7 +166,7 @@ class PointGuess:
         bonds = read[1] * pair_mask(x.mask)[..., None] if len(read) > 1 else None
         moved, *laws = in_groups(
             self.network, c_in * x.positions, read[0] * x.mask[..., None], x.mask, t, bonds,
-            x.condition,
+            *self._condition(x),
         )  # fmt: skip
         guess = skip * x.positions + out * moved.to(x.positions)
         told = (
@@ -134,6 +175,11 @@ class PointGuess:
             if law is not None
         )
         return guess, *told
+
+    def _condition(self, x: PointState) -> tuple[Tensor | None, Tensor | None]:
+        if isinstance(self.told, tuple):
+            return self.told
+        return (x.condition if self.told else None), None
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """c_in, c_skip and c_out of the positions, float64."""

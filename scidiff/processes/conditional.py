@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from scidiff.core import Process, Rng, uniform
-from scidiff.data.tokens import TokenState
 
 
 class ConditionalNetwork(Protocol):
@@ -20,16 +19,16 @@ class ConditionalNetwork(Protocol):
         ...
 
     def log_probs(self, trunk: Tensor) -> Tensor:
-        """Normalised log-probabilities (..., V) of trunk (..., D), MASK = -inf."""
+        """Of tokens: normalised log-probabilities (..., V) of trunk (..., D), MASK = -inf."""
         ...
 
 
 @dataclass(frozen=True)
 class ConditionalProcess:
-    """Any process on tokens, with the condition of each row hidden with probability `dropout` (Ho
-    and Salimans 2022, arXiv 2207.12598, algorithm 1)."""
+    """Any process on rows that hold a condition (B, C), each hidden with probability `dropout`
+    (Ho and Salimans 2022, arXiv 2207.12598, algorithm 1)."""
 
-    inner: Process[TokenState]
+    inner: Process[Any]
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -41,13 +40,13 @@ class ConditionalProcess:
         """With the process inside at every noise level, where training looks at some alone."""
         return replace(self, inner=getattr(self.inner, "whole", self.inner))
 
-    def noise(self, x0: TokenState, t: Tensor, rng: Rng) -> TokenState:
-        """Noise the tokens; conditions stay clean."""
+    def noise(self, x0: Any, t: Tensor, rng: Rng) -> Any:
+        """Noise the rows; conditions stay clean."""
         return replace(self.inner.noise(x0, t, rng), condition=x0.condition)
 
-    def loss(self, network: ConditionalNetwork, x0: TokenState, rng: Rng) -> Tensor:
+    def loss(self, network: ConditionalNetwork, x0: Any, rng: Rng) -> Tensor:
         """Unreduced loss (B,) of the process inside."""
         if x0.condition is None:
             raise ValueError("conditional training needs rows with a condition (B, C), got none")
-        shown = uniform((len(x0),), rng).to(x0.ids.device) >= self.dropout
+        shown = uniform((len(x0),), rng).to(x0.condition.device) >= self.dropout
         return self.inner.loss(network.given(x0.condition, shown), x0, rng)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Generic, TypeVar
 
 import torch
@@ -55,6 +56,16 @@ class PredictorCorrector(Generic[X]):
     def evaluations(self) -> int:
         """Network calls of a whole run."""
         return self.sampler.evaluations + (0 if self.stale else self.num_steps)
+
+    @property
+    def condition(self) -> Tensor | None:
+        """What the rows are asked to be like, the wrapped sampler's."""
+        return self.sampler.condition
+
+    @condition.setter
+    def condition(self, asked: Tensor | None) -> None:
+        self.sampler = copy.copy(self.sampler)  # which others may hold too
+        self.sampler.condition = asked
 
     def init(self, n: int, rng: Rng) -> X:
         """Draw n particles from the prior."""

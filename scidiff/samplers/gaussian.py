@@ -4,7 +4,8 @@ tables."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from scidiff.core import Rng
 from scidiff.processes.gaussian import Continuous, ContinuousDenoiser, Parts, per_row
 from scidiff.processes.schedules import alpha
+from scidiff.samplers.predictions import handed_out
 from scidiff.samplers.schemes import make_scheme
 from scidiff.samplers.tables import Scheme
 
@@ -28,6 +30,7 @@ class GaussianSampler(Generic[X]):
     (steps + 1,) or the name of a grid, by default the solver's own. scheme: ready rows, instead of
     all these. denoise: end on the clean guess at the last node instead of on the node itself. A
     solver that asks the network twice a step (2s, heun) makes two of this protocol's steps of one.
+    `condition` (R, C), where it is set, is what n / R rows each are asked to be like.
 
     ValueError: steps and a scheme, neither, or what `make_scheme` refuses.
     """
@@ -52,6 +55,7 @@ class GaussianSampler(Generic[X]):
         elif steps is not None or scheme is None:
             raise ValueError(f"give steps or a scheme, got steps={steps} and scheme={scheme}")
         self.denoiser, self.canvas, self.denoise = denoiser, canvas, denoise
+        self.condition: Tensor | None = None
         self.num_steps, self.stochastic = len(scheme.times) - 1, scheme.stochastic
         self.history = scheme.tables[0].w.shape[1]
         stay = torch.cat([scheme.times, scheme.times[-1:]])  # where a finished particle goes
@@ -66,7 +70,9 @@ class GaussianSampler(Generic[X]):
 
     def init(self, n: int, rng: Rng) -> X:
         """Draw n particles from the prior N(0, prior_std^2) of every component."""
-        blank = self.canvas(n, rng)
+        blank: Any = self.canvas(n, rng)
+        if self.condition is not None:
+            blank = replace(blank, condition=handed_out(self.condition, n, rng.device))
         parts = tuple(
             c.schedule.prior_std * c.noise(part, blank.mask, rng)
             for c, part in zip(self.denoiser.components, blank.parts, strict=True)

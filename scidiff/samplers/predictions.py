@@ -54,16 +54,21 @@ class CachingPredictor(Protocol):
 
 
 def start(canvas: Canvas, condition: Tensor | None, n: int, rng: Rng) -> TokenState:
-    """Draw n rows of the canvas and hand the rows of `condition` (R, C) out to n / R each."""
+    """Draw n rows of the canvas, told `condition` (R, C)."""
+    ids = canvas(n, rng)
+    return TokenState(ids, condition=handed_out(condition, n, rng.device))
+
+
+def handed_out(condition: Tensor | None, n: int, device: torch.device) -> Tensor | None:
+    """The rows of `condition` (R, C), n / R times each: (n, C)."""
     if condition is None:
-        return TokenState(canvas(n, rng))
+        return None
     if condition.ndim != 2 or n % len(condition):
         raise ValueError(
             f"condition must be (R, C) with R a divisor of the {n} rows, "
             f"got {tuple(condition.shape)}"
         )
-    given = condition.to(rng.device).repeat_interleave(n // len(condition), 0)
-    return TokenState(canvas(n, rng), condition=given)
+    return condition.to(device).repeat_interleave(n // len(condition), 0)
 
 
 def evaluate(

@@ -127,10 +127,12 @@ def prepare_points(
     validation: int,
     seed: int,
     told: Mapping[str, Sequence[Any]] | None = None,
+    conditions: Conditions | None = None,
 ) -> PreparedPoints:
     """Shuffle molecules by `seed` and hold out `validation` of them.
 
-    species: the type (M,) of every atom. told: by name, what each molecule is told besides.
+    species: the type (M,) of every atom. told: by name, what each molecule is told besides, as
+    `conditions` (those of the model that is continued, else fitted) write it.
     """
     if validation >= len(points):
         raise ScidiffError(
@@ -144,7 +146,7 @@ def prepare_points(
     texts = [strings[i] for i in kept]
     if not told:
         return PreparedPoints(vocabulary, *tables, types, texts)  # type: ignore[arg-type]
-    conditions = Conditions.fit(told)
+    conditions = conditions or Conditions.fit(told)
     rows = conditions.encode(told, len(points))
     return PreparedPoints(
         vocabulary, *tables, types, texts, conditions, (rows[kept], rows[held])  # type: ignore[arg-type]

@@ -13,7 +13,10 @@ from rdkit.Chem.rdDistGeom import EmbedMolecule
 
 import scidiff as sd
 from scidiff.api.model import Model
+from scidiff.api.point_intake import load_molecules
+from scidiff.api.recipes import read
 from scidiff.core import ScidiffError, seeded
+from scidiff.data import datasets
 from scidiff.guidance.particles import sample
 
 SMILES = ["C", "O", "N", "CO", "C=O", "CC", "C#N", "CN", "OO", "FC", "[NH4+]", "C=C"]
@@ -245,3 +248,113 @@ def test_a_fragment_that_cannot_be_held_says_why(model, tmp_path) -> None:
     ):
         with pytest.raises(ValueError, match=why):
             model.sample(1, **asked)
+
+
+# ---------------------------------------------------------------- told something
+
+
+def told_recipe(folder: Path, init: Path | None = None, condition: str = '["qed"]') -> Path:
+    text = RECIPE.format(source=structures(folder), steps=3)
+    text = text.replace("validation = 2", f"validation = 2\ncondition = {condition}")
+    file = folder / "told.toml"
+    file.write_text((f'init = "{init}"\n' if init else "") + text)
+    return file
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory, trained) -> Model:
+    folder = tmp_path_factory.mktemp("told")
+    made = sd.train(told_recipe(folder, trained), folder / "run", device="cpu")
+    return sd.load(made, device="cpu")
+
+
+def test_a_model_that_was_told_nothing_learns_to_be_told(told, trained) -> None:
+    column = told.conditions.columns[0]
+    quality = [sd.reward("qed")([Chem.MolFromSmiles(s)])[0] for s in SMILES]
+    assert column.name == "qed" and min(quality) <= column.quantiles[0]
+    assert "told | qed (" in (Path(told.source) / "README.md").read_text()
+    assert told.config["recipe"]["init"] == str(trained)
+
+
+def test_rows_are_told_and_say_what(told) -> None:
+    asked = told.sample(4, seed=1, condition={"qed": 0.4}, steps=3)
+    assert asked.columns["qed"] == [0.4] * 4
+    assert asked.provenance["sampling"]["condition"] == {"qed": 0.4}
+    values = [0.3, 40.0, 0.36, 0.4]
+    each = told.sample(4, seed=1, condition={"qed": values}, steps=3)
+    places = [r.points.positions for r in each]
+    assert each.columns["qed"] == values
+    assert np.allclose(places[3], asked[3].points.positions, atol=1e-5)
+    assert not np.allclose(places[1], asked[1].points.positions, atol=1e-3)
+
+
+def test_weight_zero_is_the_law_of_all_rows(told) -> None:
+    how = {"seed": 2, "steps": 3}
+    free = told.sample(3, **how)
+    none = told.sample(3, condition={"qed": 0.4}, weight=0.0, **how)
+    hard = told.sample(3, condition={"qed": 0.3}, weight=400.0, **how)
+    for a, b, c in zip(free, none, hard, strict=True):
+        assert np.array_equal(a.points.positions, b.points.positions)
+        assert not np.allclose(a.points.positions, c.points.positions, atol=1e-3)
+
+
+def test_a_condition_goes_with_a_given_graph_and_with_designs(told) -> None:
+    rows = told.sample(2, graph="CO", condition={"qed": 0.4}, weight=2.0, steps=3)
+    assert all(r.valid and r.text == "CO" for r in rows)
+    designed = sd.design(told, "qed", n=2, method="svdd", budget=8, graph="CO", steps=3,
+                         condition={"qed": 0.4})  # fmt: skip
+    assert [r.text for r in designed if r.valid][:1] == ["CO"]
+
+
+@pytest.mark.parametrize(
+    "asked, why",
+    [
+        ({"condition": {"qd": 1.0}}, "unknown condition 'qd'; this model takes qed"),
+        ({"condition": {"qed": "high"}}, "must be a number"),
+        ({"weight": 2.0}, "weight belongs to condition"),
+    ],
+    ids=["name", "text", "weight"],
+)
+def test_what_a_told_model_cannot_be_asked_says_why(told, asked, why) -> None:
+    with pytest.raises(ValueError, match=why):
+        told.sample(2, steps=2, **asked)
+
+
+def test_what_lies_outside_of_the_training_rows_is_said(told, caplog) -> None:
+    told.sample(1, steps=2, condition={"qed": 0.36})
+    assert not caplog.messages
+    told.sample(1, steps=2, condition={"qed": 40.0})
+    assert "qed = 40.0 lies outside of the training rows: qed (" in caplog.text
+
+
+def test_a_told_model_goes_on_with_what_it_was_told(told, tmp_path) -> None:
+    again = sd.train(told_recipe(tmp_path, told.source), tmp_path / "run", device="cpu")
+    assert sd.load(again).config["conditions"] == told.config["conditions"]
+    other = told_recipe(tmp_path, told.source, '["logp"]')
+    with pytest.raises(ScidiffError, match="is told qed: data.condition must name just that"):
+        sd.train(other, tmp_path / "other", device="cpu")
+    with pytest.raises(ScidiffError, match="told rewards by name, and 'gap' is none"):
+        sd.train(told_recipe(tmp_path, None, '["gap"]'), tmp_path / "third", device="cpu")
+
+
+def test_properties_of_qm9_have_their_units(tmp_path, shared_data) -> None:
+    content = told_recipe(tmp_path, None, '["gap", "mu", "n_heavy"]').read_text()
+    where = 'source = "qm9_3d"\nlimit = 40\nwhere = {half = "b"}'
+    content = content.replace(f'source = "{tmp_path / "toy.sdf"}"', where)
+    (tmp_path / "qm9.toml").write_text(content)
+    with pytest.raises(ScidiffError, match="no column 'n_heavy', expected one of mu, alpha"):
+        load_molecules(read(tmp_path / "qm9.toml"), tmp_path)
+    (tmp_path / "qm9.toml").write_text(content.replace(', "n_heavy"', ', "logp"'))
+    found, data = load_molecules(read(tmp_path / "qm9.toml"), tmp_path)
+    table = datasets.load("qm9_3d")
+    rows = {s: i for i, s in enumerate(table.objects())}
+    gaps, index = table.values("HOMO_LUMO_gap_au"), table.values("index")
+    for smiles, gap, logp in zip(
+        found.strings, found.told["gap"], found.told["logp"], strict=True
+    ):
+        assert gap == pytest.approx(27.2114 * gaps[rows[smiles]], rel=1e-4)
+        assert logp == pytest.approx(sd.reward("logp")([Chem.MolFromSmiles(smiles)])[0])
+        assert index[rows[smiles]] % 2 == 0
+    assert [c.unit for c in data.conditions.columns] == ["eV", "debye", ""]
+    assert str(data.conditions.columns[0]).endswith(" eV)")
+    assert len(data.told[0]) == 38 and data.told[0].shape[1] == 3

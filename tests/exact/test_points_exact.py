@@ -151,7 +151,7 @@ class Prior:
     def __init__(self, types, bonds):
         self.types, self.bonds = types.log(), bonds.log()
 
-    def __call__(self, positions, features, mask, t, edges, condition):
+    def __call__(self, positions, features, mask, t, edges, condition, shown):
         B, n, _ = positions.shape
         return (
             torch.zeros_like(positions), self.types.expand(B, n, -1),
