@@ -26,7 +26,7 @@ from scidiff.rewards.surrogates import Surrogate
 ROUNDS = 10  # at least, where the budget has the calls
 BATCH = 100  # objects of a round, at most
 FEWEST = 5  # at least
-CANDIDATES, SPARED = 8, 4  # rows drawn for each object asked, and where a budget is above `MANY`
+CANDIDATES, SPARED = 12, 4  # rows drawn for each object asked, and where a budget is above `MANY`
 MANY = 1_000  # calls from which on it is the model that costs
 DIVERSITY = 0.8  # internal, of molecules: that of draws of a model is about .85
 PARTICLES, LOOKS = 16, 4  # of a population that the surrogate looks ahead for

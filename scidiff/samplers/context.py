@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,13 +19,13 @@ from scidiff.data.tokens import FIRST_SYMBOL, TokenState
 from scidiff.samplers.blocks import in_current_block
 from scidiff.samplers.compose import ClassifierFree, Weight
 from scidiff.samplers.masked import TokenPredictor
-from scidiff.samplers.predictions import recalled
+from scidiff.samplers.wrapped import Wrapped
 
 Fraction = float | Callable[[TokenState], Tensor]
 """How much of a row's context is hidden: a number, or fraction(x) -> (B,)."""
 
 
-class Degraded:
+class Degraded(Wrapped):
     """A denoiser that sees every row with a fraction of its written symbols hidden again.
 
     Which ones is a function of the row itself: position l has the key sum_j table[j, x_j, l] mod
@@ -43,26 +42,13 @@ class Degraded:
     ) -> None:
         if not callable(fraction) and not 0 <= fraction <= 1:
             raise ValueError(f"fraction must be in [0, 1], got {fraction}")
-        self.inner, self.fraction, self.length = inner, fraction, length
-        self.mask_id, self.vocab_size = inner.mask_id, inner.vocab_size
-        self.block_size = inner.block_size
+        super().__init__(inner)
+        self.fraction, self.length = fraction, length
         self.table = uniform((length * inner.vocab_size, length), rng)
 
-    @property
-    def rows(self) -> int:
-        """Network rows evaluated so far."""
-        return self.inner.rows
-
-    def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
-        """Trunk output (B, L, D) at the degraded rows; finished rows are left as they are."""
-        return self.inner(replace(x, ids=self.degrade(x)), k)
-
-    def recall(self, x: TokenState, k: int | Tensor) -> tuple[Tensor, Any]:
-        """The same, and what the inner denoiser keeps of finished blocks."""
-        return recalled(self.inner, replace(x, ids=self.degrade(x)), k)
-
-    def log_probs(self, trunk: Tensor) -> Tensor:
-        return self.inner.log_probs(trunk)
+    def read(self, x: TokenState) -> TokenState:
+        """The degraded rows; finished ones are left as they are."""
+        return replace(x, ids=self.degrade(x))
 
     def degrade(self, x: TokenState) -> Tensor:
         """Ids (B, L) with part of the context hidden."""

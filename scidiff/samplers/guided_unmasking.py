@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,7 +22,8 @@ from scidiff.samplers.blocks import in_current_block
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.samplers.orders import NEVER, Sequential, race
 from scidiff.samplers.paces import Fixed
-from scidiff.samplers.predictions import TokenPredictor, recalled
+from scidiff.samplers.predictions import TokenPredictor
+from scidiff.samplers.wrapped import Wrapped
 
 RULES = ("agree", "exact")
 
@@ -150,37 +151,16 @@ def residual(law: Tensor, told: Tensor) -> Tensor:
     return torch.where(none, told, left)
 
 
-class Counted:
+class Counted(Wrapped):
     """A denoiser, the rows of which are also those of its guide."""
 
     def __init__(self, inner: TokenPredictor, guide: Guide) -> None:
-        self.inner, self.guide = inner, guide
-        self.mask_id, self.vocab_size = inner.mask_id, inner.vocab_size
-        self.block_size = inner.block_size
+        super().__init__(inner)
+        self.guide = guide
 
     @property
     def rows(self) -> int:
         return self.inner.rows + self.guide.rows
-
-    @property
-    def micro_batch(self) -> int | None:
-        return getattr(self.inner, "micro_batch", None)
-
-    @micro_batch.setter
-    def micro_batch(self, rows: int | None) -> None:
-        self.inner.micro_batch = rows  # type: ignore[attr-defined]
-
-    def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
-        """Trunk output (B, L, D) at x."""
-        return self.inner(x, k)
-
-    def recall(self, x: TokenState, k: int | Tensor) -> tuple[Tensor, Any]:
-        """The same, and what the denoiser keeps."""
-        return recalled(self.inner, x, k)
-
-    def log_probs(self, trunk: Tensor) -> Tensor:
-        """(B, M, D) -> (B, M, V) normalised log-probabilities, MASK = -inf."""
-        return self.inner.log_probs(trunk)
 
 
 def _check(inner: MaskedSampler, ahead: int, rule: str, agreement: float) -> None:

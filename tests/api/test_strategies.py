@@ -21,7 +21,7 @@ def models(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("budget", "batch", "candidates"), [
-    (1, 5, 8), (60, 6, 8), (1_000, 100, 8), (1_001, 100, 4), (50_000, 100, 4)])  # fmt: skip
+    (1, 5, 12), (60, 6, 12), (1_000, 100, 12), (1_001, 100, 4), (50_000, 100, 4)])  # fmt: skip
 def test_a_round_is_a_tenth_of_the_budget_within_bounds(models, budget, batch, candidates):
     made = evolution(models["masked"], budget, {})
     assert (made.batch, made.candidates) == (batch, candidates)
