@@ -4,11 +4,14 @@ al. 2024; extra `poses`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import rdkit
 from rdkit import rdBase
 from rdkit.Chem import Mol
 
@@ -59,9 +62,24 @@ class PoseBusters(Singly):
         Bond lengths and angles and clashes against distance geometry's bounds, flat rings and
         double bonds, energy against an ensemble, no radicals, one fragment, a sound formula.
         """
-        with rdBase.BlockLogs():
+        with rdBase.BlockLogs(), _quiet():
             row = _tests().bust([structure(mol, self.seed)]).iloc[0]
         return {str(name): bool(passed) for name, passed in row.eq(True).items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """PoseBusters warns of what it cannot measure, and turns RDKit's own log on again; what that
+    means for a molecule its checks say."""
+    spoken: list[Any] = [logging.getLogger("posebusters"), rdkit.log_handler]
+    before = [log.level for log in spoken]
+    for log in spoken:
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for log, level in zip(spoken, before, strict=True):
+            log.setLevel(level)
 
 
 @lru_cache(maxsize=1)

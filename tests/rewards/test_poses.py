@@ -1,12 +1,17 @@
 """PoseBusters: a sound structure passes, a bent one fails the checks that it breaks."""
 
+import logging
+import sys
+
 import numpy as np
+import pandas as pd
 import pytest
-from rdkit import Chem
+import rdkit
+from rdkit import Chem, RDLogger
 from rdkit.Geometry import Point3D
 
 from scidiff.chem.conformers import embed
-from scidiff.rewards import singly
+from scidiff.rewards import poses, singly
 from scidiff.rewards.combine import reward
 from scidiff.rewards.identity import identity
 from scidiff.rewards.poses import PoseBusters
@@ -68,6 +73,25 @@ def test_contract(posebusters, capfd):
     (fragments,) = made.answers(mols("C.C"))
     assert fragments.status == Status.FAILED and fragments.message.startswith("2 fragments")
     assert capfd.readouterr() == ("", "")
+
+
+class Talking:
+    """Busts as PoseBusters does what it cannot measure: it warns, and RDKit with it."""
+
+    def bust(self, mols):
+        logging.getLogger("posebusters.modules.energy_ratio").warning("no conformations")
+        RDLogger.EnableLog("rdApp.*")
+        rdkit.logger.error("UFFTYPER: unrecognized atom type")
+        return pd.DataFrame([{"internal_energy": float("nan")}])
+
+
+def test_what_it_cannot_measure_is_not_written_to_the_terminal(posebusters, monkeypatch, capfd):
+    monkeypatch.setattr(poses, "_tests", Talking)
+    monkeypatch.setattr(rdkit.log_handler, "stream", sys.stderr)  # not the one at its import
+    levels = [logging.getLogger("posebusters").level, rdkit.log_handler.level]
+    assert PoseBusters("all")([embed(mols("C")[0])]) == [0]
+    assert capfd.readouterr() == ("", "")
+    assert [logging.getLogger("posebusters").level, rdkit.log_handler.level] == levels
 
 
 def test_expressions_name_it(posebusters):
