@@ -54,10 +54,9 @@ class Shape(Singly):
 
     def value(self, obj: Mol) -> float:
         probe = Chem.Mol(structure(obj, self.seed))  # it is moved onto the reference
-        balance = 0.5 if self.features else 1.0
-        with rdBase.BlockLogs():
+        with rdBase.BlockLogs():  # superposed for the mean of both where there are features
             shape, features = rdShapeAlign.AlignMol(self._ligand, probe, useColors=self.features,
-                                                    opt_param=balance)
+                                                    opt_param=0.5)
         found = (shape + features) / 2 if self.features else shape
         return min(max(float(found), 0.0), 1.0)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from placed import METHANE, moved, placed
 from rdkit import Chem
+from rdkit.Chem import rdShapeAlign
 
 from scidiff.chem.conformers import embed
 from scidiff.chem.geometry import mol_of
@@ -45,6 +46,16 @@ def test_features_tell_equal_shapes_apart():
     plain, told = Shape("c1ccccc1O"), Shape("c1ccccc1O", features=True)
     assert plain(smi("Cc1ccccc1"))[0] > 0.9 > told(smi("Cc1ccccc1"))[0]
     assert told(smi("c1ccccc1O"))[0] > 0.97
+
+
+def test_with_features_molecules_are_superposed_for_the_mean_of_both():
+    """Superposed for the shape alone, or for the features alone, that mean is smaller."""
+    ligand, other = (embed(m) for m in smi(ASPIRIN, "CC(C)CO"))
+    one_sided = []
+    for weight in (0.0, 1.0):
+        turned = Chem.Mol(other)
+        one_sided.append(sum(rdShapeAlign.AlignMol(ligand, turned, opt_param=weight)) / 2)
+    assert Shape(ASPIRIN, features=True)([other])[0] > max(one_sided) + 0.003
 
 
 def test_the_pose_of_a_file_is_the_reference(tmp_path):
