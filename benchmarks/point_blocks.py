@@ -25,10 +25,10 @@ from scidiff.chem.bond_lengths import bonded_orders, stable
 from scidiff.core import seeded
 from scidiff.data.points import PackedPoints
 from scidiff.data.structures import load_points
+from scidiff.networks.block_guesses import NetworkGuesses
 from scidiff.networks.continuous_blocks import (
     ContinuousBlocks,
     ContinuousBlocksConfig,
-    NetworkGuesses,
 )
 from scidiff.processes.continuous_blocks import BlockwiseGaussian, Items, even_blocks, own_frame
 from scidiff.processes.gaussian import Component

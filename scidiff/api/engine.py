@@ -14,6 +14,7 @@ from scidiff.api.flow_engine import FlowEngine
 from scidiff.api.gdss_files import gdss_config, open_gdss
 from scidiff.api.graph_engine import GraphEngine
 from scidiff.api.pard_engine import PardEngine
+from scidiff.api.point_blocks_engine import PointBlocksEngine
 from scidiff.api.points_engine import PointsEngine
 from scidiff.api.scaffold import node_weights
 from scidiff.api.token_engine import TokenEngine
@@ -154,6 +155,12 @@ def _points_engine(network: Any, config: Mapping[str, Any], dtype: torch.dtype) 
     return PointsEngine(network, denoiser, vocabulary_of(config), config, dtype)
 
 
+def _point_blocks_engine(
+    network: Any, config: Mapping[str, Any], dtype: torch.dtype
+) -> Engine:
+    return PointBlocksEngine(network, vocabulary_of(config), config, dtype)
+
+
 def vocabulary_of(config: Mapping[str, Any]) -> Vocabulary:
     """The vocabulary that a config holds."""
     spec = config["vocabulary"]
@@ -168,5 +175,6 @@ ENGINES: dict[str, Callable[[nn.Module, Mapping[str, Any], torch.dtype], Engine]
     "flow": _flow_engine,
     "graph_blocks": _pard_engine,
     "points": _points_engine,
+    "point_blocks": _point_blocks_engine,
 }
 """By the kind of process that a config names."""

@@ -25,6 +25,7 @@ from pydantic import (
 
 from scidiff.api.settings import TokenSettings
 from scidiff.core import ScidiffError
+from scidiff.processes.point_blocks import PointBlocks
 from scidiff.processes.tokens import GraphBlocks, MaskedLoss, TokenFlow
 from scidiff.training.config import TrainConfig
 from scidiff.training.plan import (
@@ -100,6 +101,6 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
 
 
 def _known_keys() -> list[str]:
-    records = (DataSpec, *SIZES.values(), Stage, TokenFlow, GraphBlocks, MaskedLoss, TrainConfig,
-               TokenSettings)  # fmt: skip
+    records = (DataSpec, *SIZES.values(), Stage, TokenFlow, GraphBlocks, MaskedLoss, PointBlocks,
+               TrainConfig, TokenSettings)  # fmt: skip
     return sorted({*Recipe.model_fields, *(f.name for c in records for f in fields(c))})

@@ -30,6 +30,7 @@ class Items(Stacked):
     context: Tensor | None = None  # (B, L, D) what the network says of the tokens
     trunk: Tensor | None = None  # (B, L, D) and of the block at work, for a head
     kept: Tensor | None = None  # (B, layers, 2, H, L, D / H) keys and values of clean items
+    told: Tensor | None = None  # (B, L, D) hidden states of what wrote the tokens
 
     def __post_init__(self) -> None:
         shape = tuple(self.features.shape[:2])

@@ -26,6 +26,7 @@ from scidiff.processes.hiding import AtRate, ExactCount, Hiding, OnGrid
 from scidiff.processes.masked import MaskedProcess
 from scidiff.processes.noise_levels import SCHEDULES, named
 from scidiff.processes.noise_ranges import AUTO, WHOLE, NoiseRange, check_range
+from scidiff.processes.point_blocks import PointBlocks
 from scidiff.processes.points import PointSystem
 from scidiff.processes.score_entropy import ScoreEntropyProcess
 
@@ -46,6 +47,7 @@ TokenProcess = (
 )
 PROCESSES = (
     "masked", "block", "autoregressive", "graph_sde", "flow", "graph_blocks", "points",
+    "point_blocks",
 )  # fmt: skip
 OWNERS = {
     "block_size": "block",
@@ -55,9 +57,10 @@ OWNERS = {
     "masked": "masked",
     "blocks": "graph_blocks",
     "points": "points",
+    "point_blocks": "point_blocks",
 }
 """Which process each setting belongs to."""
-OPTIONAL = ("masked", "noise_range", "points")
+OPTIONAL = ("masked", "noise_range", "points", "point_blocks")
 """Settings that their process can do without."""
 
 
@@ -243,16 +246,17 @@ def token_process(
     blocks: GraphBlocks | None = None,
     noise_range: NoiseRange | None = None,
     points: PointSystem | None = None,
+    point_blocks: PointBlocks | None = None,
     law: TokenNoise | None = None,
 ) -> TokenProcess:
     """Make the process `kind` for rows over `vocabulary`; settings that are not its own are
     refused. A flow, alone or in blocks, needs the `law` of its noise too."""
     check_process(
         kind, block_size=block_size, sde=sde, flow=flow, masked=masked, blocks=blocks,
-        noise_range=noise_range, points=points,
+        noise_range=noise_range, points=points, point_blocks=point_blocks,
     )  # fmt: skip
-    if kind == "points":
-        raise ValueError("process 'points' is of molecules in space, got rows of tokens")
+    if kind in ("points", "point_blocks"):
+        raise ValueError(f"process {kind!r} is of molecules in space, got rows of tokens")
     noisy = flow or blocks
     if (noisy is None) != (law is None):
         raise ValueError(f"a flow and the law of its noise go together, got {noisy} and {law}")

@@ -145,10 +145,20 @@ class ContinuousBlockSampler:
 
     def init(self, n: int, rng: Rng) -> Items:
         """Draw n rows from the prior of every item."""
-        x = self.denoiser.begin(self._fitting(self.canvas(n, rng)))
+        return self.start(self.canvas(n, rng), rng)
+
+    def start(self, x: Items, rng: Rng) -> Items:
+        """Draw the prior of every item of blank rows whose tokens are given, and evaluate."""
+        x = self.denoiser.begin(self._fitting(x))
         component = self.denoiser.component
         z = component.noise(x.features, x.mask, rng)
         return self.arrive(x.moved((component.schedule.prior_std * z,)), 0)
+
+    def blank(self, x: Items) -> Items:
+        """Rows that wait for `start`, with all that a chain keeps: they can be stacked with its
+        rows."""
+        x = self.denoiser.begin(self._fitting(x))
+        return x.moved(x.parts, ((torch.zeros_like(x.features),),) * self.history)
 
     def step(self, x: Items, k: int | Tensor, rng: Rng) -> Items:
         """x <- a x + sum_j w_j D_j + b z, item by item, then one evaluation at the new place."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scidiff.processes.graph_sde import GraphSDE
 from scidiff.processes.noise_ranges import NoiseRange
+from scidiff.processes.point_blocks import PointBlocks
 from scidiff.processes.points import PointSystem
 from scidiff.processes.tokens import (
     OWNERS,
@@ -22,7 +23,7 @@ from scidiff.processes.tokens import (
 from scidiff.training.config import TrainConfig
 from scidiff.training.sizes import NetworkSize
 
-STEPPED = ("graph_sde", "flow", "graph_blocks", "points")
+STEPPED = ("graph_sde", "flow", "graph_blocks", "points", "point_blocks")
 """Processes whose samplers change whole rows in every step; they have settings of their own."""
 _FORBID = {"extra": "forbid"}  # an unknown key of a recipe is an error
 
@@ -65,8 +66,9 @@ class Stage:
     """One process with its training loop."""
 
     process: Literal[
-        "masked", "block", "autoregressive", "graph_sde", "flow", "graph_blocks", "points"
-    ]
+        "masked", "block", "autoregressive", "graph_sde", "flow", "graph_blocks", "points",
+        "point_blocks",
+    ]  # fmt: skip
     training: TrainConfig
     block_size: int | None = None
     sde: GraphSDE | None = None
@@ -74,6 +76,7 @@ class Stage:
     masked: MaskedLoss | None = None
     blocks: GraphBlocks | None = None
     points: PointSystem | None = None
+    point_blocks: PointBlocks | None = None
     noise_range: NoiseRange | None = None  # of a block, that training looks at; None: all of it
 
     __pydantic_config__ = _FORBID
@@ -82,6 +85,8 @@ class Stage:
         check_process(self.process, **self.settings)
         if self.process == "points" and self.points is None:
             object.__setattr__(self, "points", PointSystem())
+        if self.process == "point_blocks" and self.point_blocks is None:
+            object.__setattr__(self, "point_blocks", PointBlocks())
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -89,10 +94,18 @@ class Stage:
         return {name: getattr(self, name) for name in OWNERS}
 
     @property
+    def angstrom(self) -> float | None:
+        """What 1 in a state of molecules in space is; None of other rows."""
+        if self.point_blocks is not None:
+            return self.point_blocks.scale
+        return None if self.points is None else self.points.positions.scale
+
+    @property
     def spec(self) -> dict[str, Any]:
         """The process as a model's config names it, without what is counted from its rows."""
         records = {"sde": self.sde, "flow": self.flow, "masked": self.masked,
-                   "blocks": self.blocks, "points": self.points}  # fmt: skip
+                   "blocks": self.blocks, "points": self.points,
+                   "point_blocks": self.point_blocks}  # fmt: skip
         own: dict[str, Any] = {
             name: asdict(record) for name, record in records.items() if record is not None
         }

@@ -15,6 +15,7 @@ from scidiff.networks.gdss import GDSSNetwork, GDSSNetworkConfig
 from scidiff.networks.graph_score import GraphScoreNetwork, GraphScoreNetworkConfig
 from scidiff.networks.graph_tokens import GraphTokenNetwork, GraphTokenNetworkConfig
 from scidiff.networks.graph_transformer import GraphShape
+from scidiff.networks.point_blocks import PointBlockNetwork, PointBlockNetworkConfig
 from scidiff.networks.points import PointScoreNetwork, PointScoreNetworkConfig
 from scidiff.networks.ppgn import GraphBlockNetwork, GraphBlockNetworkConfig
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
@@ -220,6 +221,50 @@ class PointsSize:
         )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class PointBlocksSize:
+    """Transformers that write atoms and then place them block by block, see
+    `networks.point_blocks`."""
+
+    kind: Literal["point_blocks"]
+    max_atoms: int | None = None  # default: the largest training molecule
+    width: int = 128
+    heads: int = 4
+    sequence_depth: int = 3
+    token_depth: int = 1
+    depth: int = 5
+    head_depth: int = 0
+    expand: int = 2
+    spatial: int = 4
+
+    notation: ClassVar[str | None] = "points"
+    processes: ClassVar[tuple[str, ...]] = ("point_blocks",)
+    takes_conditions: ClassVar[bool] = False
+    __pydantic_config__ = _FORBID
+
+    @property
+    def max_length(self) -> int | None:
+        return self.max_atoms
+
+    def build(
+        self, vocabulary: Vocabulary, longest: int, conditions: Standard = ()
+    ) -> nn.Module:
+        """A fresh network for molecules of at most `longest` atoms, drawn from torch's
+        generator. Raises ValueError where training molecules are larger than `max_atoms`."""
+        atoms = self.max_atoms or longest
+        if longest > atoms:
+            raise ValueError(
+                f"network.max_atoms must be at least {longest}, the atoms of the largest "
+                f"training molecule, got {atoms}"
+            )
+        return PointBlockNetwork(
+            PointBlockNetworkConfig(
+                len(vocabulary), atoms, self.width, self.heads, self.sequence_depth,
+                self.token_depth, self.depth, self.head_depth, self.expand, self.spatial,
+            )
+        )  # fmt: skip
+
+
 def _positions(max_nodes: int | None) -> int | None:
     """Positions of the largest graph, and EOS."""
     return None if max_nodes is None else triangle(max_nodes) + 1
@@ -232,6 +277,7 @@ NetworkSize = (
     | GDSSSize
     | GraphScoreSize
     | PointsSize
+    | PointBlocksSize
 )
 SIZES: dict[str, type[NetworkSize]] = {
     "token_transformer": TokenTransformerSize,
@@ -240,4 +286,5 @@ SIZES: dict[str, type[NetworkSize]] = {
     "gdss": GDSSSize,
     "graph_score": GraphScoreSize,
     "points": PointsSize,
+    "point_blocks": PointBlocksSize,
 }

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from scidiff.networks.block_guesses import NetworkGuesses
 from scidiff.networks.continuous_blocks import (
     ContinuousBlocks,
     ContinuousBlocksConfig,
-    NetworkGuesses,
     two_copy_mask,
 )
 from scidiff.processes.continuous_blocks import Items, block_of, even_blocks
@@ -107,7 +107,7 @@ def test_everything_that_is_told_is_heard(head):
 
 
 def test_the_transformer_runs_once_a_block_where_there_is_a_head():
-    whole, head = (NetworkGuesses(network(d), Component(Linear())) for d in (0, 1))
+    whole, head = (NetworkGuesses(network(d), Component(Linear()), False) for d in (0, 1))
     for guesses in (whole, head):
         x = guesses.open(guesses.begin(rows()), 0, 3)
         for _ in range(10):

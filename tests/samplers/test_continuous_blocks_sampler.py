@@ -7,10 +7,10 @@ import torch
 from joint_gaussian import JointGaussian, block_sampler, correlated, sample
 
 from scidiff.core import Tape, seeded
+from scidiff.networks.block_guesses import NetworkGuesses
 from scidiff.networks.continuous_blocks import (
     ContinuousBlocks,
     ContinuousBlocksConfig,
-    NetworkGuesses,
 )
 from scidiff.processes.continuous_blocks import Items, block_of, clean_guess, even_blocks, levels
 from scidiff.processes.gaussian import Component
@@ -39,7 +39,7 @@ def of_network(head=0, sizes=(3, 1), lengths=(4, 2, 3), **how):
         mask = torch.arange(L) < torch.tensor(lengths)[torch.arange(n) % len(lengths), None]
         return Items(torch.zeros(n, L, 3), mask.long(), mask)
 
-    guesses = NetworkGuesses(net, Component(Linear()))
+    guesses = NetworkGuesses(net, Component(Linear()), compact=False)
     front = make_front(guesses.component, sizes, how.pop("steps", 3), **how)
     return ContinuousBlockSampler(guesses, canvas, front)
 
