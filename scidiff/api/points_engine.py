@@ -26,7 +26,14 @@ from scidiff.chem.molecules import parse
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Asked
 from scidiff.data.graphs import NodeCounts
-from scidiff.data.points import PackedPoints, PointCanvas, Points, PointState, one_hot_bonds
+from scidiff.data.points import (
+    PackedPoints,
+    PointCanvas,
+    Points,
+    PointState,
+    ToldSizes,
+    one_hot_bonds,
+)
 from scidiff.data.structures import read_structures
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.molecule_3d import Molecule3DDomain
@@ -100,12 +107,23 @@ class PointsEngine:
         condition = asked_rows(self.config, told.condition, 1, self.device)
         denoiser, law = self._asked(request, self._guided(told.weight))
         counts = NodeCounts(torch.tensor(law, dtype=torch.float64))
-        canvas = PointCanvas(counts, len(self.vocabulary.symbols), self.system.num_bonds)
+        canvas = PointCanvas(
+            counts, len(self.vocabulary.symbols), self.system.num_bonds,
+            told=self._told_sizes(told.weight),
+        )  # fmt: skip
         usual = gathered_times(s.steps, *GATHERED, LAST, FIRST)
         chain = {**vars(s), "grid": usual if s.grid is None else s.grid}
         made = make_sampler(denoiser, canvas, device=self.device, **chain)
         made.condition = condition
         return cast(GaussianSampler[PointState], made)
+
+    def _told_sizes(self, weight: float) -> ToldSizes | None:
+        """What a condition says of the number of atoms, guided as the rest is."""
+        found = self.config["process"].get("told_sizes")
+        if found is None or weight == 0:
+            return None
+        mean, spread = (torch.tensor(found[k], dtype=torch.float64) for k in ("mean", "spread"))
+        return ToldSizes(mean, spread, weight)
 
     def _guided(self, weight: float) -> ContinuousDenoiser[PointState]:
         """The denoiser that says what it is told; with a weight, guided by what it says untold:

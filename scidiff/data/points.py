@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from scidiff.core import Rng, Stacked
+from scidiff.core import Rng, Stacked, uniform
 from scidiff.data.graphs import NodeCounts
 
 Parts = tuple[Tensor, ...]
@@ -274,6 +274,39 @@ class PointState(Stacked):
 
 
 @dataclass(frozen=True)
+class ToldSizes:
+    """What molecules of n atoms are told: log p(c | n) = weight sum_j log N(c_j; mean_nj,
+    spread_nj^2), the numbers of a condition taken to be independent and normal given n."""
+
+    mean: Tensor  # (N + 1, C)
+    spread: Tensor  # (N + 1, C)
+    weight: float = 1.0  # of guidance: how much a condition has to say of the size
+
+    @classmethod
+    def fit(cls, counts: NDArray[np.int64], told: NDArray[np.float32]) -> Self:
+        """From molecules of `counts` (B,) atoms that are told (B, C); a size is taken to hold one
+        molecule more, which is like all."""
+        number = np.bincount(counts)[:, None]
+        rows = told.astype(np.float64)
+        middle, usual = rows.mean(0), rows.var(0)
+        mean = (_by_size(counts, rows) + middle) / (number + 1)
+        squares = _by_size(counts, (rows - mean[counts]) ** 2)
+        spread = np.sqrt((squares + usual) / (number + 1))
+        return cls(torch.from_numpy(mean), torch.from_numpy(spread))
+
+    def log_prob(self, condition: Tensor) -> Tensor:
+        """Up to a constant of each row of condition (B, C): (B, N + 1) float64."""
+        mean, spread = self.mean.to(condition.device), self.spread.to(condition.device)
+        z = (condition.double()[:, None] - mean) / spread
+        return -self.weight * (z.square() / 2 + spread.log()).sum(2)
+
+
+def _by_size(counts: NDArray[np.int64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of rows (B, C) over the molecules of each size (N + 1, C)."""
+    return np.stack([np.bincount(counts, column) for column in rows.T], 1)
+
+
+@dataclass(frozen=True)
 class PointCanvas:
     """Blank molecules with a drawn number of atoms: what a sampler fills."""
 
@@ -281,12 +314,27 @@ class PointCanvas:
     num_types: int
     num_bonds: int = 0  # E, 0 where bonds are not modelled
     dtype: torch.dtype = torch.float32
+    told: ToldSizes | None = None  # None: a condition says nothing of the number of atoms
 
     def __call__(self, n: int, rng: Rng) -> PointState:
         """Draw n blank molecules on the generator's device, padded to the largest that there can
         be; only their masks differ."""
-        N = self.counts.max_nodes
-        count = self.counts.draw(n, rng)
+        return self._blank(self.counts.draw(n, rng))
+
+    def asked(self, condition: Tensor, rng: Rng) -> PointState:
+        """Draw a blank molecule for each row of condition (n, C), of k atoms with a probability
+        proportional to p(k) p(c | k)."""
+        n = len(condition)
+        if self.told is None:
+            return replace(self(n, rng), condition=condition)
+        log_p = self.counts.weights.to(condition.device).double().log()
+        law = (log_p + self.told.log_prob(condition)).softmax(1).cumsum(1)
+        u = uniform((n,), rng).to(law) * law[:, -1]
+        count = torch.searchsorted(law, u[:, None], right=True)[:, 0]
+        return replace(self._blank(count), condition=condition)
+
+    def _blank(self, count: Tensor) -> PointState:
+        n, N = len(count), self.counts.max_nodes
         mask = torch.arange(N, device=count.device) < count[:, None]
         blank = torch.zeros(n, N, 3, dtype=self.dtype, device=count.device)
         bonds = blank.new_zeros(n, N, N, self.num_bonds) if self.num_bonds else None

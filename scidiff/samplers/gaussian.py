@@ -4,7 +4,6 @@ tables."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -30,7 +29,8 @@ class GaussianSampler(Generic[X]):
     (steps + 1,) or the name of a grid, by default the solver's own. scheme: ready rows, instead of
     all these. denoise: end on the clean guess at the last node instead of on the node itself. A
     solver that asks the network twice a step (2s, heun) makes two of this protocol's steps of one.
-    `condition` (R, C), where it is set, is what n / R rows each are asked to be like.
+    `condition` (R, C), where it is set, is what n / R rows each are asked to be like; the canvas
+    then draws its rows by `asked`.
 
     ValueError: steps and a scheme, neither, or what `make_scheme` refuses.
     """
@@ -70,9 +70,9 @@ class GaussianSampler(Generic[X]):
 
     def init(self, n: int, rng: Rng) -> X:
         """Draw n particles from the prior N(0, prior_std^2) of every component."""
-        blank: Any = self.canvas(n, rng)
-        if self.condition is not None:
-            blank = replace(blank, condition=handed_out(self.condition, n, rng.device))
+        canvas: Any = self.canvas
+        told = handed_out(self.condition, n, rng.device)
+        blank = canvas(n, rng) if told is None else canvas.asked(told, rng)
         parts = tuple(
             c.schedule.prior_std * c.noise(part, blank.mask, rng)
             for c, part in zip(self.denoiser.components, blank.parts, strict=True)

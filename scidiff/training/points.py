@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Conditions
-from scidiff.data.points import PackedPoints, PointState
+from scidiff.data.points import PackedPoints, PointState, ToldSizes
 from scidiff.data.tokens import Vocabulary
 from scidiff.processes.points import PointProcess, PointSystem
 from scidiff.training.batches import DealtBatches
@@ -79,6 +79,14 @@ class PreparedPoints:
     def length_counts(self) -> list[int]:
         """How many training molecules have n atoms, n = 0, 1, ..."""
         return np.bincount(self.train.counts).tolist()
+
+    @property
+    def told_sizes(self) -> dict[str, list[list[float]]] | None:
+        """What molecules of each size are told, as a model's config holds it."""
+        if self.told is None:
+            return None
+        law = ToldSizes.fit(self.train.counts, self.told[0])
+        return {"mean": law.mean.tolist(), "spread": law.spread.tolist()}
 
     @property
     def digest(self) -> str:

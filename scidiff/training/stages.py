@@ -228,10 +228,12 @@ def noise_law(stage: Stage, data: Prepared) -> TokenNoise | None:
 
 
 def process_config(stage: Stage, data: Rows) -> dict[str, Any]:
-    """The process as a model's config names it, with the probabilities of a flow's noise and, of
-    graphs in blocks, how large first blocks are and how many blocks there are."""
+    """The process as a model's config names it, with the probabilities of a flow's noise, of
+    graphs in blocks how large first blocks are and how many blocks there are, and of molecules in
+    space what those of each size are told."""
     if not isinstance(data, Prepared):
-        return stage.spec
+        told = getattr(data, "told_sizes", None)
+        return stage.spec if told is None else {**stage.spec, "told_sizes": told}
     law, counts = noise_law(stage, data), {}
     if stage.blocks is not None:
         counts = block_laws(data.train, bonded_ids(data.vocabulary), stage.blocks.hops)

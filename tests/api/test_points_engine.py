@@ -277,19 +277,28 @@ def test_a_model_that_was_told_nothing_learns_to_be_told(told, trained) -> None:
 
 
 def test_rows_are_told_and_say_what(told) -> None:
-    asked = told.sample(4, seed=1, condition={"qed": 0.4}, steps=3)
+    asked = told.sample(4, seed=1, condition={"qed": 0.4}, steps=3, sizes=4)
     assert asked.columns["qed"] == [0.4] * 4
     assert asked.provenance["sampling"]["condition"] == {"qed": 0.4}
     values = [0.3, 40.0, 0.36, 0.4]
-    each = told.sample(4, seed=1, condition={"qed": values}, steps=3)
+    each = told.sample(4, seed=1, condition={"qed": values}, steps=3, sizes=4)
     places = [r.points.positions for r in each]
     assert each.columns["qed"] == values
     assert np.allclose(places[3], asked[3].points.positions, atol=1e-5)
     assert not np.allclose(places[1], asked[1].points.positions, atol=1e-3)
 
 
+def test_the_number_of_atoms_goes_with_what_is_asked(told) -> None:
+    law = told.config["process"]["told_sizes"]
+    assert len(law["mean"]) == len(law["spread"]) == len(told.config["length_counts"])
+    asked = {"condition": {"qed": [-40.0, 40.0] * 10}, "steps": 2}
+    sizes = [len(r.points) for r in told.sample(20, **asked)]
+    assert len(set(sizes[::2])) == 1 and len(set(sizes[1::2])) == 1
+    assert {len(r.points) for r in told.sample(4, sizes=5, condition={"qed": 0.3}, steps=2)} == {5}
+
+
 def test_weight_zero_is_the_law_of_all_rows(told) -> None:
-    how = {"seed": 2, "steps": 3}
+    how = {"seed": 2, "steps": 3, "sizes": 5}
     free = told.sample(3, **how)
     none = told.sample(3, condition={"qed": 0.4}, weight=0.0, **how)
     hard = told.sample(3, condition={"qed": 0.3}, weight=400.0, **how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from point_targets import SIZES, SYSTEM, K, tiny_guess
@@ -11,7 +12,7 @@ from point_targets import SIZES, SYSTEM, K, tiny_guess
 from scidiff.api.points_engine import PointsEngine
 from scidiff.core import seeded
 from scidiff.data.graphs import NodeCounts
-from scidiff.data.points import PointCanvas, PointState
+from scidiff.data.points import PointCanvas, PointState, ToldSizes
 from scidiff.data.tokens import Vocabulary
 from scidiff.networks.points import PointGuess
 from scidiff.processes.conditional import ConditionalProcess
@@ -55,7 +56,7 @@ class Knows:
 
 
 def engine() -> PointsEngine:
-    config = {"length_counts": [0, 0, 0, 1], "conditions": [{"name": "c"}]}
+    config = {"length_counts": [0, 0, 0, 1], "conditions": [{"name": "c"}], "process": {}}
     parameters = SimpleNamespace(parameters=lambda: iter([torch.zeros(1)]))
     guess = PointGuess(Knows(), SYSTEM)
     return PointsEngine(parameters, guess, Vocabulary(("A", "B", "C"), "points"), config)
@@ -250,3 +251,43 @@ def test_every_row_of_a_chain_is_told_its_own(snr):
 
 def test_a_sampler_is_told_nothing_unless_asked():
     assert GaussianSampler(tiny_guess(), SIZES, steps=2).init(2, seeded(0)).condition is None
+
+
+# ---------------------------------------------------------------- how many atoms
+
+COUNTS = np.array([1, 1, 3, 3, 3, 3, 4, 4])
+NUMBERS = np.array([[0.0], [1], [4], [5], [6], [5], [9], [8]], np.float32)
+
+
+def test_what_a_size_is_told_is_that_of_its_molecules_and_one_more_that_is_like_all():
+    law = ToldSizes.fit(COUNTS, NUMBERS)
+    mean, usual = NUMBERS.mean(), NUMBERS.var()
+    assert law.mean[3, 0] == pytest.approx((20 + mean) / 5)
+    off = ((np.array([4, 5, 6, 5]) - float(law.mean[3, 0])) ** 2).sum()
+    assert law.spread[3, 0] == pytest.approx(((off + usual) / 5) ** 0.5)
+    assert law.mean[2, 0] == pytest.approx(mean) and law.spread[0, 0] == pytest.approx(usual**0.5)
+
+
+@pytest.mark.parametrize("weight", [1.0, 2.0])
+@pytest.mark.parametrize("asked", [0.5, 4.0])
+def test_sizes_follow_bayes_rule(asked, weight):
+    n, fitted = 4_000, ToldSizes.fit(COUNTS, NUMBERS)
+    law = ToldSizes(fitted.mean, fitted.spread, weight)
+    counts = NodeCounts.of(COUNTS.tolist())
+    canvas = PointCanvas(counts, K, told=law)
+    x = canvas.asked(torch.full((n, 1), asked), seeded(0))
+    likelihood = torch.distributions.Normal(law.mean[:, 0], law.spread[:, 0])
+    p = counts.weights * likelihood.log_prob(torch.tensor(asked)).mul(weight).exp()
+    p = p / p.sum()
+    drawn = torch.bincount(x.mask.sum(1), minlength=len(p)) / n
+    assert not drawn[p == 0].any() and torch.equal(x.condition, torch.full((n, 1), asked))
+    assert ((drawn - p).abs() <= 4 * (p * (1 - p) / n).sqrt()).all()
+    assert ((p - counts.weights / 8).abs() > 0.2).any()  # it is not the law of all rows
+
+
+def test_every_row_has_the_size_of_what_it_is_asked_for():
+    canvas = PointCanvas(NodeCounts.of(COUNTS.tolist()), K, told=ToldSizes.fit(COUNTS, NUMBERS))
+    x = canvas.asked(torch.tensor([[-2.0], [14.0]]), seeded(1))
+    assert x.mask.sum(1).tolist() == [1, 4]
+    free = PointCanvas(canvas.counts, K)
+    assert torch.equal(free.asked(torch.zeros(9, 1), seeded(2)).mask, free(9, seeded(2)).mask)
