@@ -65,7 +65,7 @@ ASKED, TOKENS, TOLD, GRAPHS, SPACE = (
     "Molecules in space",
 )  # fmt: skip
 _TYPED: dict[str, tuple[Any, str, str, str]] = {
-    "block_size": (int, "", TOKENS, "Positions written together, left to right."),
+    "block_size": (int, "", ASKED, "Positions written, or atoms placed, together."),
     "order": (str, "", TOKENS, "random (exact), sequential, confidence, margin or entropy."),
     "tokens_per_step": (int, "", TOKENS, "More is faster and less exact."),
     "temperature": (float, "", TOKENS, "1 is the model's own law."),
@@ -119,6 +119,10 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
     "composition": (str, "", SPACE, "Which atoms: a formula such as C7H10O2."),
     "graph": (str, "", SPACE, "A molecule (SMILES) whose structures are drawn."),
     "fragment": (str, "", SPACE, "A file (.sdf, .xyz) of atoms that keep their shape."),
+    "sequence": (str, "", SPACE, "Of atoms placed in blocks: which, in order, such as OHH."),
+    "last_steps": (int, "", SPACE, "Of the last block, fewer than --steps of the first."),
+    "annealing": (str, "", SPACE, "From --steps to --last-steps: linear, cosine, two-stage."),
+    "lag": (int, "", SPACE, "Steps by which an atom of a block sets out behind the other."),
 }  # fmt: skip
 
 

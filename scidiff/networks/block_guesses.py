@@ -41,8 +41,8 @@ class NetworkGuesses:
 
     @torch.no_grad()
     def __call__(self, x: Items, t: Tensor, lo: int, hi: int) -> Tensor:
-        """Clean guesses of the items lo .. hi (B, hi - lo, F); zero where none is there, if
-        `compact`."""
+        """Clean guesses of the items lo .. hi (B, hi - lo, F); of rows that have none of them,
+        if `compact`, zero."""
         if not self.compact:
             return self._guess(x, t, lo, hi)
         out = torch.zeros_like(x.features[:, lo:hi])

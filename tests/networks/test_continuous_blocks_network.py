@@ -146,3 +146,59 @@ def test_rows_that_are_too_long_or_not_begun_are_refused():
         network(max_length=4).read(rows())
     with pytest.raises(ValueError, match="begin"):
         network().keep(rows(), 0, 3)
+
+
+# ---------------------------------------------------------------- hidden states and places
+
+
+def told(x, width=6, seed=3):
+    g = torch.Generator().manual_seed(seed)
+    return replace(x, told=torch.randn(B, L, width, generator=g, dtype=torch.float64))
+
+
+def test_hidden_states_are_heard_by_all_and_must_be_told():
+    net, x, (noisy, t) = network(hidden=6), rows(), asked()
+    blocks = block_of(even_blocks(L, 3))
+    said, other = (net(told(x, seed=seed), noisy, t, blocks) for seed in (3, 4))
+    assert (said[0] != other[0]).all()
+    with pytest.raises(ValueError, match="hidden states of width 6, got none"):
+        net(x, noisy, t, blocks)
+    with pytest.raises(ValueError, match=r"width 0, got \(3, 7, 6\)"):
+        network()(told(x), noisy, t, blocks)
+
+
+@pytest.mark.parametrize("head", [0, 2], ids=["whole", "head"])
+def test_where_items_are_turns_attention_alike_alone_and_together(head):
+    net, x, (noisy, t) = network(head, width=32, spatial=2), rows(), asked()
+    blocks = block_of(even_blocks(L, 3))
+    together = net(x, noisy, t, blocks)
+    net.waves.mul_(0)
+    assert not torch.allclose(net(x, noisy, t, blocks)[0], together[0])
+    net = network(head, width=32, spatial=2)
+    state, lo = replace(x, context=net.read(x), kept=net.room(x)), 0
+    for n in even_blocks(L, 3):
+        hi = lo + n
+        state = net.open(state, lo, hi)
+        alone = net.guess(state, noisy[:, lo:hi], t[:, lo:hi], lo, hi)
+        here = x.mask[:, lo:hi]
+        assert torch.allclose(alone[here], together[:, lo:hi][here], atol=1e-10)
+        state, lo = net.keep(state, lo, hi), hi
+
+
+@pytest.mark.parametrize("head", [0, 1], ids=["whole", "head"])
+def test_items_that_are_not_there_are_left_out_and_cost_nothing(head):
+    net, x = network(head), rows()
+    every, few = (NetworkGuesses(net, Component(Linear()), c) for c in (False, True))
+    t = torch.linspace(0.1, 0.9, L, dtype=torch.float64)
+    states = [g.open(g.keep(g.begin(x), 0, 3), 3, 7) for g in (every, few)]
+    said = [g(s, t, 3, 7) for g, s in zip((every, few), states, strict=True)]
+    here = x.mask[:, 3:]
+    assert torch.allclose(said[0][here], said[1][here], atol=1e-12)
+    assert not said[1][2].any()  # the third row has two items, and is not asked
+    assert every.rows == 3 and few.rows == 2
+
+
+@pytest.mark.parametrize("wrong", [{"spatial": -1}, {"hidden": -1}, {"spatial": 2, "width": 16}])
+def test_sizes_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        ContinuousBlocksConfig(**{"tokens": 5, "max_length": 8, "heads": 2, "width": 16, **wrong})

@@ -24,7 +24,7 @@ def test_names():
 @pytest.mark.parametrize(
     "kind, settings, message",
     [
-        ("diffuse", {}, "masked, block, .*, graph_sde, flow, graph_blocks, points, point_blocks, got 'diffuse'"),
+        ("diffuse", {}, "masked, block, .*, graph_blocks, points, point_blocks, got 'diffuse'"),
         ("block", {}, "block_size belongs to process = 'block'"),
         ("masked", {"block_size": 4}, "block_size belongs to process = 'block'"),
         ("block", {"block_size": 0}, "at least 1, got 0"),
