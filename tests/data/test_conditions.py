@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scidiff.data.conditions import Column, Conditions, per_row, varies
+from scidiff.data.conditions import Column, Conditions, per_row, unheard, varies
 
 TOLD = {"cell": ["b", "a", "b", "c"], "load": [1.0, 2.0, 3.0, 6.0]}
 KNOWN = Conditions.fit(TOLD)
@@ -67,3 +67,18 @@ def test_one_row_has_one_value():
 def test_what_cannot_be_learnt_is_named(values, message):
     with pytest.raises(ValueError, match=message):
         Column.fit("x", values)
+
+
+def test_a_number_says_its_unit_and_how_far_it_goes():
+    known = Conditions.fit({"gap": [1.0, 2.5, 7.0], "cell": ["a", "b", "a"]}, {"gap": "eV"})
+    assert [str(c) for c in known.columns] == ["gap (1 to 7 eV)", "cell (a, b)"]
+    assert Conditions.of_config(known.to_config()) == known
+    assert unheard(known, {"gap": 1.0, "cell": "a"}) == ""
+    assert unheard(known, {"gap": [2.0, 7.5], "cell": "b"}) == (
+        "gap = 7.5 lies outside of the training rows: gap (1 to 7 eV)"
+    )
+
+
+def test_columns_of_older_models_have_no_unit():
+    old = [{"name": "rl", "labels": [], "mean": 1.0, "spread": 2.0, "quantiles": [0.0, 9.0]}]
+    assert str(Conditions.of_config(old).columns[0]) == "rl (0 to 9)"
