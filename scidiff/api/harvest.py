@@ -21,7 +21,7 @@ from scidiff.guidance.certificate import Certificate, certify
 from scidiff.rewards.pareto import hypervolume, objectives
 from scidiff.rewards.portfolio import portfolio
 from scidiff.rewards.scores import terms
-from scidiff.rewards.scoring import Scorer, Status
+from scidiff.rewards.scoring import Scorer, Scores, Status
 
 DIVERSE = 100  # best objects whose diversity is told
 MOST = 4  # terms of which a hypervolume is reported: its cost grows fast with them
@@ -59,7 +59,8 @@ def harvest(
             campaign.seed, n=len(records), design=dict(settings), certificate=vars(certificate),
             ledger=_cost(campaign), ended=campaign.stopped,
         ),
-        notes=[*_notes(campaign, certificate, n - len(records)), *approximations(settings)],
+        notes=[*_notes(campaign, certificate, n - len(records), scores),
+               *approximations(settings)],
     )  # fmt: skip
     return DesignResult(rows, certificate=certificate, ledger=campaign.ledger, settings=settings,
                         history=campaign.history, asked=lambda: asked(model, campaign),
@@ -84,11 +85,14 @@ def _cost(campaign: Campaign) -> dict[str, int]:
             for name in ("network_rows", "asked", "cache_hits")}
 
 
-def _notes(campaign: Campaign, certificate: Certificate, missing: int) -> list[str]:
-    cost = _cost(campaign)
+def _notes(
+    campaign: Campaign, certificate: Certificate, missing: int, scores: Scores
+) -> list[str]:
+    cost, unasked = _cost(campaign), int((scores.status == Status.SKIPPED).sum())
     few = missing > 0 and campaign.strategy.rounds is None  # else a limit ended it between rounds
     return [
         *([f"{missing} designs fewer than asked for: no other object has a score"] if few else []),
+        *([f"{unasked} designs have no score: the budget of calls was spent"] if unasked else []),
         str(certificate),
         f"{cost['asked']:,} objects asked, {cost['cache_hits']:,} cache hits, "
         f"{cost['network_rows']:,} network rows",

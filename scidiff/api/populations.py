@@ -44,7 +44,9 @@ class Populations:
         value = look_ahead(self.model, sampler, here.reward, here.strength)
         task = Task(sampler, here.reward, value, self.plan, designs, here.strength, here.rng,
                     self.window)
-        run = self.method.run(task)
+        later = max(0, self.n - (here.number + 1) * self.plan.chunk)  # designs that end as well
+        with here.reward.keeping(later * self.plan.particles * self.plan.branch):
+            run = self.method.run(task)
         rows, P = pick(run, self.method.best, here.rng), len(run.log_z)
         self.drawn.append({
             "log_z": run.log_z, "log_w": run.log_w.view(P, -1),

@@ -11,7 +11,8 @@ from torch import Tensor
 from scidiff.core import Renoisable, Rng, uniform
 from scidiff.data.tokens import TokenState
 from scidiff.guidance.certificate import Guided, Meter, found
-from scidiff.guidance.lookahead import Reward, Sight, Value, contents
+from scidiff.guidance.distinct import contents
+from scidiff.guidance.lookahead import Reward, Sight, Value
 from scidiff.guidance.particles import population_size, positive
 from scidiff.guidance.refine import Improve, Restarted
 

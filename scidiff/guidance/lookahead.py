@@ -9,7 +9,8 @@ exact; only the variance of its weights is at stake.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -54,7 +55,7 @@ class Drawn(ABC):
         again = k.repeat_interleave(self.draws) if isinstance(k, Tensor) else k
         ends = self.ends(_copies(x, self.draws, rng), again, rng)
         self.asked += len(ends)
-        scores = as_scores(self.reward(ends))
+        scores = as_scores(getattr(self.reward, "guess", self.reward)(ends))
         return combined(_floored(scores) if self.real_ends else scores, self.draws, self.strength)
 
 
@@ -136,9 +137,23 @@ class Decoded:
         self.domain = domain
         key = getattr(domain, "key", text_key)
         self.scorer = reward if isinstance(reward, Scorer) else Scorer(reward, key)
+        self.kept = 0  # calls of the budget that guesses leave to finished states
 
     def __call__(self, x: Any) -> Scores:
         return self.scorer.score(self.domain.decode(x))
+
+    def guess(self, x: Any) -> Scores:
+        """Score guesses of the end: SKIPPED once only the calls that are `kept` are left."""
+        return self.scorer.score(self.domain.decode(x), self.kept)
+
+    @contextmanager
+    def keeping(self, calls: int) -> Iterator[None]:
+        """Keep so many more calls for finished states."""
+        self.kept += calls
+        try:
+            yield
+        finally:
+            self.kept -= calls
 
     @property
     def asked(self) -> int:
@@ -157,47 +172,17 @@ class Decoded:
         return self.scorer.floor
 
 
-class Distinct:
-    """A reward on states that is asked once for each distinct clean state: where a look-ahead did
-    not change, nothing is asked. A `Scorer` does the same for decoded objects.
+def sparing(value: Value, reward: Any, calls: int) -> Value:
+    """A value whose look-aheads leave `calls` of the reward's budget, where it has one, to
+    finished states."""
+    if not isinstance(reward, Decoded):
+        return value
 
-    `key` maps states to one hashable a row, by default what they hold (`contents`).
-    """
+    def spared(x: Any, k: int | Tensor, rng: Rng) -> Tensor | Scores:
+        with reward.keeping(calls):
+            return value(x, k, rng)
 
-    def __init__(
-        self, reward: Reward, key: Callable[[Any], Sequence[Hashable]] | None = None
-    ) -> None:
-        self.reward, self.key = reward, key or contents
-        self.asked = self.cache_hits = 0
-        self._known: dict[Hashable, tuple[float, int]] = {}
-
-    @property
-    def floor(self) -> float | None:
-        return getattr(self.reward, "floor", None)
-
-    def __call__(self, x: Any) -> Scores:
-        keys = self.key(x)
-        fresh = {key: row for row, key in enumerate(keys) if key not in self._known}
-        if fresh:
-            rows = torch.tensor(list(fresh.values()))
-            told = as_scores(self.reward(x[rows.to(_device(x))]))
-            pairs = zip(told.values.tolist(), told.status.tolist(), strict=True)
-            self._known.update(zip(fresh, pairs, strict=True))
-        self.asked += len(fresh)
-        self.cache_hits += len(keys) - len(fresh)
-        scores = Scores.of((v, Status(s)) for v, s in (self._known[key] for key in keys))
-        return scores.to(_device(x))
-
-
-def contents(x: Any) -> list[bytes]:
-    """What tells a clean state of tokens or continuous parts from another, row by row."""
-    held = (x.ids,) if hasattr(x, "ids") else (*x.parts, x.mask)
-    rows = [leaf.cpu().flatten(1).numpy() for leaf in held if leaf is not None]
-    return [b"".join(leaf[i].tobytes() for leaf in rows) for i in range(len(x))]
-
-
-def _device(x: Any) -> torch.device:
-    return (x.ids if hasattr(x, "ids") else x.parts[0]).device
+    return spared
 
 
 def end_values(reward: Reward, x: Any) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scidiff.core import Rng, Sampler, Select, Stacked
 from scidiff.guidance.certificate import Guided, Meter, certify
-from scidiff.guidance.lookahead import PosteriorMean, Reward, Value, as_scores
+from scidiff.guidance.lookahead import PosteriorMean, Reward, Value, as_scores, sparing
 from scidiff.guidance.selection import effective_size, log_mean_exp
 from scidiff.rewards.scoring import Scores, Status, require_floor
 
@@ -97,6 +97,7 @@ def guided_sample(
 
     On the way a look-ahead that is not OK keeps its parent's score. At the end INVALID scores the
     reward's floor, and FAILED, TIMEOUT and SKIPPED keep the last score and leave the row unscored.
+    Under a budget of calls look-aheads are SKIPPED while n * branch calls are left for the end.
 
     Raises ValueError for impossible arguments, a deterministic sampler asked to branch or
     resample, and scores that are not finite; RewardError for an invalid end where the reward
@@ -108,7 +109,7 @@ def guided_sample(
     finish = _nothing if reward is None else _ended(reward)
     if value is None:
         value = finish if reward is None else PosteriorMean(sampler, reward, strength=strength)
-    meter = Meter(sampler, reward, value)
+    meter, value = Meter(sampler, reward, value), sparing(value, reward, n * branch)
     pop = _start(sampler.init(n, rng), n, rng)
     log_w, ess = torch.zeros(P, K, dtype=torch.float64, device=rng.device), []
     for k in range(sampler.num_steps):

@@ -116,12 +116,13 @@ class Scorer:
     def spent(self) -> bool:
         return self.budget is not None and self.asked >= self.budget
 
-    def score(self, records: Sequence[Record]) -> Scores:
-        """Score every record, discounted where there is a discount; rows keep their place.
+    def score(self, records: Sequence[Record], keep: int = 0) -> Scores:
+        """Score every record, discounted where there is a discount; rows keep their place. The
+        last `keep` objects of the budget are left for later.
 
         Raises RewardError when the reward returns the wrong thing or raises on everything.
         """
-        keys, scores = self._keyed(records)
+        keys, scores = self._keyed(records, keep)
         if self.discount is None or not scores.ok.any():
             return scores
         known = {k: r.obj for k, r, ok in zip(keys, records, scores.ok.tolist(), strict=True)
@@ -133,13 +134,14 @@ class Scorer:
 
     def plain(self, records: Sequence[Record]) -> Scores:
         """Score every record without the discount."""
-        return self._keyed(records)[1]
+        return self._keyed(records, 0)[1]
 
-    def _keyed(self, records: Sequence[Record]) -> tuple[list[str | None], Scores]:
+    def _keyed(self, records: Sequence[Record], keep: int) -> tuple[list[str | None], Scores]:
         keys = [self.key(r) if r.valid else None for r in records]
         fresh = {k: r for k, r in zip(keys, records, strict=True)
                  if k is not None and k not in self._known}
-        chosen = list(fresh)[:None if self.budget is None else max(self.budget - self.asked, 0)]
+        left = None if self.budget is None else max(self.budget - self.asked - keep, 0)
+        chosen = list(fresh)[:left]
         self.cache_hits += sum(k is not None for k in keys) - len(fresh)
         if chosen:
             self._ask(chosen, [fresh[k].obj for k in chosen])

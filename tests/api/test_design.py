@@ -1,11 +1,12 @@
 """Designing: every method keeps its budget, its seed and its word about what failed."""
 
 import math
+from itertools import count
 
 import pytest
 import torch
 
-from scidiff.api.design import design
+from scidiff.api.design import Ask, design
 from scidiff.api.entry import load
 from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
@@ -14,6 +15,7 @@ from scidiff.api.strategies import STRATEGIES, least_calls
 from scidiff.core import seeded
 from scidiff.guidance.campaign import Campaign, Limits
 from scidiff.guidance.lookahead import Decoded
+from scidiff.rewards.executors import Serial
 from scidiff.rewards.scoring import NamedReward, RewardError, Scorer
 
 
@@ -227,3 +229,24 @@ def test_designs_run_in_chunks_are_those_of_their_seeds(tiny_model, monkeypatch)
     two = run_method(model, "best-of-n", scorer, 2, 4, 1.0)
     same = made[8].designs(model.sampler()).ids[:2]
     assert torch.equal(same, two.designs(model.sampler()).ids)  # chunks do not know of each other
+
+
+def test_ends_that_were_never_asked_are_told(model):
+    """A budget that another run has spent: the designs are there, without a score."""
+    ask = Ask(model, Atoms(), 6, "smc", 60, 0, 30.0, None, None, None, Limits(60))
+    campaign = ask.campaign(Serial(), None)
+    campaign.reward.scorer.budget = 1
+    campaign.run()
+    made = ask.result(campaign)
+    skipped = made.to_frame()["status"].tolist().count("skipped")
+    said = f"{skipped} designs have no score: the budget of calls was spent"
+    assert skipped and said in made.rows.notes
+
+
+@pytest.mark.parametrize("method", ["smc", "fk", "svdd", "nested"])
+def test_rows_longer_than_planned_do_not_take_the_calls_of_the_ends(model, method):
+    number, plan = count(), METHODS[method].plan(24)
+    scorer = Scorer(Atoms(), key=lambda record: str(next(number)),  # every look is paid for
+                    budget=3 * plan.particles * plan.branch)
+    made = run_method(model, method, scorer, 3, 24)
+    assert all(run.scored.all() for run in made.runs)

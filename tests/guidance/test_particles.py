@@ -1,6 +1,7 @@
 """The loop's edges: refusals, bookkeeping, the certificate, look-aheads and chunks."""
 
 from dataclasses import dataclass
+from itertools import count
 
 import pytest
 import torch
@@ -155,6 +156,27 @@ def test_a_spent_budget_ends_the_run_gracefully():
     reward = Decoded(Spelled(), Scorer(Sum(), budget=7))
     guided = guide(reward, n=60, branch=2, select=nested(0.5), populations=5)
     assert guided.ledger.asked == 7 and not guided.scored.all()
+
+
+@pytest.mark.parametrize("look", [PosteriorMean, Rollout])
+@pytest.mark.parametrize("branch, select", [(1, smc(0.5)), (2, nested(0.5))])
+@pytest.mark.parametrize("more", [0, 3])
+def test_a_budget_below_the_looks_still_scores_every_end(look, branch, select, more):
+    """Every row is an object of its own here, so the looks on the way alone would spend it."""
+    number, budget = count(), 6 * branch + more
+    told = Decoded(Spelled(), Scorer(Sum(), key=lambda r: str(next(number)), budget=budget))
+    guided = guide(told, n=6, branch=branch, select=select, value=look(masked(), told))
+    assert guided.scored.all() and guided.ledger.asked <= budget and told.kept == 0
+    assert guided.looks == (1, 2, 3, 4)
+
+
+def test_look_aheads_are_refused_once_only_the_kept_calls_are_left():
+    reward = Decoded(Spelled(), Scorer(Sum(), budget=4))
+    states = [TokenState(TABLE.seqs[rows]) for rows in (slice(0, 4), slice(9, 13))]
+    with reward.keeping(1), reward.keeping(2):
+        first, second = (reward.guess(x).status.tolist() for x in states)
+        assert first == [0, 4, 4, 4] and set(second) == {4}
+        assert reward(states[1]).status.tolist() == [0, 0, 0, 4]
 
 
 @pytest.mark.parametrize(

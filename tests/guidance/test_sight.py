@@ -8,7 +8,8 @@ from gaussian_targets import chain_law, gaussian
 from scidiff.core import seeded
 from scidiff.data.tokens import TokenState
 from scidiff.guidance.certificate import merged
-from scidiff.guidance.lookahead import Distinct, PosteriorMean, Rollout, Sight, end_values
+from scidiff.guidance.distinct import Distinct
+from scidiff.guidance.lookahead import PosteriorMean, Rollout, Sight, end_values
 from scidiff.guidance.particles import current, guided_sample, sample
 from scidiff.guidance.search import Redrawn, noise_search, successive_halving
 from scidiff.guidance.selection import Replacing, per_parent
