@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from rdkit.Chem.rdDistGeom import EmbedMolecule
 import scidiff as sd
 from scidiff.api.model import Model
 from scidiff.api.point_blocks_intake import as_written, written
+from scidiff.cli.main import run
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.points import PackedPoints, Points
 from scidiff.domains.molecule_3d import embedded
@@ -287,3 +290,28 @@ def test_designs_are_chosen_by_any_reward(model, method) -> None:
 
 def size_of(mols) -> list[float]:
     return [float(m.GetNumAtoms()) for m in mols]
+
+
+def test_the_page_runs_from_top_to_bottom(trained, tmp_path, monkeypatch, capsys) -> None:
+    page = Path(__file__).parents[2] / "docs" / "point_blocks.md"
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(trained, tmp_path / "runs" / "qm9-point-blocks" / "model")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/point_blocks.md", "exec"), names)
+    assert "model toy-blocks, seed 0" in capsys.readouterr().out and len(names["hits"]) == 2
+    assert (tmp_path / "drawn.xyz").exists()
+
+
+def test_the_command_line_takes_every_setting(trained, tmp_path, capsys) -> None:
+    out = tmp_path / "x.xyz"
+    asked = ["--sequence", "FH", "--block-size", "1", "--steps", "4", "--last-steps", "2",
+             "--annealing", "cosine", "--lag", "0", "--eta", "1"]  # fmt: skip
+    assert run(["sample", str(trained), "-n", "3", "-o", str(out), *asked]) == 0
+    side = json.loads((tmp_path / "x.xyz.json").read_text())
+    sampling = side.get("provenance", side)["sampling"]
+    assert (sampling["block_size"], sampling["last_steps"]) == (1, 2)
+    capsys.readouterr()
+    assert run(["sample", str(trained), "-n", "3", "--block-size", "0"]) == 2
+    assert "block size must be in 1 .. 9, got 0" in capsys.readouterr().err

@@ -123,6 +123,18 @@ def test_the_loss_is_that_of_atoms_and_of_places_apart() -> None:
     assert torch.allclose(one, nats, atol=1e-10)
 
 
+def test_a_hidden_state_has_read_its_atom_and_none_behind_it() -> None:
+    chain, x = sampler(network(), (N,)), molecules()
+    whole = replace(x, tokens=x.tokens[3:4], features=x.features[3:4], mask=x.mask[3:4])
+    other = replace(whole, tokens=whole.tokens.clone())
+    other.tokens[0, 2] = 5 - other.tokens[0, 2]  # the other of two kinds
+    a, b = (chain._items(chain._types(m.tokens), m.tokens).told for m in (whole, other))
+    same = (a == b).all(-1)[0].tolist()
+    assert same == [True, True, False, False]
+    expected = network().sequence.causal(with_end(whole))[:, 1:]
+    assert torch.allclose(a, expected, atol=1e-6)
+
+
 def test_atoms_are_drawn_by_their_law() -> None:
     net, n = network(), 4000
     x = sample(sampler(net, (N,), 1), n, seeded(5))
