@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from scidiff.core import seeded
-from scidiff.data.tokens import FIRST_SYMBOL
+from scidiff.data.tokens import EOS, FIRST_SYMBOL
 from scidiff.guidance.particles import guided_sample, sample
 from scidiff.guidance.selection import keep_all, smc
 from scidiff.networks.block_guesses import NetworkGuesses
@@ -68,17 +68,19 @@ def test_rows_at_different_places_are_stacked_and_go_on(name) -> None:
         x = sampler.step(x, k, seeded(1, k))
     states.append(x)
     last = sampler.num_steps
-    places = [1, sampler.written, last - 1, last]
+    places = [last - 1, 1, last, sampler.written]
     rows = x.mask.sum(1).argmax()[None]
     assert x.mask[rows].sum() > 1
     mixed = WrittenPoints.cat([states[k][rows] for k in places])
     assert len(sampler.predict_clean(mixed, torch.tensor(places), seeded(0))) == 4
     moved = sampler.step(mixed, torch.tensor(places), seeded(2))
-    assert torch.equal(moved.positions[3:], x.positions[rows])
-    assert torch.equal(moved.types[1:], mixed.types[1:])
-    assert not torch.equal(moved.positions[1], mixed.positions[1])
+    assert torch.equal(moved.positions[2], x.positions[rows][0])
+    assert not moved.positions[1].any() and (moved.atoms.ids[1, :2] != MASK).all()
+    assert (moved.atoms.ids[1, 2:] == MASK).all() or (moved.atoms.ids[1] == EOS).any()
+    assert torch.equal(moved.types[[0, 2, 3]], mixed.types[[0, 2, 3]])
+    assert not torch.equal(moved.positions[3], mixed.positions[3])
     alone = sampler.step(states[last - 1][rows], last - 1, seeded(3))  # its last row draws nothing
-    assert torch.allclose(moved.positions[2], alone.positions[0], atol=1e-6)
+    assert torch.allclose(moved.positions[0], alone.positions[0], atol=1e-6)
 
 
 def test_atoms_are_written_first_and_then_stay() -> None:
@@ -115,6 +117,7 @@ def test_a_given_sequence_is_placed_at_once() -> None:
     x = sample(sampler, 6, seeded(0))
     assert x.mask.sum(1).tolist() == [2] * 3 + [4] * 3
     assert torch.equal(x.types[3].argmax(-1), ids[1] - FIRST_SYMBOL)
+    assert (x.positions.abs().sum(-1) > 0).equal(x.mask)
 
 
 def test_finished_rows_do_not_begin_again() -> None:
