@@ -15,12 +15,14 @@ from rdkit.Chem.rdDistGeom import EmbedMolecule
 
 import scidiff as sd
 from scidiff.api.model import Model
-from scidiff.api.point_blocks_intake import as_written, written
+from scidiff.api.point_blocks_intake import as_items, as_written, written
 from scidiff.cli.main import run
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.points import PackedPoints, Points
+from scidiff.data.tokens import Vocabulary
 from scidiff.domains.molecule_3d import embedded
 from scidiff.guidance.particles import sample
+from scidiff.training.points import prepare_points
 
 SMILES = ["C", "O", "N", "CO", "C=O", "CC", "C#N", "CN", "OO", "FC", "C=C", "CCO"]
 RECIPE = """
@@ -186,6 +188,23 @@ def test_a_table_is_written_row_by_row_and_types_can_follow() -> None:
         written(table)
     with pytest.raises(ValueError, match="without"):
         as_written(table[0])
+
+
+def test_types_stay_with_their_atoms_and_conditions_are_refused() -> None:
+    table = PackedPoints.of([embedded(s) for s in ("CCO", "N", "CO", "C=O")])
+    numbers = [6, 1, 7, 8]
+    kinds = np.array([numbers.index(int(z)) for z in table.numbers])
+    vocabulary = Vocabulary(("C", "H", "N", "O"), "points")
+    data = prepare_points(table, ["a", "b", "c", "d"], vocabulary, kinds, 1, 0)
+    found = as_items(data)
+    for held, points in ((False, found.train), (True, found.validation)):
+        assert [numbers[k] for k in found.species[held]] == points.numbers.tolist()
+    assert not np.array_equal(found.train.numbers, data.train.numbers)
+    told = prepare_points(
+        table, ["a"] * 4, vocabulary, kinds, 1, 0, told={"gap": [1.0, 2.0, 3.0, 4.0]}
+    )
+    with pytest.raises(ScidiffError, match="takes no conditions, got data.condition = gap"):
+        as_items(told)
 
 
 # ---------------------------------------------------------------- sampling
