@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 import scidiff as sd
 from scidiff.api.card import replace_section, table
@@ -77,7 +76,7 @@ def main():
     print(f"{table(rows)}\n\n{note}")
     if args.card:
         name = "Block size, order and cost" if args.dial else "Evaluation"
-        card = Path(model.folder) / "README.md"
+        card = model.source / "README.md"
         content = f"{table(rows)}\n\n{note}"
         write_atomically(card, replace_section(card.read_text(), name, content).encode())
 

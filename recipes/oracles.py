@@ -3,6 +3,7 @@
     MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 OMP_NUM_THREADS=1 \
         python recipes/oracles.py enhancer-judge --out scidiff/oracles
 
+A training takes minutes and cannot be resumed: interrupted, run it again; a seed is one oracle.
 An oracle and its judge see different halves of the training rows and are different models. The
 two of 5'UTRs need `scidiff data get utr-mrl` and `utr-human`.
 """

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from scidiff.rewards import expressions, registry
-from scidiff.rewards.scores import Scores, Status, combined, evaluate, reward_name, terms
+from scidiff.rewards.scores import Scores, Status, combined, evaluate, reward_name, several, terms
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -77,7 +77,7 @@ class Expression:
 
     def score(self, objects: Sequence[Any]) -> Scores:
         """Ask every term and combine them, (B,)."""
-        return self.combine(self.parts(objects)) if objects else Scores.of([])
+        return self.combine(self.parts(objects)) if several(self, objects) else Scores.of([])
 
     def combine(self, parts: Mapping[str, Scores]) -> Scores:
         """Combine the scores of the terms, (B,); a combination that is not finite is FAILED.

@@ -55,8 +55,9 @@ def train_oracle(
     from seeds of their own); k-mer counts with linear weights (`ridge`; convex, so without a
     seed); or "process", the Gaussian process of `surrogates`, for numbers and up to a few thousand
     rows. `strands`: each row is shown from both strands. How sure an oracle of numbers is, is
-    fitted on the validation rows. Raises ValueError for a validation label that no training row
-    has.
+    fitted on the validation rows. A training takes minutes and is not kept on the way: one that is
+    interrupted begins again, and ends with the same oracle. Raises ValueError for a validation
+    label that no training row has.
     """
     oracle = _blank(rows, alphabet, name, strands)
     train, held = _spelled(rows, oracle), _spelled(validation, oracle)

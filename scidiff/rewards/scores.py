@@ -94,7 +94,7 @@ class NamedReward:
     bounds: tuple[float, float] = (-math.inf, math.inf)
 
     def __call__(self, objects: Sequence[Any]) -> Sequence[float]:
-        return self.function(objects)
+        return self.function(several(self, objects))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel as an import: where a decorator put this, pickle looks for the function."""
@@ -138,13 +138,23 @@ def require_floor(reward: Any) -> float:
     return float(floor)
 
 
+def several(reward: Any, objects: Sequence[Any]) -> Sequence[Any]:
+    """The objects; ValueError where it is one: the letters of a text are not objects."""
+    if isinstance(objects, str | bytes) or not hasattr(objects, "__len__"):
+        one = repr(objects) if isinstance(objects, str | bytes) else type(objects).__name__
+        raise ValueError(f"reward {reward_name(reward)!r} is asked about a list of objects, got "
+                         f"{one}; for one object write [{one}]")
+    return objects
+
+
 def evaluate(reward: Any, objects: Sequence[Any]) -> Scores:
     """Call a reward once and check what it returns; NaN and infinities become FAILED rows.
 
     Raises RewardError when it returns the wrong number of values or something that is not a
-    number; whatever the reward itself raises goes through.
+    number, ValueError where it is asked for one object and not a list; whatever the reward itself
+    raises goes through.
     """
-    if not objects:
+    if not several(reward, objects):
         return Scores.of([])
     returned = reward.score(objects) if hasattr(reward, "score") else reward(objects)
     if isinstance(returned, Scores):

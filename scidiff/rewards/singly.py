@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scidiff.core import ScidiffError
-from scidiff.rewards.scores import Answer, Status
+from scidiff.rewards.scores import Answer, Status, several
 
 SEEDS = 2**31 - 2  # programs are given seed + 1: to some of them 0 is no seed
 
@@ -36,7 +36,7 @@ class Singly(ABC):
 
     def answers(self, objects: Sequence[Any]) -> list[Answer]:
         """Ask for every object."""
-        return [self._answer(obj) for obj in objects]
+        return [self._answer(obj) for obj in several(self, objects)]
 
     def __call__(self, objects: Sequence[Any]) -> list[float]:
         """Values alone, NaN where there is none."""

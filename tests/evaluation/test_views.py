@@ -100,3 +100,5 @@ def test_py3dmol_itself_takes_it(monkeypatch):
     py3dmol = pytest.importorskip("py3Dmol", reason="needs the extra notebook")
     shown = view([WATER, METHANE])
     assert isinstance(shown, py3dmol.view) and "addModelsAsFrames" in shown._make_html()
+    written = view(mol_of(WATER), width=100)._make_html()
+    assert "V2000" in written and '"sdf"' in written and "width: 100px" in written

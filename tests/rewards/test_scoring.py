@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from rdkit.Chem import MolFromSmiles
 
 from scidiff.data.records import Record
+from scidiff.rewards.combine import reward
 from scidiff.rewards.scoring import (
     NamedReward,
     RewardError,
@@ -159,3 +161,18 @@ def test_scores_check_themselves_and_index_like_a_state():
 
 def test_nothing_to_score():
     assert len(Scorer(Length()).score([])) == 0 and len(evaluate(Length(), [])) == 0
+
+
+# ---------------------------------------------------------------- one object is no list
+
+
+@pytest.mark.parametrize("made", [
+    reward("qed"), reward("qed", floor=-1.0), NamedReward(lambda found: [0.0] * len(found), "qed"),
+    reward("strain()")], ids=["expression", "declared", "named", "one by one"])
+@pytest.mark.parametrize("lone, said", [
+    ("CCO", r"got 'CCO'; for one object write \['CCO'\]"), ("", "got ''"),
+    (MolFromSmiles("CCO"), "got Mol")], ids=["text", "empty", "molecule"])
+def test_a_lone_object_is_refused(made, lone, said):
+    with pytest.raises(ValueError, match=f"is asked about a list of objects, {said}"):
+        made(lone)
+    assert list(made([])) == []
