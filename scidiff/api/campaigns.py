@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scidiff.api.design_result import DesignResult
+from scidiff.api.reporting import page_of
 from scidiff.api.saving import plain
-from scidiff.api.showing import page_of
 from scidiff.core import ScidiffError
 from scidiff.rewards.registry import nearest
 from scidiff.training.checkpoint import write_atomically
@@ -114,7 +114,7 @@ def campaign(
 
 def saved_designs(result: DesignResult, folder: Path) -> DesignResult:
     """Write what a finished campaign found: designs.csv, asked.csv (every object with its answer),
-    history.csv (a line a round), ledger.json and summary.html."""
+    history.csv (a line a round), ledger.json and summary.html (the page of `sd.report`)."""
     result.save(folder / "designs.csv")
     result.asked.save(folder / "asked.csv")
     history = result.history.to_csv(index=False, lineterminator="\n")
@@ -122,15 +122,5 @@ def saved_designs(result: DesignResult, folder: Path) -> DesignResult:
     ledger = {**asdict(result.ledger), "ended": result.provenance["ended"],
               "certificate": str(result.certificate), "hypervolume": result.hypervolume}
     write_atomically(folder / "ledger.json", (json.dumps(plain(ledger), indent=1) + "\n").encode())
-    write_atomically(folder / "summary.html", page(result).encode())
+    write_atomically(folder / "summary.html", page_of(result).encode())
     return result
-
-
-def page(result: DesignResult) -> str:
-    """A campaign as one self-contained page: curves, Pareto front, map of its designs, designs."""
-    plot = result.plot
-    own = {"Best score, and mean of the ten best, by objects asked": plot.curves().svg()}
-    terms = [name for name in result.rows.columns if name not in ("score", "log_w", "status")]
-    if len(terms) >= 2:
-        own["All that was asked by the first two terms of the reward"] = plot.pareto().svg()
-    return page_of(result.rows, own)

@@ -47,7 +47,7 @@ class Input:
     notes: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     campaign: Campaign | None = None
-    novelty: Any = None
+    title: str = ""  # of a page that shows this alone, "" for its name
 
 
 def of_file(path: Path, most: int, *, column: str | None = None, kind: str | None = None,

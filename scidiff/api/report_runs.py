@@ -30,29 +30,45 @@ if TYPE_CHECKING:
 
 DESIGNS, ASKED, HISTORY, LEDGER = "designs.csv", "asked.csv", "history.csv", "ledger.json"
 _KINDS = {"smiles": "molecule", "sequence": "sequence", "graph": "graph"}
+_MADE = ("model", "reward", "method", "budget", "seed", "scidiff")  # of a provenance
 _NO_TERMS = ("score", "log_w", "status", "round", "message", "parent", *OWN)
 
 
-def of_result(result: SampleResult, name: str, most: int) -> Input:
+def of_result(result: SampleResult, most: int, name: str = "") -> Input:
     """A result in memory; rows are named by their index."""
     chosen = evenly(len(result), most).tolist()
-    if not chosen:
-        raise ScidiffError(f"{name}: there is nothing to report: 0 rows")
     columns = {n: [v[i] for i in chosen] for n, v in result.columns.items()}
-    return Input(name, result.kind, [result.records[i] for i in chosen], chosen, len(result),
-                 columns, result, result.notes, result.provenance, novelty=result.novelty)
+    model = result.provenance.get("model", "")
+    made = "Designs" if "score" in columns else "Samples"
+    title = "" if name else f"{made} from {model}" if model else made
+    return Input(name or str(model or "result"), result.kind,
+                 [result.records[i] for i in chosen], chosen, len(result), columns, result,
+                 result.notes, result.provenance, title=title)
 
 
-def of_design(design: DesignResult, name: str, most: int) -> Input:
+def of_design(design: DesignResult, most: int, name: str = "") -> Input:
     """Designs in memory, with their campaign."""
     asked = design.asked
     history = {n: column.tolist() for n, column in design.history.items()}
-    facts = {**asdict(design.ledger), "certificate": str(design.certificate),
-             "hypervolume": design.hypervolume}
+    facts = {**asdict(design.ledger), "ended": design.provenance.get("ended"),
+             "certificate": str(design.certificate), "hypervolume": design.hypervolume}
     told = asked_of(asked.texts, asked.columns)
-    found = of_result(design.rows, name, most)
-    return replace(found, notes=ledger_lines(facts),
+    found, cost = of_result(design.rows, most, name), ledger_lines(facts)
+    # the rows' own notes say some of the cost already
+    notes = [note for note in found.notes if not any(line.startswith(note) for line in cost)]
+    return replace(found, name=name or "designs", notes=[*notes, *cost],
                    campaign=Campaign(history, facts, **told))
+
+
+def made(provenance: Mapping[str, Any]) -> list[str]:
+    """How rows came about in one line, where a result says so of itself."""
+    said = provenance.get("made", provenance)  # of a saved result, beside the file's checksum
+    if not isinstance(said, Mapping):
+        return []
+    design = said.get("design")
+    facts = {**(design if isinstance(design, Mapping) else {}), **said}
+    parts = [f"{name} {facts[name]}" for name in _MADE if facts.get(name) is not None]
+    return [" · ".join(parts)] if parts else []
 
 
 def of_folder(folder: Path, most: int, name: str = "") -> Input:

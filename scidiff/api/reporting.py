@@ -10,7 +10,7 @@ from typing import Any
 from scidiff.api.design_result import DesignResult
 from scidiff.api.entry import check_suite, evaluate
 from scidiff.api.report_files import KINDS, Input, guessed, of_file, record_of, stem
-from scidiff.api.report_runs import of_design, of_folder, of_result
+from scidiff.api.report_runs import made, of_design, of_folder, of_result
 from scidiff.api.results import SampleResult
 from scidiff.api.saving import check_output, plain
 from scidiff.api.typed import typed
@@ -70,11 +70,19 @@ def report(
     _one_kind(inputs)
     measures = {"train": train, "reference": reference, "fcd": fcd, "device": device,
                 "column": column}
-    runs = [_run(found, suite, measures) for found in _told_apart(inputs)]
+    runs = [_described(found) if suite is None else _suited(found, suite, measures)
+            for found in _told_apart(inputs)]
     behind = None if reference is None else _behind(reference, inputs)
     contents = Contents(title or _title(inputs), runs, suite or "", behind)
     write_atomically(Path(out), page(contents).encode())
     return Path(out)
+
+
+def page_of(result: SampleResult | DesignResult) -> str:
+    """The page that `report` writes of a result alone; equal results give equal bytes."""
+    found = of_design(result, ROWS) if isinstance(result, DesignResult) else of_result(
+        result, ROWS)
+    return page(Contents(_title([found]), [_described(found)]))
 
 
 def _named(what: Any) -> list[tuple[str, Any]]:
@@ -106,9 +114,9 @@ def _is_path(text: str) -> bool:
 
 def _input(name: str, given: Any, most: int, options: Mapping[str, Any]) -> Input:
     if isinstance(given, DesignResult):
-        return of_design(given, name or "designs", most)
+        return of_design(given, most, name)
     if isinstance(given, SampleResult):
-        return of_result(given, name or str(given.provenance.get("model", "result")), most)
+        return of_result(given, most, name)
     if isinstance(given, str | Path):
         path = Path(given)
         return of_folder(path, most, name) if path.is_dir() else of_file(
@@ -120,11 +128,13 @@ def _input(name: str, given: Any, most: int, options: Mapping[str, Any]) -> Inpu
     written = guessed([row for row in given if isinstance(row, str)])
     records = [record_of(row, {}, "", held, written) if isinstance(row, str) and
                held != "molecule" else as_record(row, held) for row in given]
-    return of_result(SampleResult(records, kind=held, provenance={}), name or "objects", most)
+    return of_result(SampleResult(records, kind=held, provenance={}), most, name or "objects")
 
 
 def _one_kind(inputs: Sequence[Input]) -> None:
     first = inputs[0]
+    if empty := next((found.name for found in inputs if not found.total), ""):
+        raise ScidiffError(f"{empty}: there is nothing to report: 0 rows")
     other = next((found for found in inputs if found.kind != first.kind), None)
     if other is not None:
         raise ScidiffError(f"{other.name} holds rows of the kind {other.kind}, {first.name} of "
@@ -141,19 +151,24 @@ def _told_apart(inputs: Sequence[Input]) -> list[Input]:
              for i, found in enumerate(inputs)]
 
 
-def _run(found: Input, suite: str | None, measures: Mapping[str, Any]) -> Run:
-    """An input with its metrics: those of a suite, of all rows, or a description of the rows
-    shown."""
-    told = describe(found.records, found.kind, found.novelty)
-    metrics, measured, provenance = told.metrics(), len(found.records), {}
-    if suite is not None:
-        column = measures["column"] if isinstance(found.whole, Path) else None
-        result = evaluate(found.whole, suite, **{**measures, "column": column})
-        metrics, measured = list(result.metrics), found.total
-        provenance = {"suite": dict(result.provenance)}
-    facts = plain({**found.provenance, **provenance, "libraries": versions()})
+def _described(found: Input) -> Run:
+    """An input with a description: of all rows of a result, of the rows shown of a file."""
+    whole = found.whole if isinstance(found.whole, SampleResult) else None
+    told = describe(found.records, found.kind) if whole is None else whole.description
+    measured = len(found.records) if whole is None else found.total
+    facts = plain({**found.provenance, "libraries": versions()})
     return Run(found.name, found.kind, found.records, found.places, found.total, found.columns,
-               metrics, measured, told.reasons, found.notes, facts, found.campaign)
+               told.metrics(), measured, told.reasons, [*made(found.provenance), *found.notes],
+               facts, found.campaign)
+
+
+def _suited(found: Input, suite: str, measures: Mapping[str, Any]) -> Run:
+    """An input with the metrics of a suite, of all its rows."""
+    column = measures["column"] if isinstance(found.whole, Path) else None
+    result = evaluate(found.whole, suite, **{**measures, "column": column})
+    run = _described(found)
+    facts = {**run.provenance, "suite": plain(dict(result.provenance))}
+    return replace(run, metrics=list(result.metrics), measured=found.total, provenance=facts)
 
 
 def _behind(reference: Any, inputs: Sequence[Input]) -> Run | None:
@@ -180,4 +195,5 @@ def _alphabet(inputs: Sequence[Input]) -> Alphabet:
 
 
 def _title(inputs: Sequence[Input]) -> str:
-    return " beside ".join(found.name for found in inputs)
+    alone = inputs[0].title if len(inputs) == 1 else ""
+    return alone or " beside ".join(found.name for found in inputs)

@@ -185,8 +185,8 @@ class SampleResult:
         return notebook_html(self)
 
     def to_html(self) -> str:
-        """The report as one self-contained page: metrics, plots, rows, provenance."""
-        from scidiff.api.showing import page_of
+        """The page of `sd.report`: metrics, plots, rows, provenance, in one file."""
+        from scidiff.api.reporting import page_of
 
         return page_of(self)
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from scidiff.evaluation.plots import Picture
 
+# what people read for the names of metrics and columns that are not words
+LABELS = {"qed": "QED", "logp": "logP", "internal_diversity": "internal diversity",
+          "sa": "SA score", "mw": "weight, g/mol"}
+
 
 @dataclass(frozen=True)
 class Metric:

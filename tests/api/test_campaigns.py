@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import sqlite3
 import subprocess
 import sys
@@ -43,9 +44,9 @@ def several_rounds(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def without_the_page(request, monkeypatch):
-    """Its plots take seconds; one test looks at it."""
+    """Its map and its drawings take seconds; one test looks at it."""
     if "page" not in request.node.name:
-        monkeypatch.setattr("scidiff.api.campaigns.page", lambda result: "")
+        monkeypatch.setattr("scidiff.api.campaigns.page_of", lambda result: "")
 
 
 @pytest.fixture
@@ -165,9 +166,11 @@ def test_the_page_and_its_pictures(model, tmp_path):
     how = {"n": 6, "method": "smc", "budget": 180, "seed": 3}
     made = sd.design(model, "0.5*qed + 0.5*sa", out=tmp_path / "run", **how)
     page = (tmp_path / "run" / "summary.html").read_text()
-    assert "mean of the ten best" in page and "not dominated" in page and "http://" not in (
-        page.replace("http://www.w3.org", "").replace("http://purl.org", "")
-        .replace("http://creativecommons.org", ""))
+    document = json.loads(re.search(r"id='data'>(.*?)</script>", page, re.DOTALL)[1])
+    (campaign,) = document["campaigns"]
+    assert campaign["asked"] == made.ledger.asked and document["text"] == made.texts
+    assert campaign["history"]["best"] == pytest.approx(made.history["best"].tolist(), rel=1e-5)
+    assert "http://" not in page.replace("http://www.w3.org", "")
     line = made.plot.curves(by="network_rows").axes[0].lines[0]
     assert line.get_xdata().tolist() == made.history["network_rows"].tolist()
     assert line.get_ydata().tolist() == made.history["best"].tolist()

@@ -88,7 +88,7 @@ def test_pictures_and_pages_show_every_row(plain, tmp_path):
     assert html.count("<circle") == 6 + 5 + 6 and "connected: the graph is not" in html
     assert "6 nodes · 6 edges" in html
     page = plain.to_html()
-    assert "mean clustering" in page and page.count("<circle") >= 17
+    assert "mean clustering" in page and '"drawn":[{"n":6,' in page
     plain.save(tmp_path / "g.png")
     assert (tmp_path / "g.png").read_bytes()[:4] == b"\x89PNG"
     assert len(plain.plot.properties(reference=plain).axes) == 4

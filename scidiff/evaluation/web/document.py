@@ -123,7 +123,7 @@ def _campaign(run: int, campaign: Campaign, kind: str) -> dict[str, Any]:
     """Curves and dots of a campaign; of many objects asked all that no other beats, and others
     evenly."""
     terms = {name: np.asarray(v, np.float64) for name, v in campaign.terms.items()}
-    best = _undominated(terms)
+    best = _undominated(terms, len(campaign.texts))
     shown = sorted({*np.flatnonzero(best).tolist(),
                     *evenly(len(campaign.texts), ASKED_DOTS).tolist()})
     texts = [campaign.texts[i] for i in shown]
@@ -138,12 +138,13 @@ def _campaign(run: int, campaign: Campaign, kind: str) -> dict[str, Any]:
             "asked": len(campaign.texts)}
 
 
-def _undominated(terms: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Which objects no other one beats in the first two terms of the reward, (B,) bool."""
+def _undominated(terms: Mapping[str, np.ndarray], n: int) -> np.ndarray:
+    """Which of n objects no other one beats in the first two terms of the reward, (n,) bool; none
+    where there are not two."""
+    found = np.zeros(n, np.bool_)
     if len(terms) < 2:
-        return np.zeros(len(next(iter(terms.values()), ())), np.bool_)
+        return found
     pairs = np.stack(list(terms.values())[:2], 1)
     known = np.isfinite(pairs).all(1)
-    found = np.zeros(len(pairs), np.bool_)
     found[known] = front(torch.from_numpy(pairs[known])).numpy()
     return found

@@ -17,8 +17,8 @@ from scidiff.data.graph_text import parse as parse_graph
 from scidiff.data.records import Record
 from scidiff.evaluation.description import PROPERTY_ROWS, SHOWN, graph_values, property_values
 from scidiff.evaluation.likeness import alphabet_of, features, principal_axes
+from scidiff.evaluation.metric import LABELS
 from scidiff.evaluation.plots import TITLES
-from scidiff.evaluation.report import LABELS
 from scidiff.rewards.sequences import gc
 
 LEAST = 3  # rows of a map

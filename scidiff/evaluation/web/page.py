@@ -7,10 +7,9 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from scidiff.evaluation.web.contents import Contents, Run
 from scidiff.evaluation.web.document import as_json, document
@@ -30,13 +29,14 @@ def page(contents: Contents) -> str:
         "<meta name='viewport' content='width=device-width,initial-scale=1'>"
         f"<title>{title}</title><style>{_read('report.css')}</style></head>\n<body>"
         f"<header><h1>{title}</h1><p>{html.escape(subtitle(contents))}</p></header>\n"
-        f"{''.join(map(_notes, contents.runs))}"
+        f"{''.join(_notes(run, len(contents.runs) > 1) for run in contents.runs)}"
         f"<div class='overview'><section id='metrics'><h2>Metrics</h2>{metrics_table(contents)}"
         f"</section>\n{_reasons(contents)}</div>\n"
         "<main id='explore'><noscript><p class='warning'>Rows and plots need JavaScript, which "
         "is part of this file: it is switched off.</p></noscript></main>\n"
         f"<section id='provenance'><h2>Provenance</h2>"
-        f"{''.join(_provenance(run.name, run.provenance) for run in contents.runs)}</section>\n"
+        f"{''.join(_provenance(run, len(contents.runs) == 1) for run in contents.runs)}"
+        "</section>\n"
         f"<script type='application/json' id='data'>{as_json(document(contents))}</script>\n"
         f"<script>{script()}</script></body></html>\n")
 
@@ -70,9 +70,9 @@ def subtitle(contents: Contents) -> str:
     return " · ".join(parts)
 
 
-def _notes(run: Run) -> str:
-    return "".join(f"<p class='note'><b>{html.escape(run.name)}</b> {html.escape(line)}</p>"
-                   for line in run.notes)
+def _notes(run: Run, several: bool) -> str:
+    name = f"<b>{html.escape(run.name)}</b> " if several else ""
+    return "".join(f"<p class='note'>{name}{html.escape(line)}</p>" for line in run.notes)
 
 
 def _reasons(contents: Contents) -> str:
@@ -99,7 +99,8 @@ def _bars(reason: str, runs: Sequence[Run], most: int) -> str:
             f"aria-label='numbers of rows'>{bars}</svg>")
 
 
-def _provenance(name: str, facts: Mapping[str, Any]) -> str:
-    text = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False)
-    return (f"<details><summary>{html.escape(name)}</summary><pre>{html.escape(text)}</pre>"
-            "</details>")
+def _provenance(run: Run, alone: bool) -> str:
+    """What is known of an input; closed where there are several, and then not printed."""
+    text = json.dumps(run.provenance, indent=1, sort_keys=True, ensure_ascii=False)
+    return (f"<details{' open' if alone else ''}><summary>{html.escape(run.name)}</summary>"
+            f"<pre>{html.escape(text)}</pre></details>")

@@ -8,8 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from scidiff.evaluation.baselines import TAGS, Baseline, baselines, comparable
-from scidiff.evaluation.metric import Metric
-from scidiff.evaluation.report import LABELS
+from scidiff.evaluation.metric import LABELS, Metric
 from scidiff.evaluation.web.contents import Contents, Run
 
 WIDE, HIGH, PAD = 250, 15, 8  # of a strip of values, in pixels; HIGH a run
