@@ -52,8 +52,9 @@ def report(
     `what`: a result, a file of any tool, a folder of shards or of a campaign, molecules or
     sequences, or a list or mapping (name -> input) of these, which are then compared. `suite` adds
     its metrics (`sd.evaluate`) of all rows, with published values of the same convention beside
-    them; without it the rows shown are described. A page shows `rows` rows of each input, evenly
-    spaced where there are more. `kind` says what a file holds where its column's name does not.
+    them; without it all rows of a result are described, and the rows shown of a file. A page shows
+    `rows` rows of each input, evenly spaced where there are more. `kind` says what a file holds
+    where its column's name does not.
 
     Raises ScidiffError or ValueError, one line, for an input that cannot be read, holds nothing,
     or is of another kind than the first; OSError where `out` cannot be written.

@@ -376,8 +376,9 @@ def show(tab, path, contents):
     return tab
 
 
-@pytest.mark.parametrize("records", [[molecule_record("CCO")], [molecule_record("CC(C")] * 3],
-                         ids=["one", "all-invalid"])
+@pytest.mark.parametrize("records", [
+    [], [molecule_record("CCO")], [molecule_record("CC(C")] * 3,
+], ids=["none", "one", "all-invalid"])  # fmt: skip
 def test_few_or_no_valid_rows_are_a_page_too(chrome, opened, tmp_path, records):
     run = Run("few", "molecule", records, [1] * len(records), len(records))
     tab = show(chrome, tmp_path / "few.html", Contents("few", [run]))
