@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scidiff.api.design_result import DesignResult
-from scidiff.api.reporting import page_of
 from scidiff.api.saving import plain
 from scidiff.core import ScidiffError
 from scidiff.rewards.registry import nearest
@@ -122,5 +121,5 @@ def saved_designs(result: DesignResult, folder: Path) -> DesignResult:
     ledger = {**asdict(result.ledger), "ended": result.provenance["ended"],
               "certificate": str(result.certificate), "hypervolume": result.hypervolume}
     write_atomically(folder / "ledger.json", (json.dumps(plain(ledger), indent=1) + "\n").encode())
-    write_atomically(folder / "summary.html", page_of(result).encode())
+    result.save(folder / "summary.html")
     return result

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scidiff.api.results import SampleResult
+from scidiff.api.saving import check_output
 from scidiff.data.records import Record
 from scidiff.guidance.certificate import Certificate, Ledger
+from scidiff.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,9 +117,19 @@ class DesignResult:
                 "cache_hits": self.ledger.cache_hits, "network_rows": self.ledger.network_rows,
                 **({} if self.hypervolume is None else {"hypervolume": self.hypervolume})}
 
+    def to_html(self) -> str:
+        """The page of `sd.report`: rows, curves, Pareto front, certificate and cost."""
+        from scidiff.api.reporting import page_of
+
+        return page_of(self)
+
     def save(self, path: str | Path) -> None:
-        """See SampleResult.save."""
-        self.rows.save(path)
+        """See SampleResult.save; .html shows what was asked on the way too."""
+        if Path(path).suffix.lower() != ".html":
+            return self.rows.save(path)
+        check_output(path)
+        write_atomically(Path(path), self.to_html().encode())
+        return None
 
     @property
     def plot(self) -> DesignPlots:

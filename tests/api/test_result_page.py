@@ -161,3 +161,11 @@ def test_notes_say_what_is_missing_and_the_cost_once() -> None:
 def test_a_reward_of_one_term_has_curves_and_no_front(terms) -> None:
     (campaign,) = told(page_of(design(terms)))["campaigns"]
     assert list(campaign["terms"]) == list(terms) and campaign["best"] == [0] * 4
+
+
+def test_designs_are_saved_with_their_curves(tmp_path) -> None:
+    hits = design()
+    hits.save(tmp_path / "hits.html")
+    assert (tmp_path / "hits.html").read_text() == page_of(hits)
+    hits.save(tmp_path / "hits.csv")
+    assert (tmp_path / "hits.csv").read_text().count("\n") == 5
