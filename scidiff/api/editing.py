@@ -256,9 +256,10 @@ def _rewrites(model: Model) -> None:
             "sample(scaffold=...) and infill"
         )
     if model.engine.block_causal:
+        instead = "" if model.domain.notation == "points" else "; it takes infill"
         raise ScidiffError(
             f"{model.name} writes from left to right and cannot see what follows: expected a "
-            "masked model or a discrete flow; it takes infill"
+            f"masked model or a discrete flow{instead}"
         )
 
 
