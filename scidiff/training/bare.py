@@ -177,8 +177,8 @@ def _value(hint: Any, value: Any, where: str, key: str) -> Any:
         return _value(inner[0], value, where, key)
     if isinstance(hint, type) and is_dataclass(hint):
         return _record(hint, value, where, key)
-    if origin is list and isinstance(value, list):
-        return [_value(inner[0], v, where, f"{key}.{i}") for i, v in enumerate(value)]
+    if origin in (list, tuple) and isinstance(value, list):  # a tuple of any length
+        return origin(_value(inner[0], v, where, f"{key}.{i}") for i, v in enumerate(value))
     if origin is dict and isinstance(value, dict):
         return {k: _value(inner[1], v, where, f"{key}.{k}") for k, v in value.items()}
     if origin is Literal and value in inner:

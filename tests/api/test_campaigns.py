@@ -46,7 +46,7 @@ def several_rounds(monkeypatch):
 def without_the_page(request, monkeypatch):
     """Its map and its drawings take seconds; one test looks at it."""
     if "page" not in request.node.name:
-        monkeypatch.setattr("scidiff.api.campaigns.page_of", lambda result: "")
+        monkeypatch.setattr("scidiff.api.design_result.DesignResult.to_html", lambda result: "")
 
 
 @pytest.fixture

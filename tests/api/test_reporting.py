@@ -224,7 +224,7 @@ def test_a_campaign_is_shown_alike_from_memory_and_from_its_folder(design, tmp_p
 
 
 def test_what_sd_design_writes_is_read(design, tmp_path, monkeypatch, out):
-    monkeypatch.setattr("scidiff.api.campaigns.page_of", lambda result: "")
+    monkeypatch.setattr("scidiff.api.design_result.DesignResult.to_html", lambda result: "")
     saved_designs(design, tmp_path)
     report(tmp_path, out)
     assert told(out)["campaigns"][0]["history"]["best"] == [0.2, 0.9]

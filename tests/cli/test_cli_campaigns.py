@@ -27,7 +27,7 @@ def rated(tmp_path, monkeypatch):
     (tmp_path / "rated_atoms.py").write_text(RATED)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("scidiff.api.methods.ROWS", 12)
-    monkeypatch.setattr("scidiff.api.campaigns.page_of", lambda result: "")
+    monkeypatch.setattr("scidiff.api.design_result.DesignResult.to_html", lambda result: "")
     import importlib
 
     module = importlib.import_module("rated_atoms")
