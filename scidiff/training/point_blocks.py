@@ -4,21 +4,20 @@ order, with their places."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from scidiff.core import ScidiffError
 from scidiff.data.points import PackedPoints
-from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
+from scidiff.data.tokens import FIRST_SYMBOL
 from scidiff.processes.continuous_blocks import Items
 from scidiff.processes.point_blocks import PointBlockProcess, PointBlocks
 from scidiff.training.batches import DealtBatches
 from scidiff.training.plan import Stage
+from scidiff.training.points import Molecules
 
 
 @dataclass
@@ -59,26 +58,11 @@ class ItemBatches(DealtBatches):
 
 
 @dataclass(frozen=True)
-class PreparedItems:
+class PreparedItems(Molecules):
     """The molecules of a recipe in the order in which they are written: the `stages.Rows` of
     sequence-then-structure."""
 
-    vocabulary: Vocabulary  # symbols of atom types
-    train: PackedPoints
-    validation: PackedPoints
-    species: tuple[NDArray[np.int64], NDArray[np.int64]]  # (M,) of train and of validation
-    strings: Sequence[str]  # SMILES of the training molecules, for the novelty filter
     conditions: None = None
-
-    @property
-    def longest(self) -> int:
-        """Atoms of the largest molecule."""
-        return int(self.train.counts.max())
-
-    @property
-    def length_counts(self) -> list[int]:
-        """How many training molecules have n atoms, n = 0, 1, ..."""
-        return np.bincount(self.train.counts).tolist()
 
     @property
     def digest(self) -> str:

@@ -59,16 +59,14 @@ class PointBatches(DealtBatches):
 
 
 @dataclass(frozen=True)
-class PreparedPoints:
-    """The molecules of a recipe and what is known of them: the `stages.Rows` of points."""
+class Molecules:
+    """The molecules of a recipe in space, trained on and held out."""
 
     vocabulary: Vocabulary  # symbols of atom types
     train: PackedPoints
     validation: PackedPoints
     species: tuple[NDArray[np.int64], NDArray[np.int64]]  # (M,) of train and of validation
     strings: Sequence[str]  # SMILES of the training molecules, for the novelty filter
-    conditions: Conditions | None = None  # what molecules are told besides
-    told: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None  # (N, C) of both
 
     @property
     def longest(self) -> int:
@@ -79,6 +77,14 @@ class PreparedPoints:
     def length_counts(self) -> list[int]:
         """How many training molecules have n atoms, n = 0, 1, ..."""
         return np.bincount(self.train.counts).tolist()
+
+
+@dataclass(frozen=True)
+class PreparedPoints(Molecules):
+    """The molecules of a recipe and what is known of them: the `stages.Rows` of points."""
+
+    conditions: Conditions | None = None  # what molecules are told besides
+    told: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None  # (N, C) of both
 
     @property
     def told_sizes(self) -> dict[str, list[list[float]]] | None:
