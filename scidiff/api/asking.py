@@ -23,7 +23,10 @@ def asked_rows(
     if asked is None:
         return None
     if not config.get("conditions"):
-        raise ValueError(f"this model takes no condition, got {dict(asked)}")
+        raise ValueError(
+            f"this model takes no condition, got {dict(asked)}; expected a model whose recipe has "
+            "[data] condition"
+        )
     known = Conditions.of_config(config["conditions"])
     rows = known.encode(asked, n)
     if beyond := unheard(known, asked):
