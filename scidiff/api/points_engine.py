@@ -133,8 +133,8 @@ class PointsEngine:
         plain = PointGuess(self.denoiser.network, self.system, told=False)
         if weight == 0:
             return plain
-        bent: Any = Product([self.denoiser, plain], [weight, 1 - weight])
-        return bent  # type: ignore[no-any-return]
+        return cast("ContinuousDenoiser[PointState]",
+                    Product([self.denoiser, plain], [weight, 1 - weight]))
 
     def _asked(
         self, request: PointRequest, denoiser: ContinuousDenoiser[PointState]
