@@ -16,9 +16,10 @@ from scidiff.api.graph_engine import GraphEngine
 from scidiff.api.pard_engine import PardEngine
 from scidiff.api.point_blocks_engine import PointBlocksEngine
 from scidiff.api.points_engine import PointsEngine
+from scidiff.api.requests import InfillRequest, LikelihoodRequest
 from scidiff.api.scaffold import node_weights
 from scidiff.api.token_engine import TokenEngine
-from scidiff.data.conditions import Asked
+from scidiff.core import Rng
 from scidiff.data.tokens import Vocabulary
 from scidiff.networks.gdss_weights import read_content
 from scidiff.networks.graph_score import graph_denoiser
@@ -80,32 +81,17 @@ class Engine(Protocol):
         ...
 
     def log_likelihood(
-        self,
-        texts: Sequence[str],
-        draws: int,
-        block_size: int | None,
-        seed: int,
-        method: str | None = None,
-        condition: Asked | None = None,
+        self, texts: Sequence[str], how: LikelihoodRequest
     ) -> tuple[Tensor, Tensor]:
-        """Log-likelihood in nats, or a lower bound, and its standard error, each (B,), by a
-        `method` and of objects that are asked for `condition`."""
+        """Log-likelihood in nats, or a lower bound, and its standard error, each (B,)."""
         ...
 
     def length_log_prob(self, texts: Sequence[str]) -> Tensor:
         """log p of the size of each object (B,), where `log_likelihood` is given it; else 0."""
         ...
 
-    def infill(
-        self,
-        pattern: str,
-        n: int,
-        gaps: Any,
-        candidates: int,
-        rng: torch.Generator,
-        **overrides: Any,
-    ) -> Any:
-        """Draw n states that hold `pattern`, with gaps of these sizes written."""
+    def infill(self, asked: InfillRequest, rng: Rng, **overrides: Any) -> Any:
+        """Draw states that hold a pattern, with its gaps written."""
         ...
 
 

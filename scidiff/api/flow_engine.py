@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from scidiff.api.asking import asked_rows
+from scidiff.api.requests import InfillRequest, LikelihoodRequest
 from scidiff.api.rows import ROWS, Rows, StringRows
 from scidiff.api.settings import ConditionRequest, FlowSettings, choose, chosen
 from scidiff.api.token_bounds import flow_bound, length_log_prob
-from scidiff.core import ScidiffError
-from scidiff.data.conditions import Asked
+from scidiff.core import Rng, ScidiffError
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
 from scidiff.guidance.particles import sample
 from scidiff.networks.graph_tokens import GraphTokenNetwork
@@ -139,27 +139,18 @@ class FlowEngine:
         return [len(self.vocabulary.split(text)) + 1 for text in texts]
 
     def log_likelihood(
-        self,
-        texts: Sequence[str],
-        draws: int,
-        block_size: int | None,
-        seed: int,
-        method: str | None = None,
-        condition: Asked | None = None,
+        self, texts: Sequence[str], how: LikelihoodRequest
     ) -> tuple[Tensor, Tensor]:
-        """Lower bound on log p(text | its length) in nats and its standard error, each (B,), of
-        rows that are asked for `condition`.
+        """Lower bound on log p(text | its length) in nats and its standard error, each (B,).
 
         A model that was trained by its bound in continuous time (loss = "nelbo") is read by it;
         any other by the bound of a chain of as many steps as it was trained for, or is sampled
         with, of kernel = "posterior".
         """
-        if block_size is not None:
-            raise ValueError(f"a discrete flow has no blocks: block_size must be None, "
-                             f"got {block_size}")  # fmt: skip
-        told = asked_rows(self.config, condition, len(texts), self.device)
+        how.refuse("a discrete flow has no blocks", "block_size")
+        told = asked_rows(self.config, how.condition, len(texts), self.device)
         x0 = replace(self.encode(texts), condition=told)
-        return flow_bound(self.network, x0, self._bound(), method, draws, seed)
+        return flow_bound(self.network, x0, self._bound(), how.method, how.draws, how.seed)
 
     def _bound(self) -> JumpBound | StepBound:
         if self.flow.leave_one_out:
@@ -173,22 +164,13 @@ class FlowEngine:
         x0 = self.encode(texts)
         return length_log_prob(self.config["length_counts"], x0, eligible(x0.ids))
 
-    def infill(
-        self,
-        pattern: str,
-        n: int,
-        gaps: Any,
-        candidates: int,
-        rng: torch.Generator,
-        **overrides: Any,
-    ) -> TokenState:
-        """Draw n rows that hold `pattern` and write what it leaves open, of sizes drawn from
-        `gaps`.
+    def infill(self, asked: InfillRequest, rng: Rng, **overrides: Any) -> TokenState:
+        """Draw rows that hold a pattern and write what it leaves open.
 
         What is given never turns into noise, so the network sees it clean among noisy symbols,
         which it has not seen in training: close to the conditional law, not exact.
         """
-        rows = self.rows.given(pattern, gaps, n, rng).to(self.device)
+        rows = self.rows.given(asked.pattern, asked.gaps, asked.n, rng).to(self.device)
         hidden, which = (rows == self.vocabulary.mask_id).unique(dim=0, return_inverse=True)
         alike = [(which == i).nonzero()[:, 0] for i in range(len(hidden))]
         parts = []

@@ -9,10 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from scidiff.api.gaps import one_range
+from scidiff.api.requests import InfillRequest, LikelihoodRequest
 from scidiff.api.scaffold import Scaffold, around, names_of, node_law, too_large
 from scidiff.api.settings import GraphRequest, GraphSettings, choose, chosen
-from scidiff.core import ScidiffError, seeded
-from scidiff.data.conditions import Asked
+from scidiff.core import Rng, ScidiffError, seeded
 from scidiff.data.graphs import GraphCanvas, GraphState, NodeCounts
 from scidiff.data.tokens import Vocabulary, encode_rows
 from scidiff.domains.domain import find_domain
@@ -142,31 +143,18 @@ class GraphEngine:
         return (n * self.features + n * (n - 1) // 2).tolist()
 
     def log_likelihood(
-        self,
-        texts: Sequence[str],
-        draws: int,
-        block_size: int | None,
-        seed: int,
-        method: str | None = None,
-        condition: Asked | None = None,
+        self, texts: Sequence[str], how: LikelihoodRequest
     ) -> tuple[Tensor, Tensor]:
         """Log density in nats of each graph, noised to t = 1e-4, under the flow of its node count,
         and its standard error, each (B,).
 
-        `draws` probes estimate the trace of graphs of more than 64 coordinates.
+        `how.draws` probes estimate the trace of graphs of more than 64 coordinates.
         """
-        if block_size is not None:
-            raise ValueError(
-                f"a graph SDE model has no blocks: block_size must be None, got {block_size}"
-            )
-        if method is not None or condition is not None:
-            raise ValueError(
-                "a graph SDE model has one likelihood: method and condition must be None, got "
-                f"{method!r} and {condition}"
-            )
-        rng = seeded(seed, 0, self.device)
+        how.refuse("a graph SDE model has no blocks", "block_size")
+        how.refuse("a graph SDE model has one likelihood", "method", "condition")
+        rng = seeded(how.seed, 0, self.device)
         value, error = log_likelihood(
-            self.denoiser, self.encode(texts), rng, probes=draws, tol=TOLERANCE
+            self.denoiser, self.encode(texts), rng, probes=how.draws, tol=TOLERANCE
         )
         return value.cpu(), error.cpu()
 
@@ -177,23 +165,16 @@ class GraphEngine:
 
     # ---- infilling
 
-    def infill(
-        self,
-        pattern: str,
-        n: int,
-        gaps: Sequence[int],
-        candidates: int,
-        rng: torch.Generator,
-        **overrides: Any,
-    ) -> GraphState:
-        """Draw n graphs that hold `pattern` and new nodes, whose number is uniform over `gaps`.
+    def infill(self, asked: InfillRequest, rng: Rng, **overrides: Any) -> GraphState:
+        """Draw graphs that hold a pattern and new nodes, whose number is uniform over its gaps.
 
         What is given is kept exactly; the rest is drawn given its noisy image, which is close to
         the conditional law (`samplers.inpaint`).
         """
-        scaffold, most = self._scaffold(pattern), len(self.node_weights) - 1
+        gaps = one_range(asked.gaps)
+        scaffold, most = self._scaffold(asked.pattern), len(self.node_weights) - 1
         largest = len(scaffold) + max(gaps)
         if largest > most:
             raise too_large(self._kind, most, largest)
         law = [float(size - len(scaffold) in gaps) for size in range(largest + 1)]
-        return sample(self._around(scaffold, law, self._chosen(overrides)[0]), n, rng)
+        return sample(self._around(scaffold, law, self._chosen(overrides)[0]), asked.n, rng)

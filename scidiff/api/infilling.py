@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from scidiff.api.constraining import check_given
-from scidiff.api.gaps import Sizes, one_range
+from scidiff.api.gaps import Sizes
+from scidiff.api.requests import InfillRequest
 from scidiff.api.string_constraints import checked
 from scidiff.api.typed import typed
 from scidiff.core import Rng, ScidiffError, seeded, uniform
@@ -51,10 +52,9 @@ def infill(
     if n <= 0 or candidates <= 0:
         raise ValueError(f"n and candidates must be at least 1, got {n} and {candidates}")
     sizes, told = _sizes(gap)
-    if model.domain.notation == "graph":
-        sizes = one_range(sizes)
+    asked = InfillRequest(pattern, n, sizes, candidates)
     rng = seeded(seed, 0, model.engine.device)
-    x = model.engine.infill(pattern, n, sizes, candidates, rng, **overrides)
+    x = model.engine.infill(asked, rng, **overrides)
     records = read_rows(model, x, overrides)
     return model.result(records, seed, n=n, pattern=pattern, gap=told)
 
@@ -93,23 +93,18 @@ def _range(gap: Any) -> Range:
 
 
 def infill_rows(
-    engine: TokenEngine,
-    pattern: str,
-    n: int,
-    sizes: Sizes,
-    candidates: int,
-    rng: torch.Generator,
-    overrides: Mapping[str, Any],
+    engine: TokenEngine, asked: InfillRequest, rng: Rng, overrides: Mapping[str, Any]
 ) -> TokenState:
-    """Draw n rows that hold `pattern` and write what it leaves open.
+    """Draw n rows that hold a pattern and write what it leaves open.
 
     A masked network writes seeing all around it, by its config's settings. A left-to-right one
     writes it seeing the prefix, one token at a time and at temperature 1, and n * candidates such
     rows are resampled by the probability of what is given behind the first gap: self-normalised
     importance sampling, exact as `candidates` grows.
     """
-    total = n * candidates if engine.block_causal else n
-    rows = engine.rows.given(pattern, sizes, total, rng).to(engine.device)
+    n = asked.n
+    total = n * asked.candidates if engine.block_causal else n
+    rows = engine.rows.given(asked.pattern, asked.gaps, total, rng).to(engine.device)
     if not engine.block_causal:
         return TokenState(rewrite(engine, rows, rng, overrides))
     _only_condition(overrides)

@@ -13,6 +13,7 @@ from scidiff.api import frontier
 from scidiff.api.actors import chunks_on
 from scidiff.api.engine import Engine, open_engine
 from scidiff.api.properties import Property, sample_property
+from scidiff.api.requests import LikelihoodRequest
 from scidiff.api.sources import SHIPPED as SHIPPED
 from scidiff.api.sources import choose_device as choose_device
 from scidiff.api.sources import model_folder as model_folder
@@ -296,9 +297,8 @@ class Model:
         if not len(strings):
             raise ValueError("log_likelihood takes at least one text, got none")
         texts = spelled(self.domain, strings)
-        value, error = self.engine.log_likelihood(
-            texts, draws, block_size, seed, method, condition
-        )
+        how = LikelihoodRequest(draws, block_size, seed, method, condition)
+        value, error = self.engine.log_likelihood(texts, how)
         return pd.DataFrame(
             {
                 "text": list(strings),

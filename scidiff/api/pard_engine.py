@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scidiff.api.requests import InfillRequest, LikelihoodRequest
 from scidiff.api.rows import GraphRows
 from scidiff.api.scaffold import node_law
 from scidiff.api.settings import FlowSettings, GraphRequest, choose, chosen
-from scidiff.core import ScidiffError, seeded
-from scidiff.data.conditions import Asked
+from scidiff.core import Rng, ScidiffError, seeded
 from scidiff.data.graph_order import blocks_of
 from scidiff.data.graph_tokens import bonded_ids, triangle
 from scidiff.data.tokens import PAD, TokenState, Vocabulary, encode_rows
@@ -157,24 +157,17 @@ class PardEngine:
         return [len(self.vocabulary.split(text)) + 1 for text in texts]
 
     def log_likelihood(
-        self,
-        texts: Sequence[str],
-        draws: int,
-        block_size: int | None,
-        seed: int,
-        method: str | None = None,
-        condition: Asked | None = None,
+        self, texts: Sequence[str], how: LikelihoodRequest
     ) -> tuple[Tensor, Tensor]:
         """Lower bound on log p(graph in its block order | nodes of the first block) in nats and
         its standard error, each (B,): the bound of a chain of the sampler's steps a block, of
         kernel = "posterior", and the law of sizes and degrees."""
-        if method is not None or block_size is not None or condition is not None:
-            raise ScidiffError(
-                "a model of graphs in blocks knows one bound of unconditional graphs: method, "
-                "block_size and condition must be None"
-            )
+        how.refuse(
+            "a model of graphs in blocks knows one bound of unconditional graphs",
+            "method", "block_size", "condition",
+        )  # fmt: skip
         process, ids = self._bound(), self.encode(texts).ids
-        means = torch.stack([self._means(process, row, draws, seed) for row in ids])
+        means = torch.stack([self._means(process, row, how.draws, how.seed) for row in ids])
         return means.mean(1), means.std(1) / means.shape[1] ** 0.5
 
     @torch.no_grad()
@@ -206,17 +199,9 @@ class PardEngine:
         size = (blocks.block == 0).sum(1).cpu()
         return (law / law.sum())[size.clamp(max=len(law) - 1)].where(size < len(law), 0.0).log()
 
-    def infill(
-        self,
-        pattern: str,
-        n: int,
-        gaps: Any,
-        candidates: int,
-        rng: torch.Generator,
-        **overrides: Any,
-    ) -> TokenState:
+    def infill(self, asked: InfillRequest, rng: Rng, **overrides: Any) -> TokenState:
         """Not possible: what is given need not be the first blocks of any graph."""
         raise ScidiffError(
-            f"a model of graphs in blocks cannot fill in {pattern!r}: blocks are written in an "
-            f"order of the graph's own; {CAN}"
+            f"a model of graphs in blocks cannot fill in {asked.pattern!r}: blocks are written in "
+            f"an order of the graph's own; {CAN}"
         )

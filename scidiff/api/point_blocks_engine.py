@@ -12,8 +12,8 @@ from torch import Tensor
 
 from scidiff.api.point_blocks_intake import as_written
 from scidiff.api.settings import choose, chosen
-from scidiff.core import Rng, ScidiffError
-from scidiff.data.conditions import Asked
+from scidiff.api.spatial import Spatial
+from scidiff.core import Rng
 from scidiff.data.points import PackedPoints
 from scidiff.data.tokens import Vocabulary, encode_rows
 from scidiff.domains.molecule_3d import Molecule3DDomain, embedded
@@ -30,8 +30,6 @@ from scidiff.samplers.point_blocks import SequenceThenBlocks, WrittenPoints
 from scidiff.samplers.solvers import SOLVERS
 from scidiff.samplers.step_annealing import ANNEALING, annealed_steps
 from scidiff.training.checkpoint import CheckpointError
-
-CAN = "sequence=, block_size=, sample and design are what it can"
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class SequenceRequest:
 
 
 @dataclass(frozen=True)
-class PointBlocksEngine:
+class PointBlocksEngine(Spatial):
     """A network of sequence and structure with its config: makes samplers."""
 
     network: PointBlockNetwork
@@ -85,6 +83,7 @@ class PointBlocksEngine:
     dtype: torch.dtype = torch.float32
 
     unit = "atoms"
+    can = "sequence=, block_size=, sample and design"
     block_causal = True  # its guess of the end stops at the block that is being written
 
     def __post_init__(self) -> None:
@@ -183,38 +182,9 @@ class PointBlocksEngine:
         """Atoms of each molecule."""
         return [int(n) for n in self.encode(texts).mask.sum(1)]
 
-    def log_likelihood(
-        self,
-        texts: Sequence[str],
-        draws: int,
-        block_size: int | None,
-        seed: int,
-        method: str | None = None,
-        condition: Asked | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Not offered: a SMILES has many structures, each with a density of its own."""
-        raise ScidiffError(
-            "a model of molecules in space knows the density of a structure, not of a SMILES; "
-            f"{CAN}"
-        )
-
     def length_log_prob(self, texts: Sequence[str]) -> Tensor:
         """0: the end is a part of what is written."""
         return torch.zeros(len(texts), dtype=torch.float64)
-
-    def infill(
-        self,
-        pattern: str,
-        n: int,
-        gaps: Any,
-        candidates: int,
-        rng: torch.Generator,
-        **overrides: Any,
-    ) -> WrittenPoints:
-        """Not possible from a text, which does not say where its atoms are."""
-        raise ScidiffError(
-            f"a model of molecules in space cannot fill in {pattern!r}, which has no places; {CAN}"
-        )
 
 
 def _written(n: int, rng: Rng) -> Items:

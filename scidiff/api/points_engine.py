@@ -21,10 +21,10 @@ from scidiff.api.settings import (
     choose,
     chosen,
 )
+from scidiff.api.spatial import Spatial
 from scidiff.chem.assemble import kekulised
 from scidiff.chem.molecules import parse
 from scidiff.core import ScidiffError
-from scidiff.data.conditions import Asked
 from scidiff.data.graphs import NodeCounts
 from scidiff.data.points import (
     PackedPoints,
@@ -49,12 +49,11 @@ from scidiff.samplers.tempered import Product
 
 FIRST, LAST = 0.999, 0.01  # of the usual times; .01 is noise of .014 A, less than bonds move
 GATHERED = (0.37, 0.1, 0.6)  # centre, width, share: the loss of types and bonds falls there
-CAN = "sizes=, composition=, graph=, fragment=, sample and design are what it can"
 _FORMULA = re.compile(r"([A-Z][a-z]?)(\d*)")
 
 
 @dataclass(frozen=True)
-class PointsEngine:
+class PointsEngine(Spatial):
     """A denoiser of molecules in space with its size law and config: makes samplers."""
 
     network: nn.Module
@@ -64,6 +63,7 @@ class PointsEngine:
     dtype: torch.dtype = torch.float32
 
     unit = "coordinates"
+    can = "sizes=, composition=, graph=, fragment=, sample and design"
     block_causal = False  # it looks ahead by its clean guess
 
     def __post_init__(self) -> None:
@@ -186,7 +186,9 @@ class PointsEngine:
     ) -> tuple[Scaffold[PointState], list[float]]:
         """A denoiser that knows the types of all atoms and, with `orders`, all bonds."""
         if orders is not None and not self.system.bonds:
-            raise ScidiffError(f"this model has no bonds of its own, so graph= is not; {CAN}")
+            raise ScidiffError(
+                f"this model has no bonds of its own, so it has no graph=, of {self.can}"
+            )
         n, known = len(symbols), list(self.vocabulary.symbols)
         if foreign := sorted(set(symbols) - set(known)):
             raise ValueError(f"the model knows the atoms {', '.join(known)}, got {foreign[0]}")
@@ -235,39 +237,10 @@ class PointsEngine:
         K, E = len(self.vocabulary.symbols), self.system.num_bonds
         return (3 * (n - 1) + K * n + E * n * (n - 1) // 2).tolist()
 
-    def log_likelihood(
-        self,
-        texts: Sequence[str],
-        draws: int,
-        block_size: int | None,
-        seed: int,
-        method: str | None = None,
-        condition: Asked | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Not offered: a SMILES has many structures, each with a density of its own."""
-        raise ScidiffError(
-            "a model of molecules in space knows the density of a structure, not of a SMILES "
-            f"(samplers.likelihood has it); {CAN}"
-        )
-
     def length_log_prob(self, texts: Sequence[str]) -> Tensor:
         """log p of the number of atoms of each molecule (B,)."""
         law = torch.tensor(self.weights, dtype=torch.float64)
         return (law / law.sum())[self.encode(texts).mask.sum(1).cpu()].log()
-
-    def infill(
-        self,
-        pattern: str,
-        n: int,
-        gaps: Any,
-        candidates: int,
-        rng: torch.Generator,
-        **overrides: Any,
-    ) -> PointState:
-        """Not possible from a text, which does not say where its atoms are."""
-        raise ScidiffError(
-            f"a model of molecules in space cannot fill in {pattern!r}, which has no places; {CAN}"
-        )
 
 
 def _structure(path: str) -> Points:

@@ -16,14 +16,14 @@ from torch import Tensor
 from scidiff.api.asking import asked_rows
 from scidiff.api.ends import BeforeTheEnd
 from scidiff.api.energy import EnergyRequest
-from scidiff.api.gaps import Sizes
 from scidiff.api.guides import GuideRequest
 from scidiff.api.infilling import infill_rows
+from scidiff.api.requests import InfillRequest, LikelihoodRequest
 from scidiff.api.rows import ROWS, Rows, StringRows, blank
 from scidiff.api.settings import ConditionRequest, TokenSettings, choose, chosen
 from scidiff.api.token_bounds import block_bound, length_log_prob, masked_bound
 from scidiff.api.token_sampling import MethodSettings, TokenSampler, standing, token_sampler
-from scidiff.core import ScidiffError
+from scidiff.core import Rng, ScidiffError
 from scidiff.data.conditions import Asked
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
 from scidiff.networks.approximate_cache import ApproximateDenoiser, Refresh
@@ -237,32 +237,23 @@ class TokenEngine:
         return [len(self.vocabulary.split(text)) + 1 for text in texts]
 
     def log_likelihood(
-        self,
-        texts: Sequence[str],
-        draws: int,
-        block_size: int | None,
-        seed: int,
-        method: str | None = None,
-        condition: Asked | None = None,
+        self, texts: Sequence[str], how: LikelihoodRequest
     ) -> tuple[Tensor, Tensor]:
-        """Lower bound on log p(text) in nats and its standard error over `draws`, each (B,), by a
-        `method` of `token_bounds`; of rows that are asked for `condition`.
+        """Lower bound on log p(text) in nats and its standard error over draws, each (B,), by a
+        method of `token_bounds`.
 
         With block_size 1 the value is exact up to rounding and the error 0; a masked model's is
         given the length. The text of a graph is one order of its nodes.
         """
-        x0, mask_id = self._told_rows(texts, condition), self.network.mask_id
+        x0, mask_id = self._told_rows(texts, how.condition), self.network.mask_id
         if self.block_causal:
-            size = self._chosen({})[0].block_size or 1 if block_size is None else block_size
+            own = self._chosen({})[0].block_size or 1
+            size = own if how.block_size is None else how.block_size
             process = BlockProcess(mask_id, size)
             self._check_trained(size)
-            return block_bound(self.network, x0, process, method, draws, seed)
-        if block_size is not None:
-            raise ValueError(
-                "this model was trained on whole rows (masked diffusion): block_size must be "
-                f"None, got {block_size}"
-            )
-        return masked_bound(self.network, x0, mask_id, method, draws, seed)
+            return block_bound(self.network, x0, process, how.method, how.draws, how.seed)
+        how.refuse("this model was trained on whole rows (masked diffusion)", "block_size")
+        return masked_bound(self.network, x0, mask_id, how.method, how.draws, how.seed)
 
     def _told_rows(self, texts: Sequence[str], condition: Asked | None) -> TokenState:
         """Texts as rows with what each is asked to be like."""
@@ -278,15 +269,7 @@ class TokenEngine:
 
     # ---- infilling
 
-    def infill(
-        self,
-        pattern: str,
-        n: int,
-        gaps: Sizes,
-        candidates: int,
-        rng: torch.Generator,
-        **overrides: Any,
-    ) -> TokenState:
-        """Draw n rows that hold `pattern` and write what it leaves open, see
+    def infill(self, asked: InfillRequest, rng: Rng, **overrides: Any) -> TokenState:
+        """Draw rows that hold a pattern and write what it leaves open, see
         `infilling.infill_rows`."""
-        return infill_rows(self, pattern, n, gaps, candidates, rng, overrides)
+        return infill_rows(self, asked, rng, overrides)

@@ -7,6 +7,7 @@ from tiny_graphs import NODES, VOCABULARY, write_graph_flow
 
 from scidiff.api.design import design
 from scidiff.api.entry import load
+from scidiff.api.requests import InfillRequest, LikelihoodRequest
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.graph_tokens import node_count, to_graphs, triangle
 from scidiff.data.tokens import EOS
@@ -87,7 +88,7 @@ def test_nodes_and_scaffolds_are_given(model):
 
 
 def test_infilling_joins_new_nodes_at_the_open_end_only(model):
-    state = model.engine.infill("[*]CO", 20, range(1, 3), 1, seeded(2))
+    state = model.engine.infill(InfillRequest("[*]CO", 20, range(1, 3), 1), seeded(2))
     x = to_graphs(state.ids, VOCABULARY)
     assert set(x.mask.sum(1).tolist()) == {3, 4}
     assert (x.A[:, 1, 2:] == 0).all() and (x.A[:, 0, 1] == 1).all()
@@ -117,9 +118,9 @@ def test_a_design_leans_towards_its_reward(model):
 
 
 def test_its_chain_of_steps_bounds_log_p(model):
-    value, error = model.engine.log_likelihood(["CO-", "CC.O--"], 64, None, 0)
+    value, error = model.engine.log_likelihood(["CO-", "CC.O--"], LikelihoodRequest(64))
     assert (value < 0).all() and value.isfinite().all() and (error > 0).all()
-    alone, _ = model.engine.log_likelihood(["CC.O--"], 64, None, 0)
+    alone, _ = model.engine.log_likelihood(["CC.O--"], LikelihoodRequest(64))
     assert torch.allclose(alone, value[1:], atol=1e-5)
 
 

@@ -20,6 +20,7 @@ from scidiff.api.constraining import graph_constraints
 from scidiff.api.design import design
 from scidiff.api.entry import load
 from scidiff.api.gdss_files import known_sets
+from scidiff.api.requests import InfillRequest
 from scidiff.api.scaffold import RowLaw, Scaffold
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.graph_tokens import node_count, triangle
@@ -93,7 +94,7 @@ def test_a_scaffold_stays_and_the_law_of_sizes_is_cut_to_what_is_larger(models, 
 def test_infilling_joins_new_nodes_at_the_open_end_only(models, kind):
     """The carbon of [*]CO is open and its oxygen is not: nothing new is joined to the oxygen."""
     model = models[kind]
-    state = model.engine.infill("[*]CO", 20, range(1, 3), 1, seeded(2))
+    state = model.engine.infill(InfillRequest("[*]CO", 20, range(1, 3), 1), seeded(2))
     x = state if kind != "token" else _arrays(state)
     assert set(x.mask.sum(1).tolist()) == {3, 4}
     assert (x.A[:, 1, 2:] == 0).all() and (x.A[:, 0, 1] == 1).all()

@@ -12,6 +12,7 @@ from token_engines import VOCABULARY, L, engine, left_to_right
 from scidiff.api.gaps import GapLaw, Gapped, gap_law
 from scidiff.api.infilling import gumbel_top
 from scidiff.api.model import Model
+from scidiff.api.requests import InfillRequest as Asked
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.alphabets import DNA, PEPTIDE, RNA
 from scidiff.data.tokens import EOS, PAD, Vocabulary, encode_rows
@@ -119,7 +120,7 @@ def test_lengths_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize("kind", ["masked", "autoregressive"])
 def test_several_gaps_are_written_and_all_else_is_kept(kind):
-    x = engine(kind).infill("C[*]N[*]C", 40, [range(1, 2), range(1, 3)], 30, seeded(0))
+    x = engine(kind).infill(Asked("C[*]N[*]C", 40, [range(1, 2), range(1, 3)], 30), seeded(0))
     texts = [VOCABULARY.decode(row) for row in x.ids]
     assert {len(t) for t in texts} == {5, 6} and len(set(texts)) > 5
     for t in texts:
@@ -128,7 +129,7 @@ def test_several_gaps_are_written_and_all_else_is_kept(kind):
 
 def test_two_gaps_left_to_right_follow_their_posterior():
     e, n = engine(), 400
-    x = e.infill("C[*]N[*]C", n, [[1], [1]], 60, seeded(0))
+    x = e.infill(Asked("C[*]N[*]C", n, [[1], [1]], 60), seeded(0))
     fillings = list(product("CN", repeat=2))
     rows = encode_rows(VOCABULARY, [f"C{a}N{b}C" for a, b in fillings], L)
     p = torch.stack([left_to_right(e, row)[1:6].sum() for row in rows]).softmax(0)
@@ -139,14 +140,14 @@ def test_two_gaps_left_to_right_follow_their_posterior():
 
 
 def test_single_open_tokens_are_written_in_place():
-    x = engine("masked").infill("C?N?", 400, range(1, 9), 1, seeded(0))
+    x = engine("masked").infill(Asked("C?N?", 400, range(1, 9), 1), seeded(0))
     texts = {VOCABULARY.decode(row) for row in x.ids}
     assert texts == {"CCNC", "CCNN", "CNNC", "CNNN"}
 
 
 @pytest.mark.parametrize("kind", ["masked", "autoregressive", "block"])
 def test_the_text_around_the_gap_is_kept(kind):
-    x = engine(kind).infill("CN[*]NNC", 40, range(1, 3), 20, seeded(0))
+    x = engine(kind).infill(Asked("CN[*]NNC", 40, range(1, 3), 20), seeded(0))
     assert x.ids.shape == (40, L)
     lengths = set()
     for row in x.ids.tolist():
@@ -162,7 +163,7 @@ def test_the_text_around_the_gap_is_kept(kind):
 
 def test_a_left_to_right_infilling_follows_its_posterior():
     e, n = engine(), 400
-    x = e.infill("C[*]NC", n, [2], 60, seeded(0))
+    x = e.infill(Asked("C[*]NC", n, [2], 60), seeded(0))
     fillings = ["".join(s) for s in product("CN", repeat=2)]
     rows = encode_rows(VOCABULARY, [f"C{s}NC" for s in fillings], L)
     log_p = torch.stack([left_to_right(e, row)[1:6].sum() for row in rows])
@@ -179,7 +180,7 @@ def test_a_left_to_right_infilling_follows_its_posterior():
 @torch.no_grad()
 def test_a_masked_infilling_follows_its_conditionals():
     e, n = engine("masked"), 3000
-    x = e.infill("C[*]NC", n, [1], 1, seeded(0))
+    x = e.infill(Asked("C[*]NC", n, [1], 1), seeded(0))
     canvas = torch.tensor([[2, VOCABULARY.mask_id, 3, 2, EOS, PAD, PAD, PAD]])
     p = e.network.log_probs(e.network.bidirectional(canvas))[0, 1].exp()
     assert p[:2].sum() > 0.1  # of EOS and PAD, which would cut off what is given behind the gap
@@ -192,31 +193,30 @@ def test_a_masked_infilling_follows_its_conditionals():
 
 
 def test_drafts_are_drawn_at_the_temperature_of_their_weights():
-    a, b = (
-        engine(temperature=t).infill("C[*]NC", 20, [2], 10, seeded(0)).ids for t in (1.0, 0.2)
-    )
+    asked = Asked("C[*]NC", 20, [2], 10)
+    a, b = (engine(temperature=t).infill(asked, seeded(0)).ids for t in (1.0, 0.2))
     assert torch.equal(a, b)
 
 
 def test_infill_errors():
     e = engine()
     with pytest.raises(ValueError, match=r"has \[\*\] where .* got neither in 'CC'"):
-        e.infill("CC", 1, [1], 1, seeded(0))
+        e.infill(Asked("CC", 1, [1], 1), seeded(0))
     with pytest.raises(ValueError, match="gap of 6 tokens has 9 tokens .* at most 8"):
-        e.infill("C[*]N", 1, range(1, 7), 1, seeded(0))
+        e.infill(Asked("C[*]N", 1, range(1, 7), 1), seeded(0))
     with pytest.raises(ValueError, match="unknown token 'O'"):
-        e.infill("O[*]", 1, [1], 1, seeded(0))
+        e.infill(Asked("O[*]", 1, [1], 1), seeded(0))
     with torch.no_grad():  # a network that always ends at once
         e.network.norm.weight.zero_()
         e.network.head.weight.zero_()
     with pytest.raises(ScidiffError, match="drafts went on to the end of the gap, 30 are needed"):
-        e.infill("C[*]N", 30, [5], 1, seeded(0))
+        e.infill(Asked("C[*]N", 30, [5], 1), seeded(0))
 
 
 def test_drafts_take_no_settings_that_bend_them():
     with pytest.raises(ValueError, match="only condition can be set, got temperature"):
-        engine().infill("C[*]N", 1, [1], 1, seeded(0), temperature=0.5)
-    warm = engine("masked").infill("C[*]N", 400, [1], 1, seeded(0), temperature=0.05)
+        engine().infill(Asked("C[*]N", 1, [1], 1), seeded(0), temperature=0.5)
+    warm = engine("masked").infill(Asked("C[*]N", 400, [1], 1), seeded(0), temperature=0.05)
     assert len({VOCABULARY.decode(row) for row in warm.ids}) == 1
 
 

@@ -6,6 +6,7 @@ import pytest
 from tiny_pard import BONDED, NODES, SMILES, VOCABULARY, write_pard
 
 from scidiff.api.entry import load
+from scidiff.api.requests import LikelihoodRequest
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.graph_order import blocks_of
 from scidiff.data.graph_tokens import triangle
@@ -125,8 +126,8 @@ def test_what_it_cannot_is_said(model):
         model.infill("C[*]", 2)
     with pytest.raises(ValueError, match="unknown sampling setting 'hops'"):
         model.sample(2, hops=1)
-    with pytest.raises(ScidiffError, match="block_size and condition must be None"):
-        model.engine.log_likelihood(["C"], 2, 4, 0)
+    with pytest.raises(ValueError, match="block_size and condition must be None"):
+        model.engine.log_likelihood(["C"], LikelihoodRequest(2, 4))
     with pytest.raises(ValueError, match="run in float32"):
         load(model.source, dtype="bfloat16")
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import scidiff as sd
+from scidiff.api.requests import LikelihoodRequest
 from scidiff.api.token_bounds import length_log_prob
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
@@ -91,12 +92,12 @@ def test_likelihoods_are_those_of_its_bound(models, name, process):
     bound = engine._bound()
     assert isinstance(bound, process)
     assert getattr(bound, "steps", 20) == {"d3pm": 20, "flow": 100}.get(name, 20)
-    value, error = engine.log_likelihood(TEXTS, 400, None, 0)
+    value, error = engine.log_likelihood(TEXTS, LikelihoodRequest(400))
     x0 = engine.encode(TEXTS)
     losses = torch.stack([bound.loss(engine.network, x0, seeded(9, j)) for j in range(400)])
     z = (value + losses.mean(0)) / (error.square() + losses.var(0) / 400).sqrt()
     assert z.abs().max() < 4
-    alone, _ = engine.log_likelihood(TEXTS[2:3], 400, None, 0)
+    alone, _ = engine.log_likelihood(TEXTS[2:3], LikelihoodRequest(400))
     assert torch.allclose(alone, value[2:3], atol=1e-5)
 
 
@@ -125,7 +126,7 @@ def test_what_it_cannot_do_is_said(models):
     with pytest.raises(ValueError, match="has no blocks: block_size must be None, got 1"):
         model.log_likelihood(["CC"], block_size=1)
     with pytest.raises(ValueError, match="method of discrete flow must be one of t, got 'k'"):
-        model.engine.log_likelihood(["CC"], 8, None, 0, "k")
+        model.engine.log_likelihood(["CC"], LikelihoodRequest(8, method="k"))
     with pytest.raises(ScidiffError, match="has none, got"):
         model.sample(1, constraints=["require:CC"])
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from token_engines import VOCABULARY, L, engine, left_to_right
 
+from scidiff.api.requests import LikelihoodRequest as How
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.tokens import EOS, PAD, encode_rows
 from scidiff.guidance.particles import sample
@@ -16,18 +17,18 @@ from scidiff.samplers.paces import Fixed, Scheduled
 
 def test_blocks_of_one_are_exact():
     e, strings = engine(), ["CNC", "", "NNNNNNN"]
-    value, error = e.log_likelihood(strings, 8, None, 0)
+    value, error = e.log_likelihood(strings, How(8))
     ids = encode_rows(VOCABULARY, strings, L)
     exact = torch.stack([left_to_right(e, row)[row != PAD].sum() for row in ids])
     torch.testing.assert_close(value, exact, rtol=1e-5, atol=1e-5)
     assert not error.any()
-    assert torch.equal(value, engine("block").log_likelihood(strings, 8, 1, 0)[0])
+    assert torch.equal(value, engine("block").log_likelihood(strings, How(8, 1))[0])
 
 
 def test_the_law_of_a_left_to_right_model_sums_to_what_can_be_written():
     e = engine()
     every = ["".join(s) for n in range(4) for s in product("CN", repeat=n)]
-    value, _ = e.log_likelihood(every, 2, None, 0)
+    value, _ = e.log_likelihood(every, How(2))
     first = [left_to_right(e, row) for row in encode_rows(VOCABULARY, every, L)]
     assert 0 < value.exp().sum() < 1
     assert all(v <= f[0] + 1e-6 for v, f in zip(value.tolist(), first, strict=True))
@@ -52,7 +53,7 @@ def any_order_bound(e, text):
 def test_the_standard_error_covers_a_masked_models_bound():
     e = engine("masked")
     exact = any_order_bound(e, "CNNC")
-    runs = [e.log_likelihood(["CNNC", "C"], 30, None, seed) for seed in range(40)]
+    runs = [e.log_likelihood(["CNNC", "C"], How(30, None, seed)) for seed in range(40)]
     z = torch.stack([(value[0] - exact) / error[0] for value, error in runs])
     assert abs(float(z.mean())) < 4 / 40**0.5 and 0.65 < float(z.std()) < 1.5
     # one symbol has one order
@@ -61,11 +62,11 @@ def test_the_standard_error_covers_a_masked_models_bound():
 
 def test_likelihoods_do_not_depend_on_company():
     e, strings = engine(), ["CNC"] * 300
-    value, _ = e.log_likelihood(strings, 2, None, 0)
+    value, _ = e.log_likelihood(strings, How(2))
     assert torch.allclose(value, value[0].expand(300), atol=1e-6)
-    a, b = (engine("block").log_likelihood(["CNC", "N"], 16, None, s)[0] for s in (0, 0))
+    a, b = (engine("block").log_likelihood(["CNC", "N"], How(16, None, s))[0] for s in (0, 0))
     assert torch.equal(a, b)
-    assert not torch.equal(a, engine("block").log_likelihood(["CNC", "N"], 16, None, 1)[0])
+    assert not torch.equal(a, engine("block").log_likelihood(["CNC", "N"], How(16, None, 1))[0])
 
 
 @torch.no_grad()
@@ -73,7 +74,7 @@ def test_likelihoods_do_not_depend_on_company():
 def test_other_methods_estimate_the_same_bound(method):
     e = engine("masked")
     exact = any_order_bound(e, "CNNC")
-    runs = [e.log_likelihood(["CNNC"], 64, None, seed, method)[0][0] for seed in range(40)]
+    runs = [e.log_likelihood(["CNNC"], How(64, None, seed, method))[0][0] for seed in range(40)]
     z = (torch.stack(runs).mean() - exact) / (torch.stack(runs).std() / 40**0.5)
     assert abs(float(z)) < 4
 
@@ -81,7 +82,7 @@ def test_other_methods_estimate_the_same_bound(method):
 @torch.no_grad()
 def test_from_left_to_right_a_masked_models_law_sums_to_one():
     e, every = engine("masked"), ["".join(s) for s in product("CN", repeat=3)]
-    value, error = e.log_likelihood(every, 2, None, 0, "sequential")
+    value, error = e.log_likelihood(every, How(2, method="sequential"))
     assert float(value.exp().sum()) == pytest.approx(1, abs=1e-5) and not error.any()
     lengths = e.length_log_prob(["C", "CN", "CNC"]).exp()
     assert lengths.tolist() == pytest.approx([1 / 4, 1 / 4, 2 / 4])
@@ -89,19 +90,19 @@ def test_from_left_to_right_a_masked_models_law_sums_to_one():
 
 def test_likelihood_errors():
     with pytest.raises(ValueError, match="one of k, t, order, sequential, got 'tt'"):
-        engine("masked").log_likelihood(["C"], 4, None, 0, "tt")
+        engine("masked").log_likelihood(["C"], How(4, method="tt"))
     with pytest.raises(ValueError, match="method of blocks must be one of k, got 't'"):
-        engine().log_likelihood(["C"], 4, None, 0, "t")
+        engine().log_likelihood(["C"], How(4, method="t"))
     with pytest.raises(ValueError, match="takes no condition"):
-        engine().log_likelihood(["C"], 4, None, 0, None, {"size": 1})
+        engine().log_likelihood(["C"], How(4, None, 0, None, {"size": 1}))
     with pytest.raises(ValueError, match="block_size must be None, got 2"):
-        engine("masked").log_likelihood(["C"], 4, 2, 0)
+        engine("masked").log_likelihood(["C"], How(4, 2))
     with pytest.raises(ValueError, match="block_size must be at least 1, got 0"):
-        engine().log_likelihood(["C"], 4, 0, 0)
+        engine().log_likelihood(["C"], How(4, 0))
     with pytest.raises(ValueError, match="row 2: unknown token 'O'"):
-        engine().log_likelihood(["C", "CO"], 4, None, 0)
+        engine().log_likelihood(["C", "CO"], How(4))
     with pytest.raises(ValueError, match="row 1 has 9 tokens, the model takes at most 7"):
-        engine().log_likelihood(["C" * 9], 4, None, 0)
+        engine().log_likelihood(["C" * 9], How(4))
 
 
 # ---------------------------------------------------------------- samplers
@@ -147,7 +148,7 @@ def test_setting_errors():
     with pytest.raises(ScidiffError, match=r"trained with blocks of 1: .* in 1..1, got 2"):
         engine().sampler(block_size=2)
     with pytest.raises(ScidiffError, match=r"trained with blocks of 4: .* in 1..4, got 8"):
-        engine("block").log_likelihood(["CN"], 8, 8, 0)
+        engine("block").log_likelihood(["CN"], How(8, 8))
 
 
 def test_settings_reach_the_sampler():
