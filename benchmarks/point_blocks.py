@@ -25,6 +25,7 @@ from scidiff.data.points import Points
 from scidiff.guidance.particles import sample
 
 SIZES = (1, 2, 4, 8, None)
+NOISE = {"solver": str, "eta": float, "rho": float}
 
 
 def stability(molecules: Sequence[Points]) -> tuple[float, float]:
@@ -57,10 +58,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=30, help="of each block, flat")
     parser.add_argument("--last-steps", type=int, default=8, help="of the last block, annealed")
-    parser.add_argument("--eta", type=float, default=1.0)
+    for name, kind in NOISE.items():
+        parser.add_argument(f"--{name}", type=kind, help="instead of the model's own")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     model = sd.load(args.model, device="cpu")
+    noise = {name: getattr(args, name) for name in NOISE if getattr(args, name) is not None}
     print("| block size | steps a block | stable atoms, % | stable molecules, % | valid, % | "
           "calls | atoms x layers | CPU ms |\n|---|---|---|---|---|---|---|---|")
     for size in SIZES:
@@ -69,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 continue  # one block has nothing to anneal
             how = f"{args.steps}" if last == args.steps else f"{args.steps} to {last}"
             line = measured(model, args.n, args.seed, block_size=size, steps=args.steps,
-                            last_steps=last, eta=args.eta)  # fmt: skip
+                            last_steps=last, **noise)  # fmt: skip
             print(f"| {size or 'all'} | {how} | {line} |", flush=True)
 
 

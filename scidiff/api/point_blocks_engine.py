@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scidiff.api.point_blocks_intake import as_written
-from scidiff.api.settings import choose, chosen
+from scidiff.api.settings import PointBlockSettings, SequenceRequest, choose, chosen
 from scidiff.api.spatial import Spatial
 from scidiff.core import Rng
 from scidiff.data.points import PackedPoints
@@ -22,55 +22,12 @@ from scidiff.networks.point_blocks import PointBlockNetwork
 from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.processes.continuous_blocks import Items, even_blocks, own_frame
 from scidiff.processes.point_blocks import PointBlocks
-from scidiff.rewards.registry import nearest
 from scidiff.samplers.canvas import FixedCanvas
 from scidiff.samplers.continuous_blocks import ContinuousBlockSampler, Front, make_front
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.samplers.point_blocks import SequenceThenBlocks, WrittenPoints
-from scidiff.samplers.solvers import SOLVERS
-from scidiff.samplers.step_annealing import ANNEALING, annealed_steps
+from scidiff.samplers.step_annealing import annealed_steps
 from scidiff.training.checkpoint import CheckpointError
-
-
-@dataclass(frozen=True)
-class PointBlockSettings:
-    """How a model that places atoms block by block is sampled."""
-
-    block_size: int | None = None  # atoms placed together; None: all of them
-    steps: int = 30  # of the first block
-    last_steps: int | None = None  # of the last one, fewer: annealed in between; None: as many
-    annealing: str = "linear"  # or cosine, two-stage
-    lag: int = 0  # steps by which an atom of a block sets out behind the one before it
-    solver: str = "2m"
-    eta: float = 1.0  # 0 the flow, 1 the reverse SDE, above 1 more noise, taken out again
-    rho: float = 1.0  # temperature of the noise
-    grid: str = "time"  # where the steps lie: time, lambda or edm
-    temperature: float = 1.0  # of the atoms; 1 is the model's own law
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.last_steps is not None and not 1 <= self.last_steps <= self.steps:
-            raise ValueError(
-                f"last_steps must be in 1 .. {self.steps}, the steps of the first block, got "
-                f"{self.last_steps}"
-            )
-        for name, known in (("annealing", ANNEALING), ("solver", SOLVERS)):
-            if (asked := getattr(self, name)) not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(known)}, got {asked!r}"
-                    f"{nearest(asked, known)}"
-                )
-        for name in ("lag", "eta", "rho", "temperature"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True)
-class SequenceRequest:
-    """What is asked of every molecule that is drawn."""
-
-    sequence: str | None = None  # its atoms, such as OHH, in the order in which they are placed
 
 
 @dataclass(frozen=True)

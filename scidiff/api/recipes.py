@@ -19,11 +19,12 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from scidiff.api.settings import TokenSettings
+from scidiff.api.settings import SETTINGS, Sampling, TokenSettings, choose
 from scidiff.core import ScidiffError
 from scidiff.processes.point_blocks import PointBlocks
 from scidiff.processes.tokens import GraphBlocks, MaskedLoss, TokenFlow
@@ -50,7 +51,7 @@ class Recipe(BaseModel):
     data: DataSpec
     network: NetworkSize = Field(TokenTransformerSize(), discriminator="kind")
     stages: list[Stage] = Field(min_length=1)
-    sampling: TokenSettings = TokenSettings()
+    sampling: Sampling = Field(None, validate_default=True)  # of the last stage's process
     store: Literal["float32", "bfloat16"] = "float32"  # precision of the weights that are kept
 
     @field_validator("network", mode="before")
@@ -64,6 +65,16 @@ class Recipe(BaseModel):
     @classmethod
     def _nested(cls, stages: Any) -> Any:
         return [nested_stage(s) for s in stages] if isinstance(stages, list) else stages
+
+    @field_validator("sampling", mode="before")
+    @classmethod
+    def _of_the_process(cls, given: Any, info: ValidationInfo) -> Any:
+        stages = info.data.get("stages")
+        if not stages:
+            return TokenSettings()  # the stages are in error themselves
+        if not isinstance(given, dict | None):
+            raise ValueError(f"sampling must be a table, got {given!r}")
+        return choose([SETTINGS[stages[-1].process]], given or {})[0]
 
     @model_validator(mode="after")
     def _sampled(self) -> Recipe:
@@ -102,5 +113,5 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
 
 def _known_keys() -> list[str]:
     records = (DataSpec, *SIZES.values(), Stage, TokenFlow, GraphBlocks, MaskedLoss, PointBlocks,
-               TrainConfig, TokenSettings)  # fmt: skip
+               TrainConfig)  # fmt: skip
     return sorted({*Recipe.model_fields, *(f.name for c in records for f in fields(c))})

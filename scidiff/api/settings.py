@@ -19,6 +19,7 @@ from scidiff.samplers.orders import (
     Sequential,
 )
 from scidiff.samplers.solvers import SOLVERS
+from scidiff.samplers.step_annealing import ANNEALING
 
 KERNELS: dict[str, Callable[[], Kernel]] = {
     "flow": FlowRate,
@@ -172,6 +173,47 @@ class PointRequest:
 
 
 @dataclass(frozen=True)
+class PointBlockSettings:
+    """How a model that places atoms block by block is sampled."""
+
+    block_size: int | None = None  # atoms placed together; None: all of them
+    steps: int = 30  # of the first block
+    last_steps: int | None = None  # of the last one, fewer: annealed in between; None: as many
+    annealing: str = "linear"  # or cosine, two-stage
+    lag: int = 0  # steps by which an atom of a block sets out behind the one before it
+    solver: str = "exp1"  # of first order: guesses of a block are too rough to extrapolate
+    eta: float = 1.0  # 0 the flow, 1 the reverse SDE, above 1 more noise, taken out again
+    rho: float = 1.0  # temperature of the noise
+    grid: str = "time"  # where the steps lie: time, lambda or edm
+    temperature: float = 1.0  # of the atoms; 1 is the model's own law
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if self.last_steps is not None and not 1 <= self.last_steps <= self.steps:
+            raise ValueError(
+                f"last_steps must be in 1 .. {self.steps}, the steps of the first block, got "
+                f"{self.last_steps}"
+            )
+        for name, known in (("annealing", ANNEALING), ("solver", SOLVERS)):
+            if (asked := getattr(self, name)) not in known:
+                raise ValueError(
+                    f"{name} must be one of {', '.join(known)}, got {asked!r}"
+                    f"{nearest(asked, known)}"
+                )
+        for name in ("lag", "eta", "rho", "temperature"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class SequenceRequest:
+    """What is asked of every molecule that is drawn."""
+
+    sequence: str | None = None  # its atoms, such as OHH, in the order in which they are placed
+
+
+@dataclass(frozen=True)
 class StringRequest:
     """What is asked of every string that is drawn, kept in its written form."""
 
@@ -192,6 +234,20 @@ class ConditionRequest:
     def __post_init__(self) -> None:
         if self.condition is None and self.weight != 1:
             raise ValueError(f"weight belongs to condition, got weight={self.weight} without one")
+
+
+Sampling = TokenSettings | FlowSettings | GraphSettings | PointSettings | PointBlockSettings
+SETTINGS: dict[str, type[Sampling]] = {
+    "masked": TokenSettings,
+    "block": TokenSettings,
+    "autoregressive": TokenSettings,
+    "flow": FlowSettings,
+    "graph_blocks": FlowSettings,
+    "graph_sde": GraphSettings,
+    "points": PointSettings,
+    "point_blocks": PointBlockSettings,
+}
+"""By the kind of process: what a recipe may say of sampling, and a config holds."""
 
 
 def chosen(record: Any) -> dict[str, Any]:

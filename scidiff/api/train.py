@@ -20,6 +20,7 @@ from scidiff.api.point_intake import load_molecules
 from scidiff.api.predictor_training import predictor_recipe, train_predictor
 from scidiff.api.recipe_defaults import choose_recipe
 from scidiff.api.recipes import Recipe
+from scidiff.api.settings import SETTINGS, TokenSettings, choose, chosen
 from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Conditions
@@ -81,6 +82,8 @@ def train(
     recipe = choose_recipe(Path(source), init, domain, column, steps, seed)
     find_domain(recipe.domain)  # a wrong name is an error before any work
     parent = Model(model_folder(recipe.init), device="cpu") if recipe.init else None
+    if parent is not None:
+        recipe = _sampled_as(recipe, parent.config)
     found, data = _rows(recipe, out, parent)
     if recipe.stages[0].process == "point_blocks" and isinstance(data, PreparedPoints):
         data = as_items(data)
@@ -148,6 +151,16 @@ def _rows(recipe: Recipe, out: Path, parent: Model | None) -> tuple[Source, Rows
     return found, prepare(recipe, found.strings, parent, found.told)
 
 
+def _sampled_as(recipe: Recipe, config: Mapping[str, Any]) -> Recipe:
+    """The recipe, sampled as the model that it goes on from where it says nothing of that and the
+    process is the same."""
+    kind = recipe.stages[-1].process
+    if "sampling" in recipe.model_fields_set or config["process"]["kind"] != kind:
+        return recipe
+    (sampling,) = choose([SETTINGS[kind]], config["sampling"])
+    return recipe.model_copy(update={"sampling": sampling})
+
+
 def _longest(recipe: Recipe, parent: Model | None) -> int | None:
     """The most tokens a row may have; None: the network is made to fit the longest."""
     if parent is not None:
@@ -206,8 +219,11 @@ def _network(recipe: Recipe, data: Rows, parent: Model | None) -> nn.Module:
 def so_far(recipe: Recipe, stages: int) -> Recipe:
     """The recipe of the first `stages` of a recipe, sampled as the last of them can be."""
     last = recipe.stages[stages - 1]
-    block = {"autoregressive": 1, "block": last.block_size}.get(last.process)
-    sampling = replace(recipe.sampling, block_size=block)
+    record = SETTINGS[last.process]
+    sampling = recipe.sampling if isinstance(recipe.sampling, record) else record()
+    if isinstance(sampling, TokenSettings):
+        block = {"autoregressive": 1, "block": last.block_size}.get(last.process)
+        sampling = replace(sampling, block_size=block)
     return recipe.model_copy(update={"stages": recipe.stages[:stages], "sampling": sampling})
 
 
@@ -232,7 +248,7 @@ def write_model(
             "symbols": list(data.vocabulary.symbols),
         },
         "process": {**process_config(recipe.stages[-1], data), **_chosen_range(log[-1])},
-        "sampling": {} if recipe.stages[-1].process in STEPPED else vars(recipe.sampling),
+        "sampling": chosen(recipe.sampling),
         "length_counts": data.length_counts,
         **({"domain_options": {"angstrom": angstrom}} if angstrom else {}),
         **({"conditions": data.conditions.to_config()} if data.conditions else {}),

@@ -26,7 +26,14 @@ import torch
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import NOTATIONS, Vocabulary
-from scidiff.training.plan import DataSpec, Stage, check_sampling, nested_stage, sampled
+from scidiff.training.plan import (
+    STEPPED,
+    DataSpec,
+    Stage,
+    check_sampling,
+    nested_stage,
+    sampled,
+)
 from scidiff.training.sizes import SIZES, NetworkSize, TokenTransformerSize
 from scidiff.training.stages import OnLog, build_network, encode, train_stages
 
@@ -123,6 +130,8 @@ def parse(content: dict[str, Any], where: str) -> BareRecipe:
     stages = content.get("stages")
     if isinstance(stages, list):
         content = {**content, "stages": [nested_stage(s) for s in stages]}
+        if any(isinstance(s, dict) and s.get("process") in STEPPED for s in stages[-1:]):
+            content.pop("sampling", None)  # of its own kind: for scidiff train to read
     return _record(BareRecipe, content, where, "")
 
 

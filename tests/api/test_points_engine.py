@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -274,6 +275,22 @@ def test_a_model_that_was_told_nothing_learns_to_be_told(told, trained) -> None:
     assert column.name == "qed" and min(quality) <= column.quantiles[0]
     assert "told | qed (" in (Path(told.source) / "README.md").read_text()
     assert told.config["recipe"]["init"] == str(trained)
+
+
+def test_a_model_is_sampled_as_the_one_it_goes_on_from(trained, tmp_path) -> None:
+    parent = Path(shutil.copytree(trained, tmp_path / "parent"))
+    config = json.loads((parent / "config.json").read_text())
+    config["sampling"] = {"solver": "exp1", "steps": 3, "eta": 5.0}
+    (parent / "config.json").write_text(json.dumps(config))
+    usual = sd.load(parent, device="cpu").engine.settings({})
+    file = told_recipe(tmp_path, parent)
+    made = sd.train(file, tmp_path / "told", device="cpu")
+    assert sd.load(made, device="cpu").engine.settings({}) == usual
+    own = sd.train(structures(tmp_path), tmp_path / "own", init=str(parent), steps=2, device="cpu")
+    assert sd.load(own, device="cpu").engine.settings({}) == usual
+    file.write_text(file.read_text() + "\n[sampling]\nsteps = 2\n")
+    said = sd.load(sd.train(file, tmp_path / "said", device="cpu"), device="cpu")
+    assert said.engine.settings({}) == sd.load(trained, device="cpu").engine.settings({"steps": 2})
 
 
 def test_rows_are_told_and_say_what(told) -> None:

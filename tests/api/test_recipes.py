@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from scidiff.api.recipes import parse, read
+from scidiff.api.settings import FlowSettings
 from scidiff.core import ScidiffError
 
 ROOT = Path(__file__).parents[2]
 STAGE = {"process": "masked", "steps": 4}
+FLOW = {"process": "flow", "steps": 4, "flow": {}}
 
 
 def content(**changes):
@@ -45,7 +47,12 @@ def test_a_recipe_survives_its_own_dump():
         ({"network": {"widht": 8}}, "network.widht: .*did you mean 'width'"),
         ({"stages": [{**STAGE, "warmupp": 3}]}, r"stages.0.warmupp: .*did you mean 'warmup'"),
         ({"stages": [{"proces": "masked", "steps": 4}]}, "proces: .*did you mean 'process'"),
-        ({"sampling": {"temprature": 1.0}}, "sampling.temprature: .*did you mean 'temperature'"),
+        ({"sampling": {"temprature": 1.0}}, "sampling: .*temprature.*did you mean 'temperature'"),
+        ({"sampling": {"temperature": "hot"}}, "sampling: .*temperature must be .*'hot'"),
+        ({"sampling": {"steps": 9}}, "unknown sampling setting 'steps'; .* one of block_size"),
+        ({"sampling": 3}, "sampling must be a table, got 3"),
+        ({"stages": [FLOW], "sampling": {"temperature": 0.5}}, "'temperature'; .* one of steps"),
+        ({"stages": [FLOW], "sampling": {"kernel": "flw"}}, "kernel 'flw'.* did you mean 'flow'"),
         ({"stages": [{**STAGE, "steps": "many"}]}, r"stages.0.steps: .*integer"),
         ({"stages": [{**STAGE, "steps": 0}]}, "training.steps must be at least 1, got 0"),
         ({"stages": [{**STAGE, "precision": "fp8"}]}, "stages.0.precision: .*bf16-mixed"),
@@ -68,6 +75,13 @@ def test_errors_are_one_line_and_name_the_key(changes, message):
     with pytest.raises(ScidiffError, match=message) as caught:
         parse(content(**changes), "toy.toml")
     assert "\n" not in str(caught.value)
+
+
+def test_sampling_is_of_the_process_of_the_last_stage():
+    assert parse(content(stages=[FLOW]), "toy.toml").sampling == FlowSettings()
+    said = parse(content(stages=[STAGE, FLOW], sampling={"steps": 9, "eta": 2.0}), "toy.toml")
+    assert said.sampling == FlowSettings(steps=9, eta=2.0)
+    assert parse(json.loads(said.model_dump_json()), "copy") == said
 
 
 def test_stage_settings_may_be_nested_but_not_lost():

@@ -10,6 +10,7 @@ import pytest
 
 from scidiff.core import ScidiffError
 from scidiff.training.bare import BareRecipe, Sampling, main, parse, read_recipe, read_strings
+from scidiff.training.plan import STEPPED
 
 ROOT = Path(__file__).parents[2]
 STAGE = {"process": "masked", "steps": 4}
@@ -96,7 +97,8 @@ def test_shipped_recipes_say_the_same_to_both_readers(file):
     bare = read_recipe(file)
     for name in ("data", "network", "stages", "seed", "domain", "store"):
         assert getattr(bare, name) == getattr(full, name)
-    assert vars(bare.sampling) == vars(full.sampling)
+    if bare.stages[-1].process not in STEPPED:  # others are sampled in ways of their own
+        assert vars(bare.sampling) == vars(full.sampling)
 
 
 def test_both_readers_know_the_same_keys():

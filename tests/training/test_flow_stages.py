@@ -68,8 +68,6 @@ def test_a_network_is_trained_and_resumed(tmp_path):
         ({"stages": [{**STAGE, "flow": {"noise": "gauss"}}]}, "noise must be one of marginal"),
         ({"stages": [{**STAGE, "flow": {"distortion": "cosine"}}]}, "distortion must be one of"),
         ({"stages": [{"process": "flow", "steps": 4}]}, "flow belongs to process = 'flow'"),
-        ({"sampling": {"temperature": 0.5}}, "sampling must be left out .* 'flow'"),
-        ({"sampling": {"block_size": 4}}, "sampling must be left out .* 'flow'"),
     ],
 )
 def test_errors_name_the_key(changes, message):
