@@ -202,9 +202,9 @@ class Ask:
             made.describe = diversity
         return made
 
-    def _encode(self, texts: Sequence[str]) -> Any:
-        """Objects as clean states of the sampler's canvas."""
-        x = self.model.engine.encode(spelled(self.model.domain, texts))
+    def _encode(self, objects: Sequence[Any]) -> Any:
+        """Objects of the pool as clean states of the sampler's canvas."""
+        x = self.model.engine.encode(spelled(self.model.domain, objects))
         if not isinstance(x, GraphState):
             return x
         return x.widened(bare(self.sampler.init(1, seeded(0, 0, x.X.device))).X.shape[1])

@@ -14,9 +14,9 @@ from scidiff.api.point_blocks_intake import as_written
 from scidiff.api.settings import PointBlockSettings, SequenceRequest, choose, chosen
 from scidiff.api.spatial import Spatial
 from scidiff.core import Rng
-from scidiff.data.points import PackedPoints
+from scidiff.data.points import PackedPoints, Points
 from scidiff.data.tokens import Vocabulary, encode_rows
-from scidiff.domains.molecule_3d import Molecule3DDomain, embedded
+from scidiff.domains.molecule_3d import Molecule3DDomain, placed
 from scidiff.networks.block_guesses import NetworkGuesses
 from scidiff.networks.point_blocks import PointBlockNetwork
 from scidiff.networks.token_denoiser import TokenDenoiser
@@ -122,9 +122,11 @@ class PointBlocksEngine(Spatial):
 
     # ---- structures of objects
 
-    def encode(self, texts: Sequence[str]) -> WrittenPoints:
-        """Structures of SMILES as they would be written, with room for the largest molecule."""
-        molecules = [as_written(embedded(text)) for text in texts]
+    def encode(self, texts: Sequence[str | Points]) -> WrittenPoints:
+        """Structures, or those of SMILES, as they would be written, with room for the largest
+        molecule; one whose bonds nobody told stands as it is."""
+        given = [placed(text) for text in texts]
+        molecules = [one if one.bonds is None else as_written(one) for one in given]
         for number, one in enumerate(molecules, start=1):
             if len(one) > self.most:
                 raise ValueError(

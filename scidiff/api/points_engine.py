@@ -215,9 +215,9 @@ class PointsEngine(Spatial):
 
     # ---- structures of objects
 
-    def encode(self, texts: Sequence[str]) -> PointState:
-        """Structures of SMILES, with room for the largest molecule of the model, in the units of
-        a chain."""
+    def encode(self, texts: Sequence[str | Points]) -> PointState:
+        """Structures, or those of SMILES, with room for the largest molecule of the model, in the
+        units of a chain."""
         x = self.domain.encode(texts)
         most, size = len(self.weights) - 1, x.mask.sum(1)
         if x.mask.shape[1] > most:

@@ -16,7 +16,7 @@ from scidiff.api.populations import Populations, kind_of_look
 from scidiff.api.token_engine import TokenEngine
 from scidiff.core import uniform
 from scidiff.guidance.campaign import Strategy
-from scidiff.guidance.evolving import Evolution, Respell
+from scidiff.guidance.evolving import Evolution, Respell, as_written
 from scidiff.guidance.finetune_likelihoods import Causal, as_causal
 from scidiff.guidance.learner import Learner
 from scidiff.guidance.surrogate_rounds import Screened, SurrogateValued
@@ -44,7 +44,7 @@ def evolution(model: Model, budget: int, settings: Mapping[str, Any]) -> Evoluti
     share, reach = (0.5, 1.0) if learns else (0.9, 0.3)
     return Evolution(
         batch, learns, Surrogate(model.domain.kind), respelling(model),
-        lambda text: not model.unreadable(text), share=share, reach=reach,
+        lambda r: r.points is not None or not model.unreadable(r.text), share=share, reach=reach,
         candidates=CANDIDATES if budget <= MANY else SPARED,
         diversity=DIVERSITY if model.domain.kind == "molecule" else None,
     )  # fmt: skip
@@ -65,7 +65,9 @@ def learner(model: Model, settings: Mapping[str, Any]) -> Learner | None:
 
 def respelling(model: Model) -> Respell:
     """How a model's domain writes an object in another way that the model can read."""
-    respell = getattr(model.domain, "respell", lambda text, share: text)
+    respell = getattr(model.domain, "respell", None)
+    if respell is None:
+        return as_written
 
     def written(texts: Sequence[str], rng: torch.Generator) -> list[str]:
         shares = uniform((len(texts),), rng).tolist()

@@ -73,24 +73,26 @@ class Molecule3DDomain:
     # ---- objects to states
 
     @staticmethod
-    def spell(text: str) -> str:
-        """A SMILES is its own text, which has a structure by `encode`. Raises ValueError for one
-        that cannot be written as atoms and bonds."""
+    def spell(text: str | Points) -> str | Points:
+        """A SMILES is its own text, which has a structure by `encode`, and a structure stays one.
+        Raises ValueError for a SMILES that cannot be written as atoms and bonds."""
+        if isinstance(text, Points):
+            return text
         mol = parse(text)
         if mol is None:
             raise ValueError(f"expected a readable SMILES, got {text!r}")
         kekulised(mol, hydrogens=True)
         return text
 
-    def encode(self, objects: Sequence[str]) -> PointState:
-        """Structures of SMILES as a clean state: embedded and relaxed (`chem.conformers`), one a
-        SMILES; an error names the first row that has none."""
+    def encode(self, objects: Sequence[str | Points]) -> PointState:
+        """Structures, or SMILES embedded and relaxed (`chem.conformers`), as a clean state; an
+        error names the first row that has none."""
         molecules = []
-        for number, smiles in enumerate(objects, start=1):
+        for number, one in enumerate(objects, start=1):
             try:
-                molecules.append(embedded(smiles))
+                molecules.append(placed(one))
             except (ValueError, ConformerError) as error:
-                raise ValueError(f"row {number}: {smiles!r}: {error}") from None
+                raise ValueError(f"row {number}: {one!r}: {error}") from None
         return self.state(PackedPoints.of(molecules))
 
     def state(self, points: PackedPoints) -> PointState:
@@ -159,10 +161,12 @@ class Molecule3DDomain:
         return species(self.atoms)
 
 
-def embedded(smiles: str) -> Points:
-    """A structure of a SMILES with its bonds. Raises ValueError for an unreadable one,
-    ConformerError where none can be made."""
-    mol = parse(smiles)
+def placed(one: str | Points) -> Points:
+    """A structure as it is, or one of a SMILES with its bonds. Raises ValueError for an unreadable
+    SMILES, ConformerError where no structure can be made."""
+    if isinstance(one, Points):
+        return one
+    mol = parse(one)
     if mol is None:
         raise ValueError("expected a readable SMILES")
     return Points.of(*structure_of(structure(mol)))

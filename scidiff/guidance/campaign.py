@@ -59,7 +59,7 @@ class Round:
     pool: Pool  # all that was asked; what this round asks lands in it by itself
     calls: int  # distinct objects that this round may ask
     strength: float
-    encode: Callable[[Sequence[str]], Any]  # texts of the pool -> clean states of the sampler
+    encode: Callable[[Sequence[Any]], Any]  # objects of the pool -> clean states of the sampler
     rng: torch.Generator  # seeded by (seed, number)
 
 
@@ -99,7 +99,7 @@ class Campaign:
     strategy: Strategy
     sampler: Sampler[Any]
     reward: Decoded
-    encode: Callable[[Sequence[str]], Any]
+    encode: Callable[[Sequence[Any]], Any]
     seed: int
     limits: Limits
     strength: float = 1.0
@@ -179,8 +179,8 @@ class Campaign:
         self.memory.add({key: r.obj for key, r in found if r.valid})
 
     def records(self, keys: Sequence[str]) -> Sequence[Record]:
-        """Objects of the pool, read again; in the places in which they were asked where the
-        reward reads places."""
+        """Objects of the pool, read again; molecules in space in the places in which they were
+        asked."""
         scorer = self.reward.scorer
         domain: Any = self.reward.domain  # one of molecules in space reads structures as well
         if scorer.points:

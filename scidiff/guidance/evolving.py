@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,13 +28,13 @@ TRIES = 4  # times that rows are drawn until there is something to ask
 WIDER = 4  # times the parents that are looked through where a memory discounts objects
 LEAST = 16  # rows that are drawn at once, so that the last few objects of a budget are found
 
-Respell = Callable[[Sequence[str], torch.Generator], Sequence[str]]
-"""respell(texts, rng) -> the same objects, written in another way where there is one."""
+Respell = Callable[[Sequence[Any], torch.Generator], Sequence[Any]]
+"""respell(objects, rng) -> the same objects, written in another way where there is one."""
 
 
-def as_written(texts: Sequence[str], rng: torch.Generator) -> Sequence[str]:
-    """Leave texts as they are."""
-    return texts
+def as_written(objects: Sequence[Any], rng: torch.Generator) -> Sequence[Any]:
+    """Leave objects as they are."""
+    return objects
 
 
 @dataclass
@@ -78,8 +79,8 @@ class Evolution:
     right can change any part of them. With a surrogate, `candidates` rows are drawn for each
     object asked, and `choose` says which. With a `learner` the draws are those of a network that
     learns from the pool after every round. A memory that discounts objects (`Scorer.discount`)
-    counts for parents and candidates. Rows that are invalid, known, met twice or not `readable` as
-    text are no candidates, and more are drawn where fewer are left than the round is to ask; a
+    counts for parents and candidates. Rows that are invalid, known, met twice or not `readable`
+    again are no candidates, and more are drawn where fewer are left than the round is to ask; a
     round without one ends the campaign.
 
     A sampler that cannot go back has no offspring. Nothing is weighed: what is found is a
@@ -90,7 +91,7 @@ class Evolution:
     learner: Learner | None = None
     surrogate: Model | None = None
     respell: Respell = as_written
-    readable: Callable[[str], bool] = bool
+    readable: Callable[[Record], bool] = bool
     candidates: int = 4
     choose: Choice = field(default_factory=lambda: Bounds(0.5))
     parents: int = 50
@@ -143,7 +144,7 @@ class Evolution:
                 break
             x, parents = self._drawn(sampler, here, max(LEAST, each * (wanted - len(brood))))
             records = here.reward.domain.decode(x)
-            keys = [here.reward.scorer.key(r) if r.valid and self.readable(r.text) else None
+            keys = [here.reward.scorer.key(r) if r.valid and self.readable(r) else None
                     for r in records]
             brood.take(x, keys, records, parents)
         return brood
@@ -159,11 +160,14 @@ class Evolution:
         if not made or not isinstance(sampler, Renoisable):
             return fresh, origins
         chosen = [best[rank] for rank in by_rank(len(best), made, here.rng, k=0.1).tolist()]
-        keys, texts = here.pool.keys, here.pool.texts
-        clean = here.encode(self.respell([texts[row] for row in chosen], here.rng))
+        keys, clean = here.pool.keys, self._written(here.pool.objects(chosen), here)
         children = offspring(sampler, clean, here.rng, reach=self.reach)
         x = type(fresh).cat([fresh, children])
         return x, origins + [keys[row] for row in chosen]
+
+    def _written(self, objects: Sequence[Any], here: Round) -> Any:
+        """Objects of the pool as clean states, written in another way."""
+        return here.encode(self.respell(objects, here.rng))
 
     def _promising(self, brood: Brood, here: Round, wanted: int, taught: bool) -> list[int]:
         """Which candidates to ask, at most `wanted`."""
@@ -180,10 +184,10 @@ class Evolution:
         if here.reward.scorer.discount is None:
             return here.pool.best(self.parents)
         rows = here.pool.best(WIDER * self.parents)
-        texts, values = here.pool.texts, here.pool.values
         if not rows:
             return rows
-        objects = [r.obj for r in here.reward.domain.decode(here.encode([texts[i] for i in rows]))]
+        values, found = here.pool.values, here.encode(here.pool.objects(rows))
+        objects = [record.obj for record in here.reward.domain.decode(found)]
         worth = torch.tensor([values[row] for row in rows], dtype=torch.float64)
         order = _discounted(worth, objects, here).argsort(descending=True, stable=True)
         return [rows[i] for i in order[: self.parents].tolist()]
@@ -192,10 +196,8 @@ class Evolution:
 
     def _teach(self, here: Round, asked: int) -> None:
         if self.learner is not None:
-            self.learner.learn(here.pool, asked, lambda texts: self._lesson(texts, here), here.rng)
-
-    def _lesson(self, texts: Sequence[str], here: Round) -> Any:
-        return here.encode(self.respell(texts, here.rng))
+            written = partial(self._written, here=here)
+            self.learner.learn(here.pool, asked, written, here.rng)
 
     @property
     def _lessons(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scidiff.rewards.scoring import Scorer, Scores, Status
@@ -40,6 +40,12 @@ class Pool:
     @property
     def status(self) -> list[Status]:
         return [self.scorer.answer(key).status for key in self.scorer.texts]
+
+    def objects(self, rows: Sequence[int]) -> list[Any]:
+        """Objects as they are encoded again: their texts, or molecules in space as they were
+        asked."""
+        keys, texts, placed = self.keys, self.texts, self.scorer.points
+        return [placed.get(keys[row], texts[row]) for row in rows]
 
     def parts(self) -> dict[str, Scores]:
         """What each term of the reward gave; empty for a reward of one term."""

@@ -82,7 +82,7 @@ class Scorer:
     calls: int = 0  # times the reward, or a term of it, was given to the executor
     messages: dict[str, str] = field(default_factory=dict)  # key -> why it failed
     texts: dict[str, str] = field(default_factory=dict)  # key -> text, in the order asked
-    points: dict[str, Points] = field(default_factory=dict)  # key -> structure, where it counts
+    points: dict[str, Points] = field(default_factory=dict)  # key -> structure, where there is one
     stop: Callable[[], bool] = bool  # asked before and after every answer; True interrupts
     _known: dict[str, Answer] = field(default_factory=dict, repr=False)
     _parts: dict[str, dict[str, Answer]] = field(default_factory=dict, repr=False)  # by term
@@ -146,8 +146,8 @@ class Scorer:
         if chosen:
             self._ask(chosen, [fresh[k].obj for k in chosen])
             self.texts |= {k: fresh[k].text for k in chosen}
-            told = {k: fresh[k].points for k in chosen if self._placed}
-            self.points |= {k: points for k, points in told.items() if points is not None}
+            told = ((k, fresh[k].points) for k in chosen)
+            self.points |= {k: points for k, points in told if points is not None}
         return keys, self._rows(keys, self._known, self.floor)
 
     __call__ = score

@@ -20,7 +20,7 @@ from scidiff.cli.main import run
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.points import PackedPoints, Points
 from scidiff.data.tokens import Vocabulary
-from scidiff.domains.molecule_3d import embedded
+from scidiff.domains.molecule_3d import placed
 from scidiff.guidance.particles import sample
 from scidiff.training.points import prepare_points
 
@@ -155,7 +155,7 @@ def turned(points: Points, rng: np.random.Generator) -> Points:
 
 @pytest.mark.parametrize("smiles", ["CCO", "c1ccncc1C(=O)O", "C[NH2+]CC([O-])=O", "OC1CC1C#N"])
 def test_the_order_is_of_the_molecule_and_not_of_its_numbering(smiles) -> None:
-    one, rng = embedded(smiles), np.random.default_rng(0)
+    one, rng = placed(smiles), np.random.default_rng(0)
     first = as_written(one)
     assert sorted(first.numbers) == sorted(one.numbers)
     for _ in range(5):
@@ -169,7 +169,7 @@ def test_the_order_is_of_the_molecule_and_not_of_its_numbering(smiles) -> None:
 
 
 def test_hydrogens_stand_behind_their_atom() -> None:
-    found = as_written(embedded("OCC#N")).numbers.tolist()
+    found = as_written(placed("OCC#N")).numbers.tolist()
     heavy = [i for i, z in enumerate(found) if z > 1]
     owned = dict(zip(heavy, np.diff([*heavy, len(found)]) - 1, strict=True))
     assert sorted((found[i], int(n)) for i, n in owned.items()) == [(6, 0), (6, 2), (7, 0), (8, 1)]
@@ -178,7 +178,7 @@ def test_hydrogens_stand_behind_their_atom() -> None:
 
 
 def test_a_table_is_written_row_by_row_and_types_can_follow() -> None:
-    molecules = [embedded(s) for s in ("CCO", "N")]
+    molecules = [placed(s) for s in ("CCO", "N")]
     table, at = written(PackedPoints.of(molecules))
     packed = PackedPoints.of(molecules)
     assert np.array_equal(table.numbers, packed.numbers[at]) and table.bond_counts is None
@@ -191,7 +191,7 @@ def test_a_table_is_written_row_by_row_and_types_can_follow() -> None:
 
 
 def test_types_stay_with_their_atoms_and_conditions_are_refused() -> None:
-    table = PackedPoints.of([embedded(s) for s in ("CCO", "N", "CO", "C=O")])
+    table = PackedPoints.of([placed(s) for s in ("CCO", "N", "CO", "C=O")])
     numbers = [6, 1, 7, 8]
     kinds = np.array([numbers.index(int(z)) for z in table.numbers])
     vocabulary = Vocabulary(("C", "H", "N", "O"), "points")

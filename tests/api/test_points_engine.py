@@ -18,6 +18,7 @@ from scidiff.api.point_intake import load_molecules
 from scidiff.api.recipes import read
 from scidiff.core import ScidiffError, seeded
 from scidiff.data import datasets
+from scidiff.data.points import Points
 from scidiff.guidance.particles import sample
 
 SMILES = ["C", "O", "N", "CO", "C=O", "CC", "C#N", "CN", "OO", "FC", "[NH4+]", "C=C"]
@@ -148,6 +149,28 @@ def test_designs_are_chosen_by_any_reward(model, method) -> None:
     alcohol = sd.reward("qed")([Chem.MolFromSmiles("CO")])[0]
     assert [r.text for r in designed if r.valid][:1] == ["CO"]
     assert designed.to_frame()["score"].max() == pytest.approx(alcohol)
+
+
+def test_parents_keep_the_places_that_were_scored(model, monkeypatch) -> None:
+    """What is varied is what the reward has seen, not a new structure of its SMILES."""
+
+    def spread(mols):
+        return [float(np.ptp(mol.GetConformer().GetPositions())) for mol in mols]
+
+    parents = []
+    encode = type(model.engine).encode
+
+    def seen(engine, objects):
+        parents.extend(o for o in objects if isinstance(o, Points))
+        return encode(engine, objects)
+
+    monkeypatch.setattr(type(model.engine), "encode", seen)
+    reward = sd.reward(spread, places=True, floor=0.0)
+    found = sd.design(model, reward, n=2, method="evolve", budget=24, graph="CO", steps=3)
+    asked = [r.points.positions for r in found.asked.records]
+    assert parents and all(
+        min(np.abs(p.positions - places).max() for places in asked) < 1e-9 for p in parents
+    )
 
 
 def test_encoded_structures_fit_a_chain(model) -> None:

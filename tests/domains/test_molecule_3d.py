@@ -12,7 +12,7 @@ from point_targets import ammonium, carbon_dioxide, water
 
 from scidiff.data.points import PackedPoints, Points
 from scidiff.data.tokens import UnknownToken, Vocabulary
-from scidiff.domains.molecule_3d import Molecule3DDomain, embedded, species
+from scidiff.domains.molecule_3d import Molecule3DDomain, placed, species
 
 SYMBOLS = ("C", "H", "N", "O", "[N+]", "[O-]")
 DOMAIN = Molecule3DDomain(Vocabulary(SYMBOLS, "points"), angstrom=1.4)
@@ -89,7 +89,7 @@ def test_atoms_that_the_model_does_not_know_are_named():
 def test_smiles_have_a_structure():
     state = DOMAIN.encode(["CO", "N"])
     assert [r.text for r in DOMAIN.decode(state)] == ["CO", "N"]
-    assert np.array_equal(embedded("CO").positions, embedded("CO").positions)
+    assert np.array_equal(placed("CO").positions, placed("CO").positions)
     with pytest.raises(ValueError, match="row 2: 'C\\(': expected a readable SMILES"):
         DOMAIN.encode(["C", "C("])
     with pytest.raises(ValueError, match="fragments"):

@@ -199,7 +199,7 @@ def test_failed_objects_are_neither_parents_nor_lessons(models):
 
 
 def test_what_cannot_be_read_again_is_not_asked(models):
-    strategy = Evolution(10, readable=lambda text: "F" not in text)
+    strategy = Evolution(10, readable=lambda record: "F" not in record.text)
     run = campaign(models["masked"], 30, strategy=strategy)
     run.run()
     assert len(run.pool) == 30 and not any("F" in text for text in run.pool.texts)
