@@ -13,9 +13,9 @@ from rdkit.Chem import GetPeriodicTable
 
 from scidiff.chem.bond_lengths import distances
 from scidiff.chem.checks import CheckReport
+from scidiff.chem.constants import BOHR
 from scidiff.chem.geometry import LARGEST, Placed
 
-BOHR = 0.529177210903  # angstrom (CODATA 2018)
 UNITS: Mapping[str, float] = {"angstrom": 1.0, "bohr": BOHR, "nanometre": 10.0, "picometre": 0.01}
 BOND = (0.75, 1.15)  # of the sum of two covalent radii: triple bonds .78, long ones 1.06
 SHARE = 0.8  # of the atoms that must agree on a unit

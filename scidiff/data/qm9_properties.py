@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scidiff.chem.constants import HARTREE
 from scidiff.data.tables import Table
-
-HARTREE = 27.211386245988  # eV (CODATA 2018)
 
 
 class Property(NamedTuple):

@@ -99,13 +99,27 @@ class VP(_LinearRates):
         return self._rate(t)
 
 
-@dataclass(frozen=True)
-class VE:
-    """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t (Song et al.
-    2021).
+class _Exploding:
+    """Noise that is added to data which keep their scale: alpha = 1, f = 0. The prior is N(0,
+    sigma_max^2): right up to the variance of the data, which it leaves out."""
 
-    The prior is N(0, sigma_max^2): right up to the variance of the data, which it leaves out.
-    """
+    sigma_max: float
+
+    @property
+    def prior_std(self) -> float:
+        return self.sigma_max
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t, dtype=torch.float64)
+
+    def drift(self, t: Tensor) -> Tensor:
+        return torch.zeros_like(t, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class VE(_Exploding):
+    """Variance exploding: alpha = 1, sigma = sigma_min (sigma_max / sigma_min)^t (Song et al.
+    2021)."""
 
     sigma_min: float = 0.01
     sigma_max: float = 5.0
@@ -116,18 +130,8 @@ class VE:
                 f"VE needs 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}"
             )
 
-    @property
-    def prior_std(self) -> float:
-        return self.sigma_max
-
-    def log_alpha(self, t: Tensor) -> Tensor:
-        return torch.zeros_like(t, dtype=torch.float64)
-
     def sigma(self, t: Tensor) -> Tensor:
         return self.sigma_min * (t.double() * math.log(self.sigma_max / self.sigma_min)).exp()
-
-    def drift(self, t: Tensor) -> Tensor:
-        return torch.zeros_like(t, dtype=torch.float64)
 
     def diffusion(self, t: Tensor) -> Tensor:
         return 2 * self.sigma(t) ** 2 * math.log(self.sigma_max / self.sigma_min)
@@ -151,11 +155,10 @@ class SubVP(_LinearRates):
 
 
 @dataclass(frozen=True)
-class EDM:
+class EDM(_Exploding):
     """Noise that grows linearly: alpha = 1, sigma = sigma_max t (Karras et al. 2022).
 
-    The prior is N(0, sigma_max^2). Choose the nodes by `edm_times`, and end them near t = 0.002 /
-    80.
+    Choose the nodes by `edm_times`, and end them near t = 0.002 / 80.
     """
 
     sigma_max: float = 80.0
@@ -164,18 +167,8 @@ class EDM:
         if not self.sigma_max > 0:
             raise ValueError(f"EDM needs 0 < sigma_max, got {self.sigma_max}")
 
-    @property
-    def prior_std(self) -> float:
-        return self.sigma_max
-
-    def log_alpha(self, t: Tensor) -> Tensor:
-        return torch.zeros_like(t, dtype=torch.float64)
-
     def sigma(self, t: Tensor) -> Tensor:
         return self.sigma_max * t.double()
-
-    def drift(self, t: Tensor) -> Tensor:
-        return torch.zeros_like(t, dtype=torch.float64)
 
     def diffusion(self, t: Tensor) -> Tensor:
         return 2 * self.sigma_max**2 * t.double()

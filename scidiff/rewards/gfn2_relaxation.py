@@ -12,8 +12,8 @@ from rdkit.Chem import GetFormalCharge, Mol
 from rdkit.Chem.Descriptors import NumRadicalElectrons
 
 from scidiff.chem.conformers import in_space
+from scidiff.chem.constants import BOHR
 from scidiff.chem.relaxation import Relaxed, places, rmsd
-from scidiff.chem.units import BOHR
 from scidiff.rewards.singly import Refused, package
 
 STEPS = 300

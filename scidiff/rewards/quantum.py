@@ -15,11 +15,8 @@ from rdkit.Chem import GetFormalCharge, Mol
 from rdkit.Chem.Descriptors import NumRadicalElectrons
 
 from scidiff.chem.conformers import structure
+from scidiff.chem.constants import BOHR, DEBYE, HARTREE
 from scidiff.rewards.singly import Refused, Singly, check_seed, package, versions
-
-BOHR = 0.529177210903  # angstrom (CODATA 2018)
-HARTREE = 27.211386245988  # eV
-DEBYE = 2.541746473  # of one elementary charge times one bohr
 
 
 @dataclass(frozen=True)

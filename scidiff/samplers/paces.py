@@ -126,8 +126,23 @@ class Scheduled:
         return (total[..., None] * share).long()
 
 
+class _Open:
+    """A pace that what is predicted sets: as few as `least` positions, as many as there are."""
+
+    least: int
+
+    def widest(self, block_size: int) -> int:
+        return block_size
+
+    def longest(self, total: Tensor) -> Tensor:
+        return Fixed(self.least).longest(total)
+
+    def left(self, total: Tensor, spent: Tensor) -> Tensor:
+        return Fixed(self.least).left(total, spent)
+
+
 @dataclass(frozen=True)
-class Threshold:
+class Threshold(_Open):
     """Every position whose likeliest token has p > `theta`, and the `least` first ones anyway
     (Fast-dLLM, Wu et al. 2025, arXiv 2505.22618); meant for the order `Confidence`."""
 
@@ -139,15 +154,6 @@ class Threshold:
         if not 0 < self.theta <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, got {self.theta}")
 
-    def widest(self, block_size: int) -> int:
-        return block_size
-
-    def longest(self, total: Tensor) -> Tensor:
-        return Fixed(self.least).longest(total)
-
-    def left(self, total: Tensor, spent: Tensor) -> Tensor:
-        return Fixed(self.least).left(total, spent)
-
     def take(self, law: Tensor, hidden: Tensor, total: Tensor | None) -> Tensor:
         sure = law.log_softmax(-1).amax(-1).exp() > self.theta
         rank = _rank(law)
@@ -155,7 +161,7 @@ class Threshold:
 
 
 @dataclass(frozen=True)
-class EntropyBounded:
+class EntropyBounded(_Open):
     """The longest prefix of the order whose entropies sum to at most the largest of them plus
     `bound` nats (EB sampler, Ben-Hamu et al. 2025, arXiv 2505.24857), and the `least` first ones
     anyway.
@@ -172,15 +178,6 @@ class EntropyBounded:
         _at_least_one("tokens_per_step", self.least)
         if not (self.bound >= 0 and math.isfinite(self.bound)):
             raise ValueError(f"entropy_bound must be finite and not negative, got {self.bound}")
-
-    def widest(self, block_size: int) -> int:
-        return block_size
-
-    def longest(self, total: Tensor) -> Tensor:
-        return Fixed(self.least).longest(total)
-
-    def left(self, total: Tensor, spent: Tensor) -> Tensor:
-        return Fixed(self.least).left(total, spent)
 
     def take(self, law: Tensor, hidden: Tensor, total: Tensor | None) -> Tensor:
         nats = entropy(law.double().log_softmax(-1))

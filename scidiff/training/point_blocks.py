@@ -8,37 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from scidiff.core import ScidiffError
-from scidiff.data.points import PackedPoints
 from scidiff.data.tokens import FIRST_SYMBOL
 from scidiff.processes.continuous_blocks import Items
 from scidiff.processes.point_blocks import PointBlockProcess, PointBlocks
-from scidiff.training.batches import DealtBatches
 from scidiff.training.plan import Stage
-from scidiff.training.points import Molecules
+from scidiff.training.points import MoleculeBatches, Molecules
 
 
-@dataclass
-class ItemBatches(DealtBatches):
-    """Batches of molecules of about one number of atoms, in angstrom; `species` (M,) is the type
-    of every atom."""
-
-    points: PackedPoints
-    species: np.ndarray
-    batch_size: int
-    seed: int = 0
-    pool: int = 64
-
-    def __post_init__(self) -> None:
-        if len(self.points) == 0:
-            raise ValueError("there is nothing to train on: 0 molecules")
-        self.batch_size = min(self.batch_size, len(self.points))
-
-    @property
-    def sizes(self) -> np.ndarray:
-        return self.points.counts
+class ItemBatches(MoleculeBatches):
+    """Batches of molecules as rows of tokens and places."""
 
     def rows(self, which: np.ndarray) -> Items:
         """Molecules `which` (B,), padded to the largest of them."""
@@ -51,10 +31,6 @@ class ItemBatches(DealtBatches):
         tokens[mask] += FIRST_SYMBOL
         x, ids, here = (torch.from_numpy(v) for v in (places, tokens, mask))
         return Items(x, ids, here)
-
-    def units(self, x0: Items) -> Tensor:
-        """Atoms, ()."""
-        return x0.mask.sum()
 
 
 @dataclass(frozen=True)

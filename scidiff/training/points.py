@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,25 +17,22 @@ from scidiff.core import ScidiffError
 from scidiff.data.conditions import Conditions
 from scidiff.data.points import PackedPoints, PointState, ToldSizes
 from scidiff.data.tokens import Vocabulary
+from scidiff.processes.continuous_blocks import Items
 from scidiff.processes.points import PointProcess, PointSystem
 from scidiff.training.batches import DealtBatches
 from scidiff.training.plan import Stage
 
 
 @dataclass
-class PointBatches(DealtBatches):
-    """Batches of molecules of about one number of atoms, in angstrom.
-
-    `species` (M,) is the type of every atom of `points`, of `num_types` in all.
-    """
+class MoleculeBatches(DealtBatches):
+    """Batches of molecules of about one number of atoms, in angstrom; `species` (M,) is the type
+    of every atom of `points`."""
 
     points: PackedPoints
     species: np.ndarray
-    num_types: int
     batch_size: int
     seed: int = 0
     pool: int = 64
-    conditions: np.ndarray | None = None  # (N, C) float32
 
     def __post_init__(self) -> None:
         if len(self.points) == 0:
@@ -46,16 +43,24 @@ class PointBatches(DealtBatches):
     def sizes(self) -> np.ndarray:
         return self.points.counts
 
+    def units(self, x0: PointState | Items) -> Tensor:
+        """Atoms, ()."""
+        return x0.mask.sum()
+
+
+@dataclass
+class PointBatches(MoleculeBatches):
+    """Batches of molecules as states of one-hot types, of `num_types` in all."""
+
+    num_types: int = field(kw_only=True)
+    conditions: np.ndarray | None = None  # (N, C) float32
+
     def rows(self, which: np.ndarray) -> PointState:
         """Molecules `which` (B,), padded to the largest of them."""
         x0 = self.points.padded(which, self.species, self.num_types)
         if self.conditions is None:
             return x0
         return replace(x0, condition=torch.from_numpy(self.conditions[which]))
-
-    def units(self, x0: PointState) -> Tensor:
-        """Atoms, ()."""
-        return x0.mask.sum()
 
 
 @dataclass(frozen=True)
@@ -111,9 +116,9 @@ class PreparedPoints(Molecules):
         return PointBatches(
             self.validation if held else self.train,
             self.species[held],
-            len(self.vocabulary.symbols),
             size,
             seed,
+            num_types=len(self.vocabulary.symbols),
             conditions=None if self.told is None else self.told[held],
         )
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from placed import METHANE, WATER, placed, qm9_rows, scaled
 
-from scidiff.chem.units import BOHR, UNITS, in_angstrom, suspected_unit, unit_fault
+from scidiff.chem.constants import BOHR
+from scidiff.chem.units import UNITS, in_angstrom, suspected_unit, unit_fault
 from scidiff.data.points import Points
 
 

@@ -10,8 +10,8 @@ from rdkit import Chem
 
 import scidiff as sd
 from scidiff.api.results import SampleResult
+from scidiff.chem.constants import BOHR
 from scidiff.chem.geometry import mol_of
-from scidiff.chem.units import BOHR
 from scidiff.data import datasets, tables
 from scidiff.data.formats import TableError
 from scidiff.data.packages import DatasetError

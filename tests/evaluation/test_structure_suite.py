@@ -8,8 +8,8 @@ from placed import METHANE, WATER, moved, named, placed, qm9_rows, scaled
 from rdkit import Chem
 
 import scidiff as sd
+from scidiff.chem.constants import BOHR
 from scidiff.chem.geometry import mol_of
-from scidiff.chem.units import BOHR
 from scidiff.core import ScidiffError
 from scidiff.data.points import Points
 from scidiff.data.records import Record

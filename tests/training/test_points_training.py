@@ -54,7 +54,7 @@ def test_types_stay_with_their_atoms():
 
 
 def test_an_epoch_sees_every_molecule_once_and_mostly_of_one_size():
-    batches = PointBatches(MANY, TYPES, 3, 8, seed=1)
+    batches = PointBatches(MANY, TYPES, 8, seed=1, num_types=3)
     states = [batches(i) for i in range(5)]
     sizes = torch.cat([s.mask.sum(1) for s in states])
     assert torch.equal(sizes.bincount(), torch.from_numpy(np.bincount(MANY.counts)))
@@ -66,14 +66,14 @@ def test_an_epoch_sees_every_molecule_once_and_mostly_of_one_size():
 
 
 def test_processes_share_a_batch():
-    batches = PointBatches(MANY, TYPES, 3, 8)
+    batches = PointBatches(MANY, TYPES, 8, num_types=3)
     whole = batches(3)
     parts = [batches(3, rank, 2) for rank in range(2)]
     assert torch.equal(parts[1].mask.sum(1), whole.mask.sum(1)[1::2])
     with pytest.raises(ValueError, match="cannot be shared by 9"):
         batches(0, 0, 9)
     with pytest.raises(ValueError, match="nothing to train on"):
-        PointBatches(MANY.take(np.arange(0)), TYPES[:0], 3, 8)
+        PointBatches(MANY.take(np.arange(0)), TYPES[:0], 8, num_types=3)
 
 
 def test_what_molecules_are_told_goes_with_them():
