@@ -19,7 +19,7 @@ from scidiff.evaluation.neighbours import internal_diversity
 from scidiff.guidance.campaign import TOP, Campaign
 from scidiff.guidance.certificate import Certificate, certify
 from scidiff.rewards.pareto import hypervolume, objectives
-from scidiff.rewards.portfolio import portfolio
+from scidiff.rewards.portfolio import apart, portfolio, similarities
 from scidiff.rewards.scores import terms
 from scidiff.rewards.scoring import Scorer, Scores, Status
 
@@ -69,12 +69,15 @@ def harvest(
 
 def _handed_on(campaign: Campaign, n: int, kind: str) -> list[int]:
     """Rows of the pool: the n best; of a strategy with a `diversity` the ten best, and others that
-    make up for how alike these are."""
-    least = getattr(campaign.strategy, "diversity", None)
-    rows = campaign.pool.best(None if least else n)
-    if not least or len(rows) <= n:
+    make up for how alike these are, until all are that share as far apart as the first round."""
+    share = getattr(campaign.strategy, "diversity", None)
+    rows = campaign.pool.best(None if share else n)
+    if not share or len(rows) <= n:
         return rows[:n]
-    values, objects = campaign.pool.values, [r.obj for r in _read(campaign, rows)]
+    values, rounds = campaign.pool.values, campaign.pool.rounds
+    objects = [r.obj for r in _read(campaign, rows)]
+    drawn = [x for row, x in zip(rows, objects, strict=True) if rounds[row] == 0]
+    least = share * apart(similarities(kind, drawn))
     scores = [values[row] for row in rows]
     return [rows[i] for i in portfolio(kind, objects, scores, n, least, keep=TOP)]
 

@@ -97,13 +97,15 @@ class Evolution:
     parents: int = 50
     share: float = 0.5
     reach: float = 1.0
-    diversity: float | None = None  # of the designs that are handed on; None: the best ones
+    diversity: float | None = None  # of designs, as a share of the first round's; None: the best
     rounds: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch", "candidates", "parents"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.diversity is not None and not 0 <= self.diversity <= 1:
+            raise ValueError(f"diversity must lie in [0, 1], got {self.diversity}")
         if not 0 <= self.share < 1:
             raise ValueError(f"share must lie in [0, 1), got {self.share}")
         self._taught = None if self.surrogate is None else Taught(self.surrogate, least=2)

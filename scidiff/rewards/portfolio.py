@@ -25,9 +25,8 @@ def portfolio(
     diversity: float,
     keep: int = 0,
 ) -> list[int]:
-    """Rows of n objects, best first, of which the mean similarity over all pairs, each object with
-    itself included, is at most 1 - `diversity` (`internal_diversity` of molecules). The `keep`
-    best are among them whatever they are like.
+    """Rows of n objects, best first, which are at least `diversity` `apart`. The `keep` best are
+    among them whatever they are like.
 
     Of such sets it looks for the largest sum of values: greedily for sum_i v_i - price sum_{i<j}
     T_ij, at the lowest of `PRICES` that is diverse enough. The first ones taken pay for few pairs,
@@ -47,12 +46,19 @@ def portfolio(
     for price in (0.0, *PRICES):
         span = float(worth[rows].max() - worth[rows].min()) or 1.0
         taken = _greedy(worth[rows], price * span * alike, n, keep)
-        told = 1 - float(alike[taken][:, taken].mean())
+        told = apart(alike[taken][:, taken])
         if told > best:
             found, best = taken, told
         if best >= diversity:
             break
     return sorted(rows[found].tolist(), key=lambda row: (-float(worth[row]), row))
+
+
+def apart(alike: Tensor) -> float:
+    """1 - mean similarity of two different objects of some, given those of all pairs (B, B); 1
+    where there are no two."""
+    B = len(alike)
+    return 1 - float((alike.sum() - alike.diagonal().sum()) / max(1, B * (B - 1)))
 
 
 def similarities(kind: str, objects: Sequence[Any]) -> Tensor:

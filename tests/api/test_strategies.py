@@ -8,9 +8,10 @@ from tiny_models import write_tiny_model
 import scidiff as sd
 from scidiff.api.entry import load
 from scidiff.api.strategies import evolution, learner, respelling
-from scidiff.chem.molecules import canonical
+from scidiff.chem.molecules import canonical, parse
 from scidiff.core import seeded
 from scidiff.guidance.learner import Learner
+from scidiff.rewards.portfolio import apart, portfolio, similarities
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +53,19 @@ def test_objects_are_written_anew_where_the_model_can_read_it(models):
     assert respell(texts, seeded(0)) == told
 
 
-@pytest.mark.parametrize("kind", ["masked", "block"])
-def test_molecules_are_handed_on_diverse(models, kind):
-    assert evolution(models[kind], 100, {}).diversity == 0.8
+def test_designs_are_to_be_nearly_as_far_apart_as_the_first_draws(models, monkeypatch):
+    asked = []
+
+    def seen(kind, objects, values, n, diversity, keep):
+        asked.append(diversity)
+        return portfolio(kind, objects, values, n, diversity, keep)
+
+    monkeypatch.setattr("scidiff.api.harvest.portfolio", seen)
+    found = sd.design(models["masked"], Nitrogens(), 12, "evolve", 60, 1)
+    drawn = found.asked.to_frame().query("round == 0 and status == 'ok'")["smiles"]
+    alike = similarities("molecule", [parse(s) for s in drawn])
+    assert 5 <= len(drawn) < 12 and len(found) == 12
+    assert asked == [pytest.approx(0.95 * apart(alike))]
 
 
 class Nitrogens:

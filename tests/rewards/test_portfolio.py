@@ -10,7 +10,7 @@ from rdkit import Chem
 from scidiff.chem.molecules import fingerprints
 from scidiff.evaluation.neighbours import internal_diversity
 from scidiff.rewards import portfolio as module
-from scidiff.rewards.portfolio import portfolio, similarities
+from scidiff.rewards.portfolio import apart, portfolio, similarities
 
 SMILES = [
     "CCO", "CCCO", "CCCCO", "CCCCCO", "CCCCCCO", "c1ccccc1", "c1ccccc1C", "c1ccncc1", "CC(=O)NC",
@@ -21,11 +21,15 @@ VALUES = [1.0 - 0.01 * i for i in range(len(SMILES))]  # alcohols, which are ali
 
 
 def told(rows):
-    return internal_diversity(fingerprints([MOLS[row] for row in rows]))[0]
+    """Of pairs of two different molecules: as reported, which counts each with itself too."""
+    return internal_diversity(fingerprints([MOLS[row] for row in rows]))[0] * len(rows) / (
+        len(rows) - 1
+    )
 
 
 def test_similarities_are_those_of_the_reported_diversity():
-    assert abs(1 - float(similarities("molecule", MOLS).mean()) - told(range(len(MOLS)))) < 1e-6
+    assert abs(apart(similarities("molecule", MOLS)) - told(range(len(MOLS)))) < 1e-6
+    assert apart(similarities("molecule", MOLS[:1])) == 1
 
 
 def test_the_best_are_taken_where_nothing_is_asked():
@@ -44,16 +48,16 @@ def test_no_set_is_much_better(least):
     """Among all sets of four that are diverse enough none has a mean 0.02 higher."""
     T = similarities("molecule", MOLS)
     fine = [s for s in combinations(range(len(MOLS)), 4)
-            if 1 - float(T[list(s)][:, list(s)].mean()) >= least]
+            if apart(T[list(s)][:, list(s)]) >= least]
     most = max(np.mean([VALUES[i] for i in s]) for s in fine)
     rows = portfolio("molecule", MOLS, VALUES, 4, least)
     assert np.mean([VALUES[i] for i in rows]) > most - 0.02
 
 
 def test_the_best_that_are_kept_stay_and_the_others_make_up_for_them():
-    assert 1 not in portfolio("molecule", MOLS, VALUES, 5, 0.65)
-    rows = portfolio("molecule", MOLS, VALUES, 5, 0.65, keep=3)
-    assert rows[:3] == [0, 1, 2] and told(rows) >= 0.65
+    assert 1 not in portfolio("molecule", MOLS, VALUES, 5, 0.9)
+    rows = portfolio("molecule", MOLS, VALUES, 5, 0.8, keep=3)
+    assert rows[:3] == [0, 1, 2] and told(rows) >= 0.8
     assert portfolio("molecule", MOLS, VALUES, 3, 1.0, keep=10) == [0, 1, 2]
 
 
