@@ -203,11 +203,15 @@ def end_values(reward: Reward, x: Any) -> Tensor:
 
 class Sight:
     """What a search sees of a particle: its value on the way, its reward at the end, -inf where
-    neither is known. `value` is by default `PosteriorMean`."""
+    neither is known. `value` is by default `PosteriorMean`; what it asks leaves `spare` calls of a
+    budget to finished particles."""
 
-    def __init__(self, sampler: Sampler[Any], reward: Reward, value: Value | None = None) -> None:
+    def __init__(
+        self, sampler: Sampler[Any], reward: Reward, value: Value | None = None, spare: int = 0
+    ) -> None:
         self.num_steps, self.reward, self.finished = sampler.num_steps, reward, 0
-        self.value = PosteriorMean(sampler, reward) if value is None else value
+        value = PosteriorMean(sampler, reward) if value is None else value
+        self.value = sparing(value, reward, spare)
 
     def end(self, x: Any) -> Tensor:
         """The reward of finished states (B,)."""

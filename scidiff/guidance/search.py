@@ -130,7 +130,7 @@ def path_search(
             f"paths need 0 <= start < num_steps = {sampler.num_steps} and 0 < back < forward, "
             f"got start={start}, back={back}, forward={forward}"
         )
-    see = Sight(sampler, reward, value)
+    see = Sight(sampler, reward, value, spare=n * branch)
     meter, ancestors = Meter(sampler, reward, see.value), torch.arange(n, device=rng.device)
     x, k = _walked(sampler, sampler.init(n, rng), 0, start, rng), start
     values = None
@@ -173,7 +173,7 @@ def rollover(
     """
     positive("n", n)
     positive("quota", quota)
-    see, T = Sight(sampler, reward, value), sampler.num_steps
+    see, T = Sight(sampler, reward, value, spare=n), sampler.num_steps
     meter, device = Meter(sampler, reward, see.value), rng.device
     x = champion = sampler.init(n, rng)
     clock = torch.zeros(n, dtype=torch.int64, device=device)
@@ -243,7 +243,10 @@ def successive_halving(
             f"halving needs 0 < keep < 1 and rungs in 1 .. {sampler.num_steps - 1}, "
             f"got keep={keep} and rungs={tuple(rungs)}"
         )
-    see = Sight(sampler, reward, value)
+    left = K
+    for _ in set(rungs):
+        left = math.ceil(keep * left)
+    see = Sight(sampler, reward, value, spare=P * left)
     meter, ancestors = Meter(sampler, reward, see.value), torch.arange(n, device=rng.device)
     x = sampler.init(n, rng)
     for k in range(sampler.num_steps):

@@ -1,6 +1,7 @@
 """The loop's edges: refusals, bookkeeping, the certificate, look-aheads and chunks."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import pytest
@@ -12,6 +13,7 @@ from scidiff.data.tokens import TokenState
 from scidiff.guidance.chunks import in_chunks
 from scidiff.guidance.lookahead import Decoded, Exact, PosteriorMean, Rollout, Surrogate, combined
 from scidiff.guidance.particles import guided_sample, sample
+from scidiff.guidance.search import path_search, rollover, successive_halving
 from scidiff.guidance.selection import greedy, keep_all, nested, per_parent, smc
 from scidiff.rewards.scoring import RewardError, Scorer, Scores, Status
 from scidiff.samplers.masked import Confidence, FixedCanvas, MaskedSampler
@@ -317,3 +319,14 @@ def test_a_rollout_that_ends_invalid_scores_the_floor():
     assert rolled.ok.all() and (rolled.values == -2).all()
     guessed = PosteriorMean(masked(), invalid)(x, 1, seeded(1))
     assert not guessed.ok.any()
+
+
+@pytest.mark.parametrize("search, finished", [
+    (partial(successive_halving, rungs=(1, 2)), 2), (partial(rollover, quota=2), 6),
+    (partial(path_search, start=1, back=1, forward=2, branch=2), 12)])  # fmt: skip
+def test_searches_leave_calls_for_what_they_finish(search, finished):
+    """Every row is an object of its own, and looks alone would spend the budget."""
+    number = count()
+    told = Decoded(Spelled(), Scorer(Sum(), key=lambda r: str(next(number)), budget=finished))
+    guided = search(masked(), told, 6, seeded(0))
+    assert guided.scored.all() and guided.ledger.asked <= finished and told.kept == 0
