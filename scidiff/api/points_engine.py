@@ -186,9 +186,7 @@ class PointsEngine(Spatial):
     ) -> tuple[Scaffold[PointState], list[float]]:
         """A denoiser that knows the types of all atoms and, with `orders`, all bonds."""
         if orders is not None and not self.system.bonds:
-            raise ScidiffError(
-                f"this model has no bonds of its own, so it has no graph=, of {self.can}"
-            )
+            raise ScidiffError("this model has no bonds of its own: it cannot take a graph=")
         n, known = len(symbols), list(self.vocabulary.symbols)
         if foreign := sorted(set(symbols) - set(known)):
             raise ValueError(f"the model knows the atoms {', '.join(known)}, got {foreign[0]}")
