@@ -13,36 +13,22 @@ from scidiff.data.graph_tokens import (
     entries,
     kinds,
     node_count,
-    triangle,
     typed_matrix,
 )
 from scidiff.data.tokens import Vocabulary
 from scidiff.networks.conditioning import ConditionEmbedding, check_standard
-from scidiff.networks.graph_transformer import GraphShape, GraphTransformer, GraphTransformerConfig
-
-NODE, PAIR = 1, 2
+from scidiff.networks.graph_rows import NODE, PAIR, GraphRowsConfig
+from scidiff.networks.graph_transformer import GraphTransformer, GraphTransformerConfig
 
 
 @dataclass(frozen=True)
-class GraphTokenNetworkConfig(GraphShape):
-    kinds: tuple[int, ...]  # of every id: 0 PAD and EOS, 1 node, 2 pair, 3 MASK
-    bonded: tuple[int, ...]  # ids of pairs that are joined
-    max_nodes: int
+class GraphTokenNetworkConfig(GraphRowsConfig):
     time: bool = False
     conditions: tuple[tuple[float, float], ...] = ()  # mean and spread of each number given
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_standard(self.conditions)
-
-    @property
-    def vocab_size(self) -> int:
-        return len(self.kinds)
-
-    @property
-    def max_length(self) -> int:
-        """Positions of the largest graph, and EOS."""
-        return triangle(self.max_nodes) + 1
 
     def transformer(self) -> GraphTransformerConfig:
         """The network inside: ids are one-hot features, log-probabilities come out."""

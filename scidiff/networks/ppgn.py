@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from scidiff.data.buckets import buckets
 from scidiff.data.graph_order import Blocks, at_positions, certain
-from scidiff.data.graph_tokens import entries, triangle
+from scidiff.data.graph_tokens import entries
 from scidiff.networks.conditioning import time_features
+from scidiff.networks.graph_rows import NODE, PAIR, GraphRowsConfig
 from scidiff.networks.graph_transformer import (
     GraphBlock,
-    GraphShape,
     GraphTransformerConfig,
     random_walks,
 )
@@ -29,16 +29,12 @@ from scidiff.networks.graph_views import (
     two_copies,
 )
 
-NODE, PAIR = 1, 2
 PLACE = 3  # features of a pair's place: same block, nearness of the blocks, being written
 TIME = 64
 
 
 @dataclass(frozen=True)
-class GraphBlockNetworkConfig(GraphShape):
-    kinds: tuple[int, ...]  # of every id: 0 PAD and EOS, 1 node, 2 pair, 3 MASK
-    bonded: tuple[int, ...]  # ids of pairs that are joined
-    max_nodes: int
+class GraphBlockNetworkConfig(GraphRowsConfig):
     causal: bool = False  # a clean node sees no later block than its own: all blocks in one pass
 
     def __post_init__(self) -> None:
@@ -48,15 +44,6 @@ class GraphBlockNetworkConfig(GraphShape):
                 "walks must be 0 in a causal network: walks through the whole graph would show "
                 f"every block the later ones, got {self.walks}"
             )
-
-    @property
-    def vocab_size(self) -> int:
-        return len(self.kinds)
-
-    @property
-    def max_length(self) -> int:
-        """Positions of the largest graph, and EOS."""
-        return triangle(self.max_nodes) + 1
 
     def block(self) -> GraphTransformerConfig:
         """One layer without its triangle, which is not masked."""
