@@ -19,7 +19,7 @@ from scidiff.evaluation.neighbours import internal_diversity
 from scidiff.guidance.campaign import TOP, Campaign
 from scidiff.guidance.certificate import Certificate, certify
 from scidiff.rewards.pareto import hypervolume, objectives
-from scidiff.rewards.portfolio import apart, portfolio, similarities
+from scidiff.rewards.portfolio import apart, comparison, portfolio, similarities
 from scidiff.rewards.scores import terms
 from scidiff.rewards.scoring import Scorer, Scores, Status
 
@@ -77,6 +77,7 @@ def _handed_on(campaign: Campaign, n: int, kind: str) -> list[int]:
     values, rounds = campaign.pool.values, campaign.pool.rounds
     objects = [r.obj for r in _read(campaign, rows)]
     drawn = [x for row, x in zip(rows, objects, strict=True) if rounds[row] == 0]
+    kind = comparison(kind, objects)
     least = share * apart(similarities(kind, drawn))
     scores = [values[row] for row in rows]
     return [rows[i] for i in portfolio(kind, objects, scores, n, least, keep=TOP)]

@@ -61,9 +61,20 @@ def apart(alike: Tensor) -> float:
     return 1 - float((alike.sum() - alike.diagonal().sum()) / max(1, B * (B - 1)))
 
 
+def comparison(kind: str, objects: Sequence[Any]) -> str:
+    """The kind by which objects are compared: "places" of sequences of one length."""
+    aligned = kind == "sequence" and len({len(sequence) for sequence in objects}) == 1
+    return "places" if aligned else kind
+
+
 def similarities(kind: str, objects: Sequence[Any]) -> Tensor:
     """T of all pairs (B, B) float64 in [0, 1]: Tanimoto on Morgan bits of molecules as
-    `internal_diversity` has it, of other kinds the min-max kernel."""
+    `internal_diversity` has it, the share of equal letters of "places", of other kinds the min-max
+    kernel."""
+    if kind == "places":
+        letters = torch.tensor([[ord(letter) for letter in word] for word in objects])
+        same = sum((hot := (letters == code).float()) @ hot.T for code in letters.unique())
+        return torch.as_tensor(same).double() / letters.shape[1]
     if kind != "molecule":
         features = counted(kind, objects)
         return minmax(features, features)

@@ -10,7 +10,7 @@ from rdkit import Chem
 from scidiff.chem.molecules import fingerprints
 from scidiff.evaluation.neighbours import internal_diversity
 from scidiff.rewards import portfolio as module
-from scidiff.rewards.portfolio import apart, portfolio, similarities
+from scidiff.rewards.portfolio import apart, comparison, portfolio, similarities
 
 SMILES = [
     "CCO", "CCCO", "CCCCO", "CCCCCO", "CCCCCCO", "c1ccccc1", "c1ccccc1C", "c1ccncc1", "CC(=O)NC",
@@ -30,6 +30,17 @@ def told(rows):
 def test_similarities_are_those_of_the_reported_diversity():
     assert abs(apart(similarities("molecule", MOLS)) - told(range(len(MOLS)))) < 1e-6
     assert apart(similarities("molecule", MOLS[:1])) == 1
+
+
+def test_sequences_of_one_length_are_compared_place_by_place():
+    words = ["ACGT", "ACGA", "TTTT", "AGGT"]
+    assert comparison("sequence", words) == "places"
+    assert comparison("sequence", [*words, "ACG"]) == "sequence"
+    assert comparison("molecule", MOLS) == "molecule"
+    same = [[sum(a == b for a, b in zip(x, y, strict=True)) / 4 for y in words] for x in words]
+    assert torch.equal(similarities("places", words), torch.tensor(same, dtype=torch.float64))
+    found = portfolio("places", words, [4.0, 3.0, 2.0, 1.0], 2, 0.7)
+    assert found == [0, 2]  # ACGA is as good and nearly the same
 
 
 def test_the_best_are_taken_where_nothing_is_asked():
