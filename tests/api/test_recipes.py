@@ -11,6 +11,7 @@ from scidiff.core import ScidiffError
 
 ROOT = Path(__file__).parents[2]
 STAGE = {"process": "masked", "steps": 4}
+SDE = {"process": "graph_sde", "steps": 4, "sde": {"x": {"kind": "vp"}, "a": {"kind": "vp"}}}
 FLOW = {"process": "flow", "steps": 4, "flow": {}}
 
 
@@ -51,6 +52,7 @@ def test_a_recipe_survives_its_own_dump():
         ({"sampling": {"temperature": "hot"}}, "sampling: .*temperature must be .*'hot'"),
         ({"sampling": {"steps": 9}}, "unknown sampling setting 'steps'; .* one of block_size"),
         ({"sampling": 3}, "sampling must be a table, got 3"),
+        ({"stages": [SDE], "sampling": {"block_size": 4}}, "'block_size'; .* one of solver"),
         ({"stages": [FLOW], "sampling": {"temperature": 0.5}}, "'temperature'; .* one of steps"),
         ({"stages": [FLOW], "sampling": {"kernel": "flw"}}, "kernel 'flw'.* did you mean 'flow'"),
         ({"stages": [{**STAGE, "steps": "many"}]}, r"stages.0.steps: .*integer"),

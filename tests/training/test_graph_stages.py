@@ -67,7 +67,6 @@ def test_both_readers_agree():
         ({"stages": [{**STAGE, "sde": {"x": {"kind": "ve", "min": 2}}}]}, "sigma_min < sigma_max"),
         ({"stages": [{"process": "graph_sde", "steps": 4}]}, "sde belongs to process"),
         ({"network": {"kind": "gdss", "widht": 3}}, "network.widht"),
-        ({"sampling": {"block_size": 4}}, "left out where the last stage is 'graph_sde'"),
     ],
 )
 def test_errors_name_the_key(changes, message):
