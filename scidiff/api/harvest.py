@@ -24,6 +24,7 @@ from scidiff.rewards.scores import terms
 from scidiff.rewards.scoring import Scorer, Scores, Status
 
 DIVERSE = 100  # best objects whose diversity is told
+FEW = 2 * TOP  # designs that are the best ones: beside the ten best, few others could make up
 MOST = 4  # terms of which a hypervolume is reported: its cost grows fast with them
 _OWN = ("smiles", "valid", "reason", "canonical", "score", "log_w", "status")  # a row's columns
 
@@ -68,9 +69,10 @@ def harvest(
 
 
 def _handed_on(campaign: Campaign, n: int, kind: str) -> list[int]:
-    """Rows of the pool: the n best; of a strategy with a `diversity` the ten best, and others that
-    make up for how alike these are, until all are that share as far apart as the first round."""
-    share = getattr(campaign.strategy, "diversity", None)
+    """Rows of the pool: the n best; of more than `FEW`, by a strategy with a `diversity`, the ten
+    best, and others that make up for how alike these are, until all are that share as far apart as
+    the first round."""
+    share = getattr(campaign.strategy, "diversity", None) if n > FEW else None
     rows = campaign.pool.best(None if share else n)
     if not share or len(rows) <= n:
         return rows[:n]

@@ -61,10 +61,13 @@ def test_designs_are_to_be_nearly_as_far_apart_as_the_first_draws(models, monkey
         return portfolio(kind, objects, values, n, diversity, keep)
 
     monkeypatch.setattr("scidiff.api.harvest.portfolio", seen)
-    found = sd.design(models["masked"], Nitrogens(), 12, "evolve", 60, 1)
+    few = sd.design(models["masked"], Nitrogens(), 20, "evolve", 60, 1)
+    best = few.asked.to_frame()["score"].nlargest(20).tolist()
+    assert asked == [] and few.to_frame()["score"].tolist() == best
+    found = sd.design(models["masked"], Nitrogens(), 24, "evolve", 60, 1)
     drawn = found.asked.to_frame().query("round == 0 and status == 'ok'")["smiles"]
     alike = similarities("molecule", [parse(s) for s in drawn])
-    assert 5 <= len(drawn) < 12 and len(found) == 12
+    assert 5 <= len(drawn) < 12 and len(found) == 24
     assert asked == [pytest.approx(0.95 * apart(alike))]
 
 
