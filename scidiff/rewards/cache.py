@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import sqlite3
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -84,8 +85,22 @@ class Cache:
     def __len__(self) -> int:
         return int(self._file.execute("SELECT count(*) FROM scores").fetchone()[0])
 
+    def _write_ahead(self) -> None:
+        """Turn on the log. Of processes that open a new file at once SQLite lets one do that and
+        refuses the others at once, however long they would wait."""
+        until = time.monotonic() + _WAIT
+        while True:
+            try:
+                self._file.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > until:
+                    raise
+            time.sleep(0.01)
+
     def _open(self) -> None:
-        self._file.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         self._file.execute("PRAGMA synchronous = NORMAL")
         mark, = self._file.execute("PRAGMA application_id").fetchone()
         version, = self._file.execute("PRAGMA user_version").fetchone()

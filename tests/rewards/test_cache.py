@@ -5,7 +5,9 @@ import math
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Barrier
 
 import pytest
 
@@ -139,6 +141,17 @@ for i in range(150):
     cache = Cache(tmp_path / "scores.db")
     found = cache.get("", Identity("r", "1"), [str(i) for i in range(150)])
     assert len(cache) == 450 and {a.value for a in found.values()} <= {1.0, 2.0}
+
+
+def test_a_new_file_may_be_opened_by_many_at_once(tmp_path):
+    def opened(n):
+        together.wait()
+        Cache(tmp_path / f"{n}.db").close()
+
+    for n in range(20):
+        together = Barrier(8)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(opened, [n] * 8))
 
 
 def test_files_that_are_no_cache_are_one_line(tmp_path):
