@@ -102,9 +102,10 @@ class Cache:
     def _open(self) -> None:
         self._write_ahead()
         self._file.execute("PRAGMA synchronous = NORMAL")
+        # tables first: where another process has made them it has set the marks as well
+        tables, = self._file.execute("SELECT count(*) FROM sqlite_master").fetchone()
         mark, = self._file.execute("PRAGMA application_id").fetchone()
         version, = self._file.execute("PRAGMA user_version").fetchone()
-        tables, = self._file.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables and mark != _MARK:
             raise ValueError(f"cache {str(self.path)!r} is a database of another program")
         if tables and version != FORMAT:
