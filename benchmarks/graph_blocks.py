@@ -32,10 +32,10 @@ from scidiff.api.entry import load
 from scidiff.api.train import train
 from scidiff.data.graph_tokens import read
 from scidiff.evaluation.intervals import wilson
+from scidiff.files import write_atomically
 from scidiff.guidance.chunks import in_chunks
 from scidiff.guidance.particles import sample
 from scidiff.networks.ppgn import GraphBlockNetworkConfig
-from scidiff.training.checkpoint import write_atomically
 
 VALENCE = {"H": 1, "C": 4, "N": 3, "O": 2, "F": 1,
            "[N+]": 4, "[O-]": 1, "[N-]": 2, "[C-]": 3, "[O+]": 3, "[C+]": 3}  # fmt: skip

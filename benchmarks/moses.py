@@ -14,7 +14,7 @@ import time
 import scidiff as sd
 from scidiff.api.card import replace_section, table
 from scidiff.evaluation.fcd import bias_floor
-from scidiff.training.checkpoint import write_atomically
+from scidiff.files import write_atomically
 
 DIAL = [
     {"block_size": b, "order": order, "tokens_per_step": t}

@@ -13,6 +13,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "scidiff"
 LAYERS = [
+    "messages",
+    "files",
     "core",
     "chem",
     "data",
@@ -31,6 +33,8 @@ PLACED = {"testing": LAYERS.index("evaluation")}  # may use anything left of dom
 # What each layer may import from outside, beside the standard library: everywhere, and only
 # inside functions.
 AT_TOP = {
+    "messages": set(),
+    "files": set(),
     "core": {"torch", "numpy"},
     "chem": {"rdkit", "numpy", "selfies"},
     "data": {"torch", "numpy", "networkx", "torch_geometric"},
@@ -189,7 +193,7 @@ def test_torch_is_all_that_package_inits_load() -> None:
 def _bare_modules() -> list[str]:
     """Every module of the layers that must run without RDKit, save files that say themselves
     which heavy package they need."""
-    wanted = {"core", "processes", "networks", "training", "samplers", "guidance"}
+    wanted = {"messages", "files", "core", "processes", "networks", "training", "samplers", "guidance"}
     heavy = {f.path for f in imports() if f.at_top and (_outside(f) or "torch") not in BARE}
     paths = [p for p in files() if layer(p) in wanted and p not in heavy and p.stem != "__init__"]
     return [".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in paths]

@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scidiff.api.design_result import DesignResult
 from scidiff.api.saving import plain
 from scidiff.core import ScidiffError
-from scidiff.rewards.registry import nearest
-from scidiff.training.checkpoint import write_atomically
+from scidiff.files import write_atomically
+from scidiff.messages import nearest
 
 if TYPE_CHECKING:
     from scidiff.api.design import Watch

@@ -14,7 +14,7 @@ from scidiff.api.string_constraints import Fixed, Grammar, Pattern, StringConstr
 from scidiff.chem.valence import largest_valence
 from scidiff.data.graph_tokens import node_symbols
 from scidiff.data.tokens import EOS, FIRST_SYMBOL, PAD, Vocabulary
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 from scidiff.samplers.automata import Automaton, all_of, ended, everything, symbols_only
 from scidiff.samplers.constraints import Accepted, Constraint
 from scidiff.samplers.graph_constraints import (

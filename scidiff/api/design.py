@@ -21,11 +21,11 @@ from scidiff.guidance.campaign import Campaign, Limits, Strategy
 from scidiff.guidance.journal import Journal
 from scidiff.guidance.lookahead import Decoded
 from scidiff.guidance.values import bare
+from scidiff.messages import nearest
 from scidiff.rewards.cache import Cache
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.diversity import DiversityMemory
 from scidiff.rewards.executors import Executor, Serial
-from scidiff.rewards.registry import nearest
 from scidiff.rewards.scoring import RewardError, Scorer, require_floor
 from scidiff.rewards.workers import Processes
 from scidiff.training.interrupts import held_back

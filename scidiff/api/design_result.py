@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scidiff.api.results import SampleResult
 from scidiff.api.saving import check_output
 from scidiff.data.records import Record
+from scidiff.files import write_atomically
 from scidiff.guidance.certificate import Certificate, Ledger
-from scidiff.training.checkpoint import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

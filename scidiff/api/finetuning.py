@@ -24,16 +24,17 @@ from scidiff.api.typed import typed
 from scidiff.core import Process, ScidiffError
 from scidiff.data.conditions import Asked
 from scidiff.data.tokens import TokenState, encode_rows
+from scidiff.files import write_atomically
 from scidiff.guidance.finetune import Scored, ScoredBatches, Tuning
 from scidiff.guidance.finetune_objectives import Augmented, Grouped, Objective, Reinforce, Weighted
 from scidiff.guidance.lookahead import Decoded
 from scidiff.guidance.policy_gradient import Rollouts
 from scidiff.guidance.soft_rewards import Draws, SoftReward
+from scidiff.messages import nearest
 from scidiff.rewards.combine import reward as resolve_reward
-from scidiff.rewards.registry import nearest
 from scidiff.rewards.scoring import Scorer, require_floor
 from scidiff.training.batches import Batches
-from scidiff.training.checkpoint import save_model, write_atomically
+from scidiff.training.checkpoint import save_model
 from scidiff.training.config import TrainConfig
 from scidiff.training.stages import OnLog
 from scidiff.training.trainer import Trainer

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scidiff.core import ScidiffError
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 
 Point = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 from scidiff.api.energy import left_to_right, named
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import Vocabulary
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 from scidiff.samplers.guided_unmasking import RULES, GuidedUnmasking
 from scidiff.samplers.masked import MaskedSampler
 

@@ -17,8 +17,8 @@ from scidiff.core import ScidiffError
 from scidiff.data import datasets, tables
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain, spelled
+from scidiff.files import write_atomically
 from scidiff.rewards.registry import find
-from scidiff.training.checkpoint import write_atomically
 from scidiff.training.plan import DataSpec, sampled
 
 _log = logging.getLogger("scidiff")

@@ -23,8 +23,8 @@ from scidiff.evaluation.compared import as_records, objects_of
 from scidiff.evaluation.description import every, measured
 from scidiff.evaluation.likeness import COMPARED, alphabet_of, spelled
 from scidiff.evaluation.plots import Picture
+from scidiff.messages import nearest
 from scidiff.rewards.pareto import front
-from scidiff.rewards.registry import nearest
 
 if TYPE_CHECKING:
     from scidiff.api.design_result import DesignResult

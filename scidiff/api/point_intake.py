@@ -27,8 +27,9 @@ from scidiff.data.tables import Table
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.domains.molecule_3d import symbol
-from scidiff.rewards.registry import find, nearest
-from scidiff.training.checkpoint import write_atomically
+from scidiff.files import write_atomically
+from scidiff.messages import nearest
+from scidiff.rewards.registry import find
 from scidiff.training.plan import sampled
 from scidiff.training.points import PreparedPoints, prepare_points
 

@@ -31,10 +31,10 @@ from scidiff.api.recipes import Recipe
 from scidiff.core import ScidiffError
 from scidiff.data.splits import random_split, scaffold_split
 from scidiff.evaluation.discriminator import auroc
+from scidiff.messages import nearest
 from scidiff.rewards.learned import Oracle
 from scidiff.rewards.oracle_training import Labelled, Network, train_oracle
 from scidiff.rewards.predictors import Letters, find_reader
-from scidiff.rewards.registry import nearest
 from scidiff.training.config import TrainConfig
 from scidiff.training.plan import DataSpec
 

@@ -14,7 +14,8 @@ import numpy as np
 from scidiff.core import Rng, seeded, uniform
 from scidiff.data.conditions import Column, Conditions, per_row
 from scidiff.data.records import Record
-from scidiff.rewards.registry import find, installed, nearest
+from scidiff.messages import nearest
+from scidiff.rewards.registry import find, installed
 from scidiff.rewards.scoring import evaluate
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ the whole path (say autoregression, then blocks) is one command that continues w
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +25,7 @@ from pydantic import (
 
 from scidiff.api.settings import SETTINGS, Sampling, TokenSettings, choose
 from scidiff.core import ScidiffError
+from scidiff.messages import nearest
 from scidiff.processes.point_blocks import PointBlocks
 from scidiff.processes.tokens import GraphBlocks, MaskedLoss, TokenFlow
 from scidiff.training.config import TrainConfig
@@ -106,8 +106,7 @@ def parse(content: dict[str, Any], where: str) -> Recipe:
         key = ".".join(str(part) for part in first["loc"] if part not in silent) or "recipe"
         hint = ""
         if first["type"] in unknown:
-            near = difflib.get_close_matches(str(first["loc"][-1]), _known_keys(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = nearest(first["loc"][-1], _known_keys())
         raise ScidiffError(f"{where}: {key}: {first['msg']}{hint}") from None
 
 

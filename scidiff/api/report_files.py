@@ -23,7 +23,7 @@ from scidiff.data.tables import choose_column
 from scidiff.evaluation.rows import as_record, evenly
 from scidiff.evaluation.sequence_sets import spelling_fault
 from scidiff.evaluation.web.contents import Campaign
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 
 KINDS = ("molecule", "sequence", "graph")
 OWN = ("valid", "reason", "canonical")  # columns a saved result has for itself

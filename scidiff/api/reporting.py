@@ -24,8 +24,8 @@ from scidiff.evaluation.metric import versions
 from scidiff.evaluation.rows import as_record
 from scidiff.evaluation.web.contents import Contents, Run
 from scidiff.evaluation.web.page import page
-from scidiff.rewards.registry import nearest
-from scidiff.training.checkpoint import write_atomically
+from scidiff.files import write_atomically
+from scidiff.messages import nearest
 
 ROWS = 5_000  # of an input that a page shows
 BEHIND = 2_000  # rows of a reference that lie behind the plots

@@ -3,7 +3,6 @@ all. Equal results give equal bytes."""
 
 from __future__ import annotations
 
-import difflib
 import io
 import json
 import math
@@ -18,7 +17,8 @@ from scidiff.data.fasta import fasta_record
 from scidiff.data.graph_exchange import UNTYPED
 from scidiff.data.graph_files import pack
 from scidiff.data.graph_text import parse
-from scidiff.training.checkpoint import write_atomically
+from scidiff.files import write_atomically
+from scidiff.messages import closest
 
 if TYPE_CHECKING:
     from scidiff.api.results import SampleResult
@@ -51,7 +51,7 @@ def check_output(path: str | Path | None, expected: Sequence[str] = SUFFIXES) ->
         return
     path = Path(path)
     if path.suffix.lower() not in expected:
-        near = difflib.get_close_matches(path.suffix.lower(), expected, n=1, cutoff=0.3)
+        near = closest(path.suffix, expected, cutoff=0.3)
         hint = f"; did you mean {path.with_suffix(near[0]).name}?" if near else ""
         raise ValueError(f"cannot save to {path}: expected a name that ends with "
                          f"{', '.join(expected)}, got {path.suffix or 'no suffix'!r}{hint}")

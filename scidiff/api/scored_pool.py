@@ -14,7 +14,7 @@ from scidiff.api.model import Model
 from scidiff.core import ScidiffError
 from scidiff.data import tables
 from scidiff.data.tables import Problem, Table
-from scidiff.training.checkpoint import write_atomically
+from scidiff.files import write_atomically
 
 _log = logging.getLogger("scidiff")
 ASKED = "asked.csv"  # what a campaign's folder holds of every object that was asked

@@ -8,7 +8,7 @@ from typing import Any
 
 from scidiff.api.string_constraints import read
 from scidiff.api.typed import check_type
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 from scidiff.samplers.discrete_flow import EulerJumps, FlowRate, Kernel, Posterior
 from scidiff.samplers.orders import (
     Confidence,

@@ -8,7 +8,6 @@ is complete. `pandas.read_parquet(folder)` reads them all as one table.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from scidiff.api.model import CHUNK, Model
 from scidiff.api.results import SampleResult
 from scidiff.core import ScidiffError
 from scidiff.data.records import Record
-from scidiff.training.checkpoint import write_atomically
+from scidiff.files import replacing, write_atomically
 
 CHUNKS = 50  # chunks in a shard: 50,000 rows
 MANIFEST = "_manifest.json"  # readers of a Parquet folder skip names that begin with _ or .
@@ -116,7 +115,8 @@ def sample_shards(
             result = SampleResult(records, kind=model.domain.kind, provenance=manifest)
             tables.append(result.to_arrow())
             on_rows(len(records))
-        _write(layout.path(shard), pa.concat_tables(tables))
+        with replacing(layout.path(shard)) as file:
+            pq.write_table(pa.concat_tables(tables), file)
     valid = _dataset(layout.folder).count_rows(filter=ds.field("valid"))
     return ShardedSample(layout.folder, n, valid, len(layout), len(missing), manifest)
 
@@ -128,18 +128,6 @@ def draw(
     first = shard * layout.chunks
     end = min(layout.n, (first + layout.chunks) * CHUNK)
     return model.chunks(end, seed, first=first, **overrides)
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    """Write under a temporary name, flush to the disk, and rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(table, file)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def is_run(folder: str | Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 from scidiff.core import ScidiffError
+from scidiff.messages import closest
 from scidiff.training.checkpoint import refuse_pickle
 
 SHIPPED = Path(__file__).parents[1] / "models"
@@ -50,7 +50,7 @@ def model_folder(name: str | Path) -> Path:
     if str(name) in shipped_models():
         return SHIPPED / str(name)
     refuse_pickle(path)
-    near = difflib.get_close_matches(str(name), shipped_models(), n=3, cutoff=0.3)
+    near = closest(name, shipped_models(), most=3, cutoff=0.3)
     hint = f"nearest: {', '.join(near)}" if near else f"shipped: {', '.join(shipped_models())}"
     raise UnknownModel(
         f"unknown model {str(name)!r}: not a shipped model, a directory, a file of GDSS (.pth, "

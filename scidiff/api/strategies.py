@@ -20,7 +20,7 @@ from scidiff.guidance.evolving import Evolution, Respell, as_written
 from scidiff.guidance.finetune_likelihoods import Causal, as_causal
 from scidiff.guidance.learner import Learner
 from scidiff.guidance.surrogate_rounds import Screened, SurrogateValued
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 from scidiff.rewards.surrogates import Surrogate
 
 ROUNDS = 10  # at least, where the budget has the calls

@@ -20,7 +20,7 @@ from scidiff.api.motifs import ANY, occurs, places
 from scidiff.data.records import Record
 from scidiff.data.strands import reverse_complement
 from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 from scidiff.samplers.automata import (
     Automaton,
     Place,

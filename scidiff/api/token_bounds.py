@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from scidiff.data.tokens import TokenState
+from scidiff.messages import nearest
 from scidiff.processes.block import BlockProcess
 from scidiff.processes.flow_bounds import JumpBound, StepBound
 from scidiff.processes.hiding import AtRate
 from scidiff.processes.masked import MaskedProcess
 from scidiff.processes.noise_levels import Power
-from scidiff.rewards.registry import nearest
 from scidiff.samplers.token_likelihood import (
     SymbolsOnly,
     exact_log_likelihood,

@@ -26,13 +26,13 @@ from scidiff.api.token_sampling import MethodSettings, TokenSampler, standing, t
 from scidiff.core import Rng, ScidiffError
 from scidiff.data.conditions import Asked
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
+from scidiff.messages import nearest
 from scidiff.networks.approximate_cache import ApproximateDenoiser, Refresh
 from scidiff.networks.size_policy import load_size_policy
 from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.processes.block import BlockProcess
 from scidiff.processes.discrete_flow import eligible
-from scidiff.rewards.registry import nearest
 from scidiff.samplers.block_sizes import LearnedSizes
 from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.compose import ClassifierFree

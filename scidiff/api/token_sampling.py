@@ -10,8 +10,8 @@ from torch import Tensor
 
 from scidiff.api.guides import TRIED
 from scidiff.api.settings import ORDERS, TokenSettings
+from scidiff.messages import nearest
 from scidiff.networks.approximate_cache import Refresh
-from scidiff.rewards.registry import nearest
 from scidiff.samplers.ancestral import AncestralSampler
 from scidiff.samplers.block_sizes import EntropySizes, Sizes
 from scidiff.samplers.canvas import Canvas

@@ -27,8 +27,9 @@ from scidiff.data.conditions import Conditions
 from scidiff.data.tokens import Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.evaluation.novelty import NoveltyFilter
+from scidiff.files import write_atomically
 from scidiff.networks.points import PointScoreNetwork
-from scidiff.training.checkpoint import save_model, write_atomically
+from scidiff.training.checkpoint import save_model
 from scidiff.training.interrupts import held_back
 from scidiff.training.plan import STEPPED, Stage
 from scidiff.training.points import PreparedPoints

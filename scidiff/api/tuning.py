@@ -24,7 +24,8 @@ from scidiff.data import datasets, tables
 from scidiff.data.records import Record
 from scidiff.evaluation.intervals import wilson
 from scidiff.evaluation.rows import as_record, evenly
-from scidiff.training.checkpoint import read_config, write_atomically
+from scidiff.files import write_atomically
+from scidiff.training.checkpoint import read_config
 
 Settings = dict[str, Any]
 Point = dict[str, Any]

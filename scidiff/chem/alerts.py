@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +9,8 @@ from functools import lru_cache
 from rdkit import Chem, rdBase
 from rdkit.Chem import Mol
 from rdkit.Chem.FilterCatalog import FilterCatalog, FilterCatalogParams
+
+from scidiff.messages import nearest
 
 CATALOGUES = {
     name.lower(): value
@@ -67,9 +68,8 @@ class Alerts:
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, CATALOGUES, n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(CATALOGUES)}"
-    return f"unknown alert catalogue {name!r}; {hint}"
+    hint = nearest(name, CATALOGUES, most=3) or f"; known: {', '.join(CATALOGUES)}"
+    return f"unknown alert catalogue {name!r}{hint}"
 
 
 @lru_cache(maxsize=16)

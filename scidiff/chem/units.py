@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -15,6 +14,7 @@ from scidiff.chem.bond_lengths import distances
 from scidiff.chem.checks import CheckReport
 from scidiff.chem.constants import BOHR
 from scidiff.chem.geometry import LARGEST, Placed
+from scidiff.messages import nearest
 
 UNITS: Mapping[str, float] = {"angstrom": 1.0, "bohr": BOHR, "nanometre": 10.0, "picometre": 0.01}
 BOND = (0.75, 1.15)  # of the sum of two covalent radii: triple bonds .78, long ones 1.06
@@ -24,9 +24,9 @@ SHARE = 0.8  # of the atoms that must agree on a unit
 def in_angstrom(positions: NDArray[Any], units: str = "angstrom") -> NDArray[np.float64]:
     """Convert places of a named unit. Raises ValueError for an unknown one."""
     if units not in UNITS:
-        near = difflib.get_close_matches(str(units), UNITS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"units must be one of {', '.join(UNITS)}, got {units!r}{hint}")
+        raise ValueError(
+            f"units must be one of {', '.join(UNITS)}, got {units!r}{nearest(units, UNITS)}"
+        )
     return np.asarray(positions, np.float64) * UNITS[units]
 
 

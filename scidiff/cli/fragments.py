@@ -9,6 +9,7 @@ import typer
 from scidiff.cli.answers import Answer, command
 from scidiff.cli.options import Device, Dtype, ModelName, Out, Seed, given, load, working
 from scidiff.cli.sampling import answer, at_least_one
+from scidiff.messages import nearest
 
 FROM_LIST = ("linker", "scaffold_morphing")  # these take every part, the others one
 TASKS = (
@@ -43,7 +44,6 @@ def fragments(
     """Write molecules that hold the given parts unchanged; every attempt is a row."""
     from scidiff.api import tasks
     from scidiff.api.saving import check_output
-    from scidiff.rewards.registry import nearest
 
     if task not in TASKS:
         raise ValueError(

@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scidiff.messages import nearest
 
 QUANTILES = 33
 MOST_LABELS = 64
@@ -80,10 +81,9 @@ class Column:
             return np.array([[_number(self.name, v)] for v in values], np.float32)
         for v in values:
             if v not in self.labels:
-                near = get_close_matches(str(v), self.labels, 1, 0.4)
                 raise ValueError(
                     f"condition {self.name!r} must be one of {', '.join(self.labels)}, got {v!r}"
-                    + (f"; did you mean {near[0]!r}?" if near else "")
+                    f"{nearest(v, self.labels, cutoff=0.4)}"
                 )
         at = [self.labels.index(v) for v in values]
         return np.eye(len(self.labels), dtype=np.float32)[at]
@@ -132,10 +132,9 @@ class Conditions:
         ValueError for a condition that is missing, unknown or of another length."""
         for name in asked:
             if name not in self.names:
-                near = get_close_matches(str(name), self.names, 1)
                 raise ValueError(
                     f"unknown condition {name!r}; this model takes {', '.join(self.names)}"
-                    + (f"; did you mean {near[0]!r}?" if near else "")
+                    f"{nearest(name, self.names)}"
                 )
         missing = [name for name in self.names if name not in asked]
         if missing:

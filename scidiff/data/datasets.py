@@ -10,7 +10,6 @@ The cache is `$SCIDIFF_CACHE`, or ~/.cache/scidiff; a folder `$SCIDIFF_DATA` is 
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import io
 import json
@@ -24,9 +23,10 @@ from typing import Any
 import numpy as np
 
 from scidiff.data.brought import bring, read_table
-from scidiff.data.packages import DatasetError, member, sha256, verify, wheel, write_atomically
+from scidiff.data.packages import DatasetError, member, sha256, store, verify, wheel
 from scidiff.data.packing import pack_qm9, unpack_dna
 from scidiff.data.tables import Table, read
+from scidiff.messages import nearest
 
 
 @dataclass(frozen=True)
@@ -138,11 +138,11 @@ def get(name: str, source: str | Path | None = None, out: str | Path | None = No
            for p, f in files.items()):
         return list(files)
     if "package" not in entry:
-        return [write_atomically(next(iter(files)), bring(name, entry, source))]
+        return [store(next(iter(files)), bring(name, entry, source))]
     with wheel(entry["package"], source) as archive:
         contents = {p: _qm9(archive, f) if "members" in f else
                     member(archive, f["member"], f["sha256"]) for p, f in files.items()}
-    return [write_atomically(p, content) for p, content in contents.items()]
+    return [store(p, content) for p, content in contents.items()]
 
 
 # ---------------------------------------------------------------- where files are
@@ -160,10 +160,7 @@ def _choose(wanted: str, known: dict[str, Any], what: str) -> dict[str, Any]:
     for spelled in (wanted, wanted.replace("-", "_")):
         if spelled in known:
             return known[spelled]
-    folded = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(wanted.lower(), folded, n=1)
-    hint = f"did you mean {folded[near[0]]!r}? " if near else ""
-    raise DatasetError(f"{what} {wanted!r}; {hint}known: {', '.join(known)}")
+    raise DatasetError(f"{what} {wanted!r}{nearest(wanted, known)}; known: {', '.join(known)}")
 
 
 def _places() -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scidiff.core import ScidiffError
+from scidiff.files import write_atomically
 
 
 class DatasetError(ScidiffError, ValueError):
@@ -33,14 +33,11 @@ def verify(content: bytes, expected: str, what: str) -> bytes:
     return content
 
 
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Write a file so that no reader ever sees a part of it."""
+def store(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all, and return its path. Raises DatasetError where it cannot
+    be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
+        write_atomically(path, content)
     except OSError as error:
         raise DatasetError(f"cannot write {path}: {error.strerror}") from None
     return path

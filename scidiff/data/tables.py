@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scidiff.data.formats import FASTA_COLUMNS, Row, TableError, open_rows
+from scidiff.messages import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,9 +140,7 @@ def find_column(names: Sequence[str], wanted: str, source: str) -> str:
     """The column `wanted`; raises TableError listing the columns and naming the nearest."""
     if wanted in names:
         return wanted
-    folded = {n.lower(): n for n in names}
-    near = difflib.get_close_matches(wanted.lower(), folded, n=1, cutoff=0.5)
-    hint = f"; nearest: {folded[near[0]]!r}" if near else ""
+    hint = nearest(wanted, names, cutoff=0.5)
     raise TableError(f"{source} has no column {wanted!r}; its columns: {', '.join(names)}{hint}")
 
 

@@ -13,7 +13,7 @@ from scipy.special import gammaln
 from scipy.stats import chi2
 
 from scidiff.evaluation.adjacency import Adjacency, to_networkx
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 
 P_INTRA, P_INTER = 0.3, 0.005  # the block models of Martinkus et al. 2022
 BLOCKS, BLOCK_SIZES = (2, 5), (20, 40)

@@ -22,7 +22,7 @@ from scidiff.evaluation.isomorphism import GraphSet, isomorphism_classes, wl_key
 from scidiff.evaluation.metric import Metric, Report, absent, versions
 from scidiff.evaluation.mmd import FAMILIES, Discrepancy, Kernel, Rows, mmd
 from scidiff.evaluation.rows import evenly
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 
 Graphs = GraphState | Sequence[Any]  # see adjacencies
 Table = Mapping[str, Rows]  # descriptor -> (B, width)

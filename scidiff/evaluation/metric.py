@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import scidiff
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 
 if TYPE_CHECKING:
     import pandas as pd

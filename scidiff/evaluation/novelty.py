@@ -8,17 +8,18 @@ about 0.5 % at 11 bits a key, so that observed novelty is low by that factor and
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
+
+from scidiff.files import replacing
 
 BITS_PER_KEY = 11
 HASHES = 8  # near the optimum 11 ln 2
@@ -53,7 +54,8 @@ class KnownSet:
 
     def save(self, path: str | Path) -> None:
         """Write an npz file, whole or not at all."""
-        _write(path, hashes=self.hashes, name=self.name, format=FORMAT_SET)
+        with replacing(path) as file:
+            np.savez(file, hashes=self.hashes, name=self.name, format=FORMAT_SET)
 
     @classmethod
     def load(cls, path: str | Path) -> KnownSet:
@@ -99,7 +101,9 @@ class NoveltyFilter:
 
     def save(self, path: str | Path) -> None:
         """Write an npz file, whole or not at all."""
-        _write(path, bits=self.bits, size=self.size, form=self.form, name=self.name, format=FORMAT)
+        with replacing(path) as file:
+            np.savez(file, bits=self.bits, size=self.size, form=self.form, name=self.name,
+                     format=FORMAT)
 
     @classmethod
     def load(cls, path: str | Path) -> NoveltyFilter:
@@ -107,14 +111,6 @@ class NoveltyFilter:
         with _opened(path, FORMAT, "novelty filter") as file:
             name = str(file["name"]) if "name" in file.files else ""  # older files have none
             return cls(file["bits"], int(file["size"]), str(file["form"]), name)
-
-
-def _write(path: str | Path, **arrays: Any) -> None:
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as file:
-        np.savez(file, **arrays)
-    os.replace(aside, path)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +22,8 @@ from scidiff.evaluation.features import Column, Counts, collect
 from scidiff.evaluation.fragments import brics_fragments, ring_scaffold
 from scidiff.evaluation.properties import PROPERTIES
 from scidiff.evaluation.rows import as_record, from_file
-from scidiff.rewards.registry import nearest
+from scidiff.files import replacing
+from scidiff.messages import nearest
 
 QUANTILES = 16_384
 FORMAT = "scidiff-reference-2"
@@ -95,12 +95,9 @@ class Reference:
 
     def save(self, path: str | Path) -> None:
         """Write an npz file with its checksum, whole or not at all."""
-        path = Path(path)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        with aside.open("wb") as file:
+        with replacing(path) as file:
             np.savez_compressed(file, allow_pickle=False, format=np.str_(FORMAT),
                                 sha256=np.str_(self.sha256), **self._arrays())
-        os.replace(aside, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Reference:

@@ -17,7 +17,7 @@ from scidiff.chem.molecules import canonical
 from scidiff.evaluation.metric import Report
 from scidiff.evaluation.novelty import Known, KnownSet
 from scidiff.evaluation.rows import Numbered, from_file, listed
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 
 _FOLDER = Path(__file__).parent / "suites"
 

@@ -16,7 +16,7 @@ from scidiff.data.records import Record
 from scidiff.evaluation.drawing import FONT
 from scidiff.evaluation.plots import Picture
 from scidiff.evaluation.rows import evenly
-from scidiff.training.checkpoint import write_atomically
+from scidiff.files import write_atomically
 
 SUFFIXES = (".gif", ".html", ".png")
 MOMENT, END = 150, 2_000  # milliseconds that a frame and the last one are shown

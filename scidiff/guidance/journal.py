@@ -23,8 +23,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from scidiff.core import ScidiffError
+from scidiff.files import write_atomically
 from scidiff.guidance.campaign import Campaign
-from scidiff.training.checkpoint import write_atomically
 
 FORMAT = 1
 MANIFEST, ROUNDS, LOCK = "campaign.json", "rounds", "campaign.lock"
@@ -94,8 +94,8 @@ class Journal:
             shutil.rmtree(left, ignore_errors=True)
         place.mkdir(parents=True)
         tensors = {k: v.detach().cpu().contiguous() for k, v in campaign.strategy.state().items()}
-        _write(place / "strategy.safetensors", save_tensors(tensors))
-        _write(place / "state.json", json.dumps(_json(campaign.saved())).encode())
+        write_atomically(place / "strategy.safetensors", save_tensors(tensors))
+        write_atomically(place / "state.json", json.dumps(_json(campaign.saved())).encode())
         place.rename(whole)
         for old in rounds.iterdir():
             if old != whole:
@@ -143,13 +143,6 @@ class Journal:
                 f"{self.folder} holds another campaign ({'; '.join(differences)}): use another "
                 "folder, or the same arguments to continue it"
             )
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _json(value: Any) -> Any:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 
 from scidiff.core import Rng, uniform
+from scidiff.messages import nearest
 from scidiff.samplers.orders import race
 
 
@@ -166,10 +166,9 @@ class Resample:
                 f"ess is a fraction of the particles and must be in [0, 1], got {self.ess}"
             )
         if self.scheme not in SCHEMES:
-            near = get_close_matches(self.scheme, SCHEMES, 1)
             raise ValueError(
                 f"scheme must be one of {', '.join(SCHEMES)}, got {self.scheme!r}"
-                + (f"; did you mean {near[0]!r}?" if near else "")
+                f"{nearest(self.scheme, SCHEMES)}"
             )
 
     @property

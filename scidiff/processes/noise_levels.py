@@ -12,10 +12,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
+
+from scidiff.messages import nearest
 
 
 class NoiseLevel(ABC):
@@ -243,9 +244,7 @@ SCHEDULES: dict[str, NoiseLevel] = {
 def named(name: str, known: Mapping[str, NoiseLevel], what: str) -> NoiseLevel:
     """The one of `known` that is called `name`; a ValueError says `what` it should have been."""
     if name not in known:
-        near = get_close_matches(name, known, 1)
         raise ValueError(
-            f"{what} must be one of {', '.join(known)}, got {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else "")
+            f"{what} must be one of {', '.join(known)}, got {name!r}{nearest(name, known)}"
         )
     return known[name]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scidiff.messages import nearest
 from scidiff.rewards.curves import STEEP
 from scidiff.rewards.programs import text_of
-from scidiff.rewards.registry import nearest
 from scidiff.rewards.scores import reward_name
 
 

@@ -8,7 +8,6 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +16,7 @@ from rdkit.Chem import Mol
 from torch import Tensor
 
 from scidiff.chem.molecules import canonical, parse
+from scidiff.messages import nearest
 from scidiff.rewards.singly import package, versions
 
 BATCH = 64
@@ -42,10 +42,8 @@ class Admet:
     def __post_init__(self) -> None:
         known = endpoints()
         if self.endpoint not in known:
-            small = {k.lower(): k for k in known}
-            close = get_close_matches(str(self.endpoint).lower(), small, n=1, cutoff=0.5)
-            hint = f"did you mean {small[close[0]]!r}?" if close else ", ".join(known)
-            raise ValueError(f"admet: no endpoint {self.endpoint!r} among {len(known)}; {hint}")
+            hint = nearest(self.endpoint, known, cutoff=0.5) or f"; {', '.join(known)}"
+            raise ValueError(f"admet: no endpoint {self.endpoint!r} among {len(known)}{hint}")
         task, unit = known[self.endpoint]
         package("chemprop", "admet", "admet")
         made = {"task": task, "unit": unit, "version": versions("admet-ai", "chemprop", "torch")}

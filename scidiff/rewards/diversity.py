@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from rdkit.DataStructs import BulkTanimotoSimilarity
 
 from scidiff.data.alignment import edit_distances
+from scidiff.messages import nearest
 from scidiff.rewards.fingerprints import fingerprint
 from scidiff.rewards.novelty import scaffold
-from scidiff.rewards.registry import nearest
 
 
 class Likeness(Protocol):

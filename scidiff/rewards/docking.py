@@ -13,7 +13,6 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from rdkit.Chem import Mol, MolToMolBlock
 
 from scidiff.chem.conformers import embed
 from scidiff.chem.molecules import canonical, parse
+from scidiff.messages import nearest
 from scidiff.rewards.programs import digest_files
 from scidiff.rewards.singly import Refused, Singly, check_seed, package, versions
 
@@ -109,9 +109,8 @@ class Site:
         folder = package("dockstring", "docking", "dock") / "resources" / "targets"
         known = sorted(f.name.removesuffix("_conf.txt") for f in folder.glob("*_conf.txt"))
         if name not in known:
-            close = get_close_matches(str(name).upper(), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else ", ".join(known)
-            raise ValueError(f"dock: dockstring has {len(known)} targets and no {name!r}; {hint}")
+            hint = nearest(name, known) or f"; {', '.join(known)}"
+            raise ValueError(f"dock: dockstring has {len(known)} targets and no {name!r}{hint}")
         box = _box(folder / f"{name}_conf.txt")
         return cls(folder / f"{name}_target.pdbqt", _point(box, "center"), _point(box, "size"))
 

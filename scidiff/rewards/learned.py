@@ -25,9 +25,9 @@ from torch import Tensor, nn
 
 from scidiff.data.letters import letter_ids
 from scidiff.data.strands import reverse_complement
+from scidiff.messages import nearest
 from scidiff.processes.supervised import Task
 from scidiff.rewards.predictors import Reader, Table, find_reader
-from scidiff.rewards.registry import nearest
 from scidiff.rewards.scores import NO_NUMBER, Answer, Status
 from scidiff.training.checkpoint import CheckpointError, load_network, read_config, save_model
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scidiff.data.canonical_graphs import mix
-from scidiff.rewards.registry import nearest
+from scidiff.messages import nearest
 
 Words = NDArray[np.uint64]
 Rows = NDArray[np.int64]

@@ -9,11 +9,12 @@ names to these. To publish one from another package, add to its pyproject.toml:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
+
+from scidiff.messages import nearest
 
 GROUP = "scidiff.rewards"
 
@@ -60,12 +61,6 @@ def from_path(path: str) -> Any:
         raise ValueError(f"reward {path!r}: {module_name!r} has no {attribute!r}"
                          f"{nearest(attribute, vars(module))}")
     return getattr(module, attribute)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Suggest the closest known name, as the end of a message; empty where nothing is close."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def listed(names: Iterable[str], most: int = 32) -> str:

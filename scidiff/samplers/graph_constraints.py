@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from difflib import get_close_matches
 from itertools import pairwise
 
 import torch
@@ -27,6 +26,7 @@ from scidiff.data.graph_tokens import (
     typed_matrix,
 )
 from scidiff.data.tokens import EOS, FIRST_SYMBOL, Vocabulary
+from scidiff.messages import nearest
 from scidiff.processes.discrete_flow import graph_kinds
 from scidiff.samplers.constraints import Count
 
@@ -262,8 +262,6 @@ def _range(count: int | tuple[int, int | None]) -> tuple[int, int | None]:
 def _check_names(given: Mapping[str, object], names: tuple[str, ...]) -> None:
     for name in given:
         if name not in names:
-            near = get_close_matches(name, names, 1)
             raise ValueError(
-                f"node types must be among {' '.join(names)}, got {name!r}"
-                + (f"; did you mean {near[0]!r}?" if near else "")
+                f"node types must be among {' '.join(names)}, got {name!r}{nearest(name, names)}"
             )

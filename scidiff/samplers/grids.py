@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from scidiff.messages import nearest
 from scidiff.processes.schedules import Schedule, lam, time_of_lam, total_lam
 
 T_END = 1e-4
@@ -80,10 +80,9 @@ def make_nodes(
     if not isinstance(grid, str):
         return _checked(torch.as_tensor(grid, dtype=torch.float64, device="cpu"), steps)
     if grid not in GRIDS:
-        near = difflib.get_close_matches(grid, GRIDS, 1)
         raise ValueError(
             f"unknown grid {grid!r}; expected {', '.join(GRIDS)} or {steps + 1} nodes"
-            + (f" (did you mean {near[0]!r}?)" if near else "")
+            f"{nearest(grid, GRIDS)}"
         )
     return GRIDS[grid](schedules, steps)
 

@@ -7,13 +7,13 @@ own, and the mean of the last step is returned.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from numbers import Integral
 
 import torch
 from torch import Tensor
 
+from scidiff.messages import nearest
 from scidiff.processes.schedules import VE, VP, Schedule
 from scidiff.samplers.splitting import splitting_rows
 from scidiff.samplers.tables import Scheme, Table, euler_rows
@@ -36,10 +36,9 @@ def published_scheme(
     s4 that its last one, which ends at t_end - 1 / N, has a negative variance.
     """
     if solver not in PUBLISHED:
-        near = difflib.get_close_matches(solver, PUBLISHED, 1)
         raise ValueError(
             f"the published sampler has solvers {', '.join(PUBLISHED)}, got {solver!r}"
-            + (f" (did you mean {near[0]!r}?)" if near else "")
+            f"{nearest(solver, PUBLISHED)}"
         )
     if not all(isinstance(s, VP | VE) for s in schedules):
         raise ValueError(f"the published sampler knows VP and VE, got {list(schedules)}")

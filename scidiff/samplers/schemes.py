@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
+from scidiff.messages import nearest
 from scidiff.processes.schedules import Schedule, lam, total_lam
 from scidiff.samplers.grids import make_nodes
 from scidiff.samplers.splitting import splitting_table
@@ -105,10 +105,9 @@ def make_scheme(
 
 def _check(solver: str, steps: int, eta: float, rho: float) -> None:
     if solver not in SOLVERS:
-        near = difflib.get_close_matches(solver, SOLVERS, 1)
         raise ValueError(
             f"unknown solver {solver!r}; expected one of {', '.join(SOLVERS)}"
-            + (f" (did you mean {near[0]!r}?)" if near else "")
+            f"{nearest(solver, SOLVERS)}"
         )
     if not (isinstance(steps, Integral) and steps >= 1):
         raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")

@@ -10,7 +10,6 @@ has the rest, then finds the stages finished and writes the model directory.
 from __future__ import annotations
 
 import argparse
-import difflib
 import gzip
 import sys
 import tomllib
@@ -26,6 +25,7 @@ import torch
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import NOTATIONS, Vocabulary
+from scidiff.messages import nearest
 from scidiff.training.plan import (
     STEPPED,
     DataSpec,
@@ -157,8 +157,7 @@ def _record(kind: type[T], table: Any, where: str, key: str) -> T:
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     for name in table:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+            hint = nearest(name, known) or f"; known: {', '.join(known)}"
             raise ScidiffError(f"{where}: unknown key {_join(key, name)}{hint}")
     for name, field in known.items():
         if name not in table and field.default is MISSING and field.default_factory is MISSING:

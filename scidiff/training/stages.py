@@ -18,6 +18,7 @@ from scidiff.data.conditions import Conditions
 from scidiff.data.graph_order import block_laws
 from scidiff.data.graph_tokens import bonded_ids, node_count
 from scidiff.data.tokens import EOS, PAD, Vocabulary, encode_rows
+from scidiff.files import write_atomically
 from scidiff.networks.graph_tokens import GraphTokenNetwork
 from scidiff.networks.ppgn import GraphBlockNetwork
 from scidiff.networks.token_transformer import TokenTransformer
@@ -27,7 +28,6 @@ from scidiff.processes.graph_blocks import GraphBlockProcess
 from scidiff.processes.noise_ranges import AUTO
 from scidiff.processes.tokens import token_process
 from scidiff.training.batches import Batches, TokenBatches
-from scidiff.training.checkpoint import write_atomically
 from scidiff.training.plan import Plan, Stage, check_network, stage_names
 from scidiff.training.trainer import Trainer
 

@@ -18,9 +18,9 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from scidiff.core import Process, ScidiffError, seeded
+from scidiff.files import replacing, write_atomically
 from scidiff.processes.block import BlockProcess
 from scidiff.training.batches import Batches
-from scidiff.training.checkpoint import write_atomically
 from scidiff.training.config import TrainConfig, optimizers
 from scidiff.training.interrupts import held_back
 
@@ -106,7 +106,6 @@ class Trainer:
         """Write the whole state to a temporary name and rename it."""
         if self.fabric.global_rank != 0:
             return
-        self.state_file.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "network": self.network.state_dict(),
             "ema": self.ema,
@@ -122,9 +121,8 @@ class Trainer:
             "noise_range": self.noise_range,
             "optimizers": [o.state_dict() for o in self.optimizers],
         }
-        temporary = self.state_file.with_suffix(".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, self.state_file)
+        with replacing(self.state_file) as file:
+            torch.save(state, file)
 
     def resume(self) -> bool:
         """Continue from the last complete checkpoint of `out` if there is one; the log is cut back

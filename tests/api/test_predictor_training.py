@@ -144,7 +144,7 @@ def test_columns_that_cannot_be_learned_are_said(tmp_path, values, said):
 
 def test_a_missing_column_names_the_nearest(tmp_path):
     file = written(tmp_path / "a.csv", "activity", logp(40))
-    with pytest.raises(TableError, match="no column 'activty'.*nearest: 'activity'"):
+    with pytest.raises(TableError, match="no column 'activty'.*did you mean 'activity'"):
         sd.train(file, tmp_path / "out", predicts="activty")
 
 

@@ -37,7 +37,7 @@ def test_wrong_patterns_and_catalogues_are_named(capfd):
         Alerts.of(smarts={"mine": "[C"})
     with pytest.raises(ValueError, match="not a SMARTS pattern: ''"):
         Alerts.of(smarts=[""])
-    with pytest.raises(ValueError, match="unknown alert catalogue 'painz'; did you mean pains"):
+    with pytest.raises(ValueError, match="unknown alert catalogue 'painz'; did you mean 'pains"):
         Alerts.of("painz")
     captured = capfd.readouterr()
     assert captured.err == ""

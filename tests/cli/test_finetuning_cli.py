@@ -34,7 +34,7 @@ def test_a_reward_becomes_a_model(scidiff, tiny_model, tmp_path):
     [
         (["--method", "grup"], "unknown method 'grup'"),
         (["--score", "qed"], "it has no column 'qed'"),
-        (["--column", "smile"], "nearest: 'smiles'"),
+        (["--column", "smile"], "did you mean 'smiles'"),
         (["--steps", "0"], "training.steps must be at least 1"),
         (["--strength", "0"], "strength must be finite and positive"),
     ],

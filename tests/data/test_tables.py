@@ -159,7 +159,7 @@ def test_a_single_column_without_a_known_name_is_said_to_be_one(tmp_path):
 
 def test_a_missing_column_lists_the_columns_and_the_nearest(tmp_path):
     path = write(tmp_path, "a.csv", "id,SMILES\n1,C\n")
-    with pytest.raises(TableError, match="'smile'; its columns: id, SMILES; nearest: 'SMI"):
+    with pytest.raises(TableError, match="'smile'; its columns: id, SMILES; did you mean 'SMI"):
         read(path, column="smile")
     with pytest.raises(TableError, match="no column 'pIC50'"):
         read(path).values("pIC50")

@@ -165,7 +165,7 @@ def test_without_denoise_the_last_noise_stays():
 
 def test_what_was_not_published_is_refused():
     schedules = [VP(0.1, 1.0), VE()]
-    with pytest.raises(ValueError, match="reverse, euler, s4, got 'eulr' .did you mean 'euler'"):
+    with pytest.raises(ValueError, match="reverse, euler, s4, got 'eulr'; did you mean 'euler'"):
         published_scheme("eulr", schedules, 5)
     with pytest.raises(ValueError, match="last of 3 published steps of s4 leaves the schedule"):
         published_scheme("s4", [VP(0.1, 20.0)], 3)
