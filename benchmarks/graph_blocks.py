@@ -12,7 +12,7 @@ stable if its bond orders sum to its valence, a molecule if all its atoms are (H
 sanitisation; connectivity is counted apart.
 
 With --hops the recipe is trained once for each number of hops, alike in all else; a killed run
-goes on where it was. Its steps are the recipe's, or --steps a stage to try the command.
+goes on where it was. With --steps it is its first stage alone, for so many steps.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def of_hops(recipe: Path, hops: int, steps: int | None, out: Path) -> Path:
     text = re.sub(r"(?m)^hops = \d+", f"hops = {hops}", recipe.read_text())
     text = re.sub(r'(?m)^name = "(.*)"', rf'name = "\1-hops{hops}"', text, count=1)
     if steps is not None:
-        text = re.sub(r"(?m)^steps = \d+", f"steps = {steps}", text)
+        beginning, first, *_ = re.split(r"(?m)^(?=\[\[stages\]\])", text)
+        text = re.sub(r"(?m)^steps = \d+", f"steps = {steps}", beginning + first)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "recipe.toml", text.encode())
     return train(folder / "recipe.toml", folder)
@@ -140,7 +141,7 @@ def main() -> None:
     parser.add_argument("--memory", type=int, nargs="+", metavar="NODES")
     parser.add_argument("--hops", type=int, nargs="+", help="train and compare these")
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "qm9_pard.toml")
-    parser.add_argument("--steps", type=int, help="of every stage, instead of the recipe's")
+    parser.add_argument("--steps", type=int, help="of the first stage, the only one then")
     parser.add_argument("--out", type=Path, default=Path("runs/hops"), help="of --hops")
     given = parser.parse_args()
     if given.memory:
