@@ -10,7 +10,7 @@ import torch
 
 from scidiff.api.design_result import DesignResult
 from scidiff.api.model import Model
-from scidiff.api.populations import Populations
+from scidiff.api.populations import Drawn
 from scidiff.api.results import SampleResult
 from scidiff.api.token_sampling import approximations
 from scidiff.chem.molecules import fingerprints
@@ -34,9 +34,9 @@ def harvest(
 ) -> DesignResult:
     """The designs of a campaign, best first: one of each population, or the n best of the pool."""
     scorer, strategy = campaign.reward.scorer, campaign.strategy
-    if isinstance(strategy, Populations):
-        records = model.domain.decode(strategy.designs(campaign.sampler))
-        weights: dict[str, list[Any]] = {"log_w": strategy.log_z}
+    if isinstance(strategy, Drawn) and strategy.drawn:
+        records = model.domain.decode(strategy.designs(campaign.sampler, n))
+        weights: dict[str, list[Any]] = {"log_w": strategy.log_z[-n:]}
         certificate = strategy.certificate
     else:
         records = _read(campaign, _handed_on(campaign, n, model.domain.kind))

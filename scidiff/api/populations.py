@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from scidiff.api.methods import Method, Task
+from scidiff.api.token_engine import TokenEngine
 from scidiff.core import Sampler, seeded
 from scidiff.guidance.campaign import Round
 from scidiff.guidance.certificate import Certificate, Guided, certify
 from scidiff.guidance.journal import state_of, tensors_of
 from scidiff.guidance.lookahead import Decoded, PosteriorMean, Rollout, Value
+from scidiff.guidance.surrogate_rounds import SurrogateValued
 from scidiff.guidance.values import bare
-from scidiff.samplers.strided import StridedSampler
+from scidiff.samplers.strided import BlockStridedSampler, StridedSampler, short_blocks
 
 if TYPE_CHECKING:
     from scidiff.api.model import Model
@@ -24,36 +26,23 @@ if TYPE_CHECKING:
 _APART = 1 << 32  # between the numbers of ancestors of two rounds
 
 
-class Populations:
-    """n designs, one from each of n populations that spend `calls` each, a chunk a round."""
+class Drawn:
+    """Designs that are draws by weight, one from each population of a run."""
 
-    batch = None
+    proper = True  # whether the weights estimate what they should
 
-    def __init__(
-        self, model: Model, method: Method, n: int, calls: int,
-        window: tuple[float, float] | None = None,
-    ) -> None:  # fmt: skip
-        self.model, self.method, self.n, self.window = model, method, n, window
-        self.plan = method.plan(calls)
-        self.rounds = -(-n // self.plan.chunk)
+    def __init__(self, model: Model) -> None:
+        self.model = model
         self.drawn: list[dict[str, Tensor]] = []  # of every round
 
-    def round(self, here: Round) -> Guided:
-        designs = min(self.plan.chunk, self.n - here.number * self.plan.chunk)
-        sampler = self._strided(here.sampler)
-        value = look_ahead(self.model, sampler, here.reward, here.strength)
-        task = Task(sampler, here.reward, value, self.plan, designs, here.strength, here.rng,
-                    self.window)
-        later = max(0, self.n - (here.number + 1) * self.plan.chunk)  # designs that end as well
-        with here.reward.keeping(later * self.plan.particles * self.plan.branch):
-            run = self.method.run(task)
-        rows, P = pick(run, self.method.best, here.rng), len(run.log_z)
+    def keep(self, run: Guided, rows: Tensor, number: int) -> None:
+        """Remember the `rows` (P,) of a round's populations, and all its weights."""
+        P = len(run.log_z)
         self.drawn.append({
             "log_z": run.log_z, "log_w": run.log_w.view(P, -1),
-            "ancestors": run.ancestors.view(P, -1) + here.number * _APART,
+            "ancestors": run.ancestors.view(P, -1) + number * _APART,
             **{f"x.{name}": held for name, held in tensors_of(bare(run.x[rows])).items()},
         })  # fmt: skip
-        return run
 
     def state(self) -> dict[str, Tensor]:
         names = self.drawn[0] if self.drawn else ()
@@ -62,9 +51,9 @@ class Populations:
     def restore(self, state: Mapping[str, Tensor]) -> None:
         self.drawn = [dict(state)] if state else []
 
-    def designs(self, sampler: Sampler[Any]) -> Any:
-        """The states of the designs that were drawn."""
-        held = {k[2:]: v for k, v in self.state().items() if k.startswith("x.")}
+    def designs(self, sampler: Sampler[Any], n: int) -> Any:
+        """The states of the last n designs that were drawn, or of as many as there are."""
+        held = {k[2:]: v[-n:] for k, v in self.state().items() if k.startswith("x.")}
         return state_of(bare(sampler.init(1, seeded(0, 0, self.model.engine.device))), held)
 
     @property
@@ -77,7 +66,34 @@ class Populations:
     def certificate(self) -> Certificate:
         """How far the weights of all rounds can be trusted."""
         held = self.state()
-        return certify(held["log_w"], held["ancestors"], self.method.proper)
+        return certify(held["log_w"], held["ancestors"], self.proper)
+
+
+class Populations(Drawn):
+    """n designs, one from each of n populations that spend `calls` each, a chunk a round."""
+
+    batch = None
+
+    def __init__(
+        self, model: Model, method: Method, n: int, calls: int,
+        window: tuple[float, float] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(model)
+        self.method, self.n, self.window, self.proper = method, n, window, method.proper
+        self.plan = method.plan(calls)
+        self.rounds = -(-n // self.plan.chunk)
+
+    def round(self, here: Round) -> Guided:
+        designs = min(self.plan.chunk, self.n - here.number * self.plan.chunk)
+        sampler = self._strided(here.sampler)
+        value = look_ahead(self.model, sampler, here.reward, here.strength)
+        task = Task(sampler, here.reward, value, self.plan, designs, here.strength, here.rng,
+                    self.window)
+        later = max(0, self.n - (here.number + 1) * self.plan.chunk)  # designs that end as well
+        with here.reward.keeping(later * self.plan.particles * self.plan.branch):
+            run = self.method.run(task)
+        self.keep(run, pick(run, self.method.best, here.rng), here.number)
+        return run
 
     def _strided(self, inner: Sampler[Any]) -> Sampler[Any]:
         """The chain whose steps are those that the method looks at."""
@@ -85,8 +101,28 @@ class Populations:
             return inner
         if self.method.step == "whole":
             return StridedSampler(inner, inner.num_steps)
-        typical = self.model.engine.typical_steps(inner)
-        return StridedSampler(inner, math.ceil(typical / max(1, self.plan.looks)))
+        engine, looks = self.model.engine, max(1, self.plan.looks)
+        size = short_blocks(inner)
+        if isinstance(engine, TokenEngine) and size is not None:
+            return BlockStridedSampler(inner, max(1, engine.typical_blocks(size) / looks))
+        return StridedSampler(inner, math.ceil(engine.typical_steps(inner) / looks))
+
+
+class Taught(Drawn):
+    """Populations of one size that a strategy which learns draws until the budget is spent: the
+    designs are those of the last ones, which knew most."""
+
+    rounds = None
+
+    def __init__(self, model: Model, inner: SurrogateValued) -> None:
+        super().__init__(model)
+        self.inner, self.batch = inner, inner.batch
+
+    def round(self, here: Round) -> Guided | None:
+        run = self.inner.round(here)
+        if run is not None and len(run.log_w) == len(run.log_z) * self.inner.particles:
+            self.keep(run, run.draw(here.rng), here.number)  # not of what a budget's rest allowed
+        return run
 
 
 def look_ahead(

@@ -12,7 +12,7 @@ import torch
 
 from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
-from scidiff.api.populations import Populations, kind_of_look
+from scidiff.api.populations import Populations, Taught, kind_of_look
 from scidiff.api.token_engine import TokenEngine
 from scidiff.core import uniform
 from scidiff.guidance.campaign import Strategy
@@ -78,14 +78,14 @@ def respelling(model: Model) -> Respell:
     return written
 
 
-def valued(model: Model, budget: int, settings: Mapping[str, Any]) -> SurrogateValued:
+def valued(model: Model, budget: int, settings: Mapping[str, Any]) -> Taught:
     """Weighted draws that are looked ahead by the surrogate, rounds of a tenth of the budget."""
     typical = model.engine.typical_steps(model.sampler(**settings))
     batch = max(PARTICLES, min(256, budget // ROUNDS) // PARTICLES * PARTICLES)
-    return SurrogateValued(
+    return Taught(model, SurrogateValued(
         Surrogate(model.domain.kind), kind_of_look(model), batch, PARTICLES,
         stretch=math.ceil(typical / LOOKS), looks=LOOKS,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def screened(model: Model, budget: int, settings: Mapping[str, Any]) -> Screened:
@@ -108,6 +108,8 @@ def least_calls(name: str) -> int:
         raise ValueError(
             f"unknown method {name!r}{nearest(name, known)}; expected one of {', '.join(known)}"
         )
+    if name == "surrogate":
+        return PARTICLES  # of the population that a design is drawn from
     return METHODS[name].least if name in METHODS else 1
 
 

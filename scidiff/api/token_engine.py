@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ from scidiff.api.rows import ROWS, Rows, StringRows, blank
 from scidiff.api.settings import ConditionRequest, TokenSettings, choose, chosen
 from scidiff.api.token_bounds import block_bound, length_log_prob, masked_bound
 from scidiff.api.token_sampling import MethodSettings, TokenSampler, standing, token_sampler
-from scidiff.core import Rng, ScidiffError
+from scidiff.core import Rng, ScidiffError, seeded
 from scidiff.data.conditions import Asked
 from scidiff.data.tokens import TokenState, Vocabulary, encode_rows
 from scidiff.messages import nearest
@@ -41,6 +42,11 @@ from scidiff.samplers.grammar import GrammarSampler
 from scidiff.samplers.guided_unmasking import GuidedUnmasking
 from scidiff.samplers.masked import MaskedSampler, TokenPredictor
 from scidiff.samplers.orders import Sequential
+from scidiff.samplers.paces import Fixed, Scheduled
+from scidiff.samplers.strided import steps_until
+
+TYPICAL = 0.95  # of the rows
+PILOT = 64  # rows drawn to see how many steps they take
 
 
 def policies(folder: Path) -> list[Path]:
@@ -217,13 +223,31 @@ class TokenEngine:
         return self.rows.canvas(request)
 
     def typical_steps(self, sampler: TokenSampler | GrammarSampler | EnergySampler) -> int:
-        """Steps after which 95 % of the rows are finished, judged by the training lengths."""
+        """Steps after which 95 % of the rows are finished, judged by the training lengths, and
+        where what is predicted sets the pace by `PILOT` draws."""
         if not self.block_causal:
             return sampler.num_steps
+        inner: Any = getattr(sampler, "inner", sampler)
+        size = inner.block_size
+        told = isinstance(inner.pace, Fixed | Scheduled) and inner.sizes is None
+        if size > 1 and (isinstance(sampler, GuidedUnmasking) or not told):
+            if sampler not in self._pilots:
+                rng = seeded(0, 0, self.device)
+                self._pilots[sampler] = steps_until(sampler, TYPICAL, PILOT, rng)
+            return self._pilots[sampler]
+        a_block = int(inner.pace.longest(torch.tensor(size)))
+        return min(sampler.num_steps, self.typical_blocks(size) * a_block)
+
+    def typical_blocks(self, block_size: int) -> int:
+        """Blocks within which 95 % of the rows end, judged by the training lengths."""
         counts = torch.tensor(self.config["length_counts"], dtype=torch.float64)
-        longest = int((counts.cumsum(0) < 0.95 * counts.sum()).sum()) + 1
-        share = longest / sampler.canvas.length
-        return min(sampler.num_steps, math.ceil(sampler.num_steps * share))
+        longest = int((counts.cumsum(0) < TYPICAL * counts.sum()).sum()) + 1
+        return math.ceil(longest / block_size)
+
+    @cached_property
+    def _pilots(self) -> WeakKeyDictionary[Any, int]:
+        """Typical steps of samplers that were tried."""
+        return WeakKeyDictionary()
 
     # ---- likelihood
 

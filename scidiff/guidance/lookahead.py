@@ -156,6 +156,13 @@ class Decoded:
             self.kept -= calls
 
     @property
+    def left(self) -> int | None:
+        """Calls of the budget that finished states may use now; None where there is no budget."""
+        if self.scorer.budget is None:
+            return None
+        return max(0, self.scorer.budget - self.scorer.asked - self.kept)
+
+    @property
     def asked(self) -> int:
         return self.scorer.asked
 
@@ -172,14 +179,14 @@ class Decoded:
         return self.scorer.floor
 
 
-def sparing(value: Value, reward: Any, calls: int) -> Value:
+def sparing(value: Value, reward: Any, calls: int | Callable[[Any], int]) -> Value:
     """A value whose look-aheads leave `calls` of the reward's budget, where it has one, to
-    finished states."""
+    finished states; calls(x) tells how many once the states x are looked at."""
     if not isinstance(reward, Decoded):
         return value
 
     def spared(x: Any, k: int | Tensor, rng: Rng) -> Tensor | Scores:
-        with reward.keeping(calls):
+        with reward.keeping(calls if isinstance(calls, int) else calls(x)):
             return value(x, k, rng)
 
     return spared

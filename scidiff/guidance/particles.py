@@ -11,9 +11,17 @@ from torch import Tensor
 
 from scidiff.core import Rng, Sampler, Select, Stacked
 from scidiff.guidance.certificate import Guided, Meter, certify
-from scidiff.guidance.lookahead import PosteriorMean, Reward, Value, as_scores, sparing
+from scidiff.guidance.lookahead import (
+    Decoded,
+    PosteriorMean,
+    Reward,
+    Value,
+    as_scores,
+    sparing,
+)
 from scidiff.guidance.selection import effective_size, log_mean_exp
 from scidiff.rewards.scoring import Scores, Status, require_floor
+from scidiff.samplers.strided import finished
 
 Potential = Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor | None]]
 """potential(previous, score, carry) -> (log weight increment (B,), carry (B,)); carry is None at
@@ -97,7 +105,9 @@ def guided_sample(
 
     On the way a look-ahead that is not OK keeps its parent's score. At the end INVALID scores the
     reward's floor, and FAILED, TIMEOUT and SKIPPED keep the last score and leave the row unscored.
-    Under a budget of calls look-aheads are SKIPPED while n * branch calls are left for the end.
+    Under a budget of calls look-aheads are SKIPPED once only those are left that the end may need:
+    one for each candidate that is not finished, and n at least. Should more rows go on from there
+    than expected, they have fewer candidates at the end.
 
     Raises ValueError for impossible arguments, a deterministic sampler asked to branch or
     resample, and scores that are not finite; RewardError for an invalid end where the reward
@@ -109,12 +119,13 @@ def guided_sample(
     finish = _nothing if reward is None else _ended(reward)
     if value is None:
         value = finish if reward is None else PosteriorMean(sampler, reward, strength=strength)
-    meter, value = Meter(sampler, reward, value), sparing(value, reward, n * branch)
+    meter = Meter(sampler, reward, value)
+    value = sparing(value, reward, lambda x: max(n, int((~finished(sampler, x)).sum())))
     pop = _start(sampler.init(n, rng), n, rng)
     log_w, ess = torch.zeros(P, K, dtype=torch.float64, device=rng.device), []
     for k in range(sampler.num_steps):
         look, last = k + 1 in looks, k + 1 == sampler.num_steps
-        C = branch if look else 1
+        C = _affordable(sampler, reward, pop.x, branch) if last else branch if look else 1
         pop = _branched(pop, C)
         pop = replace(pop, x=sampler.step(pop.x, k, rng))
         candidates = log_w[..., None] + _log_ratio(pop.x, (P, K, C))
@@ -142,6 +153,18 @@ def _start(x: Any, n: int, rng: Rng) -> Particles:
     zero = torch.zeros(n, dtype=torch.float64, device=rng.device)
     yes = torch.ones_like(zero, dtype=torch.bool)
     return Particles(x, zero, zero, None, torch.arange(n, device=rng.device), yes)
+
+
+def _affordable(sampler: Sampler[Any], reward: Reward | None, x: Any, branch: int) -> int:
+    """Candidates of each row at the end: `branch`, or as many as the calls that are left allow.
+
+    A finished row needs one call at most, its candidates being copies of it.
+    """
+    left = reward.left if isinstance(reward, Decoded) else None
+    if left is None:
+        return branch
+    ended = int(finished(sampler, x).sum())
+    return branch if ended == len(x) else max(1, min(branch, (left - ended) // (len(x) - ended)))
 
 
 def _branched(pop: Particles, C: int) -> Particles:

@@ -25,6 +25,11 @@ def in_blocks(rows: Tensor, block_size: int, fill: float) -> Tensor:
     return F.pad(rows, (0, spare), value=fill).unflatten(1, (-1, block_size))
 
 
+def blocks_left(hidden: Tensor, block_size: int) -> Tensor:
+    """How many blocks of each row (B,) hide anything of `hidden` (B, L)."""
+    return in_blocks(hidden, block_size, False).any(-1).sum(-1)
+
+
 def end_rows(ids: Tensor, block_size: int, mask_id: int) -> Tensor:
     """Turn MASK into PAD behind every block that hides nothing and holds EOS."""
     L = ids.shape[1]
