@@ -25,6 +25,7 @@ from scidiff.cli import (
     fragments,
     models,
     reporting,
+    rewards,
     sampling,
     training,
     tuning,
@@ -47,7 +48,7 @@ def build() -> typer.Typer:
     app.callback(invoke_without_command=True)(_root)
     for group in (
         sampling, fragments, designing, training, finetuning, tuning, evaluating, reporting,
-        models, data, doctor,
+        models, data, rewards, doctor,
     ):  # fmt: skip
         group.register(app)
     return app

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,17 @@ def molscore(path: str | Path) -> str:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a MolScore configuration: {type(error).__name__}: "
                          f"{error}") from None
+    _check_rows("scoring_functions", functions)
+    _check_rows("scoring.metrics", metrics)
+    if not isinstance(method, str) or method not in METHODS:
+        raise _missing("method", method, METHODS)
     sources = _sources([f for f in functions if f.get("run", True)])
-    terms = [(_bent(_metric(m["name"], sources), m), float(m.get("weight", 1.0)))
+    terms = [(_bent(_metric(m["name"], sources), m), _weight(m))
              for m in metrics if not m.get("filter")]
     filters = [_bent(_metric(m["name"], sources), m) for m in metrics if m.get("filter")]
-    if method not in METHODS:
-        raise _missing("method", method, METHODS)
+    if terms and method in ("wsum", "wprod") and not sum(w for _, w in terms):
+        raise ValueError(f"MolScore: weights of {method} add up to 0, got "
+                         f"{', '.join(f'{w:g}' for _, w in terms)}; expected one above 0")
     return " * ".join([*filters, METHODS[method](terms)] if terms else filters)
 
 
@@ -75,18 +81,22 @@ def _sources(functions: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for function in functions:
         name, given = function["name"], function.get("parameters", {})
-        prefix = str(given.get("prefix", "desc")).strip().replace(" ", "_")
-        if name in ("MolecularDescriptors", "RDKitDescriptors"):
-            found |= {f"{prefix}_{k}": v for k, v in PROPERTIES.items()}
-        elif name in ("TanimotoSimilarity", "MolecularSimilarity"):
-            found[f"{prefix}_Sim"] = _similarity(given)
-        elif name == "Isomer":
-            found[f"{prefix}_isomer_score"] = f"isomers({given['molecular_formula']!r})"
-        elif name == "SubstructureMatch":
-            found[f"{prefix}_substruct_match"] = _substructure(given)
-        else:
-            found[f"{prefix}_*"] = name
+        with _reading(f"function {name!r}", given):
+            found |= _source(name, given)
     return found
+
+
+def _source(name: str, given: Mapping[str, Any]) -> dict[str, str]:
+    prefix = str(given.get("prefix", "desc")).strip().replace(" ", "_")
+    if name in ("MolecularDescriptors", "RDKitDescriptors"):
+        return {f"{prefix}_{k}": v for k, v in PROPERTIES.items()}
+    if name in ("TanimotoSimilarity", "MolecularSimilarity"):
+        return {f"{prefix}_Sim": _similarity(given)}
+    if name == "Isomer":
+        return {f"{prefix}_isomer_score": f"isomers({given['molecular_formula']!r})"}
+    if name == "SubstructureMatch":
+        return {f"{prefix}_substruct_match": _substructure(given)}
+    return {f"{prefix}_*": name}
 
 
 def _similarity(given: Mapping[str, Any]) -> str:
@@ -130,7 +140,8 @@ def _bent(source: str, metric: Mapping[str, Any]) -> str:
         return source
     if name not in CURVES:
         raise _missing("modifier", name, ["raw", *CURVES])
-    low, high = CURVES[name](given)
+    with _reading(f"modifier {name!r} of metric {metric['name']!r}", given):
+        low, high = CURVES[name](given)
     sides = {"maximize": [low], "minimize": [high], "range": [low, high]}
     objective = given.get("objective")
     if objective not in sides:
@@ -201,6 +212,38 @@ METHODS: dict[str, Callable[[Terms], str]] = {
     "gmean": lambda terms: f"geometric_mean({', '.join(x for x, _ in terms)})",
     "prod": lambda terms: "(" + " * ".join(x for x, _ in terms) + ")",
 }
+
+
+def _check_rows(what: str, rows: Any) -> None:
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"MolScore: {what} must be a list of at least one object, got {rows!r}")
+    for place, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+            raise ValueError(f"MolScore: entry {place} of {what} must be an object with a 'name', "
+                             f"got {row!r}")
+
+
+def _weight(metric: Mapping[str, Any]) -> float:
+    given = metric.get("weight", 1.0)
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise ValueError(f"MolScore: the weight of metric {metric['name']!r} must be a number, "
+                         f"got {given!r}")
+    return float(given)
+
+
+@contextlib.contextmanager
+def _reading(what: str, given: Any) -> Iterator[None]:
+    """Name what was read where its parameters are not as expected."""
+    if not isinstance(given, dict):
+        raise ValueError(f"MolScore: parameters of {what} must be an object, got {given!r}")
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"MolScore: {what} needs the parameter {error}, "
+                         f"got {', '.join(given) or 'none'}") from None
+    except (TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"MolScore: {what} cannot be used with {given!r}: {error}; "
+                         "expected numbers, and no division by 0") from None
 
 
 def _missing(what: str, got: Any, known: Iterable[Any]) -> ValueError:

@@ -127,6 +127,9 @@ def reward(
     found = _resolve(spec)
     if floor is not None and not math.isfinite(floor):
         raise ValueError(f"floor must be a finite number, got {floor}")
+    top = getattr(found, "bounds", (-math.inf, math.inf))[1]
+    if floor is not None and floor > top:
+        raise ValueError(f"floor must be at most the reward's upper bound {top:g}, got {floor}")
     plain = name is None and floor is None and not places
     return found if plain else Declared(found, name, floor, places)
 
@@ -178,11 +181,22 @@ def _resolve(spec: Any) -> Any:
         if not _PATH.fullmatch(text):
             return Expression(text)
         found = registry.from_path(text)
-        spec = found() if inspect.isclass(found) else found
+        spec = _made(text, found) if inspect.isclass(found) else found
     if inspect.isclass(spec) or not (callable(spec) or hasattr(spec, "score")):
         raise ValueError("a reward is an expression, 'package.module:name', or a callable on a "
                          f"list of objects, got {spec!r}")
     return spec
+
+
+def _made(path: str, found: type) -> Any:
+    try:
+        return found()
+    except TypeError as error:
+        module, _, name = path.partition(":")
+        raise ValueError(f"reward {path!r} is a class that cannot be made without arguments "
+                         f"({error}); expected a class without arguments or an instance: write "
+                         f"for example my_reward = {name}(...) in {module!r} and name "
+                         f"'{module}:my_reward'") from error
 
 
 __all__ = ["Declared", "Expression", "reward"]

@@ -136,7 +136,9 @@ def _known(node: ast.expr, name: str, text: str) -> Any:
     found = registry.find(name)
     if found is None:
         known = sorted([*registry.installed(), *CURVES, *MEANS])
-        raise _error(node, text, f"unknown reward {name!r}{registry.nearest(name, known)}", known)
+        broken = "".join(f"; missing: {why}" for why in registry.unloaded())
+        raise _error(node, text, f"unknown reward {name!r}{registry.nearest(name, known)}{broken}",
+                     known)
     return found
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -205,6 +205,7 @@ class OracleReward:
     folder: str
     output: str | None = None
     kappa: float = 0.0
+    one_by_one: ClassVar[bool] = False  # the last bits depend on the batch
 
     def __post_init__(self) -> None:
         oracle = _loaded(self.folder)

@@ -136,7 +136,8 @@ class Formula:
 
 @dataclass(frozen=True)
 class Objective:
-    """The geometric, or arithmetic, mean of its parts: a reward on molecules in [0, 1]."""
+    """An objective of GuacaMol and PMO (Brown et al. 2019; Gao et al. 2022): the geometric, or
+    arithmetic, mean of its parts, a reward on molecules in [0, 1]."""
 
     name: str
     parts: tuple[Part, ...]

@@ -17,46 +17,48 @@ from typing import Any
 from scidiff.messages import nearest
 
 GROUP = "scidiff.rewards"
+FOREIGN = (Exception, SystemExit)
+"""What code of others may raise as it loads: a syntax error, a missing library, even an exit."""
 
 
 def installed() -> dict[str, Any]:
     """Every reward that can be named, name -> function or class.
 
-    A plugin that does not import is left out; asking for it by name shows why.
+    A plugin that does not load is left out; asking for it by name shows why.
     """
-    found: dict[str, Any] = {}
-    for point in entry_points(group=GROUP):
-        try:
-            found.update(_load(point))
-        except (ImportError, AttributeError):
-            continue  # one broken plugin must not hide the others
-    return found
+    return _survey()[0]
+
+
+def unloaded() -> list[str]:
+    """The plugins that do not load, each with its package and why."""
+    return _survey()[1]
 
 
 def find(name: str) -> Any | None:
     """Return the reward of that name, or None.
 
-    Raises ValueError where the plugin that publishes it cannot be imported.
+    Raises ValueError where the plugin that publishes it does not load.
     """
     for point in entry_points(group=GROUP, name=name):
         try:
             return _load(point).get(name)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"reward {name!r} is published by {point.value!r}, which does not "
-                             f"import: {error}") from error
+        except FOREIGN as error:
+            raise ValueError(f"reward {name!r} is published by {_failed(point, error)}"
+                             ) from error
     return installed().get(name)
 
 
 def from_path(path: str) -> Any:
     """Import "package.module:name".
 
-    Raises ValueError where the module or the name in it does not exist.
+    Raises ValueError where the module does not import or the name in it does not exist.
     """
     module_name, _, attribute = path.partition(":")
     try:
         module = import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"reward {path!r}: cannot import {module_name!r}: {error}") from error
+    except FOREIGN as error:
+        raise ValueError(f"reward {path!r}: cannot import {module_name!r}: {_said(error)}"
+                         ) from error
     if not hasattr(module, attribute):
         raise ValueError(f"reward {path!r}: {module_name!r} has no {attribute!r}"
                          f"{nearest(attribute, vars(module))}")
@@ -68,7 +70,28 @@ def listed(names: Iterable[str], most: int = 32) -> str:
     known = sorted(names)
     if len(known) <= most:
         return ", ".join(known)
-    return f"{', '.join(known[:most])}, ... ({len(known)}: scidiff.rewards.registry.installed())"
+    return f"{', '.join(known[:most])}, ... ({len(known)}: scidiff rewards list)"
+
+
+def _survey() -> tuple[dict[str, Any], list[str]]:
+    """What loads, by name, and what does not."""
+    found: dict[str, Any] = {}
+    broken: list[str] = []
+    for point in entry_points(group=GROUP):
+        try:
+            found.update(_load(point))
+        except FOREIGN as error:  # one broken plugin must not hide the others
+            broken.append(_failed(point, error))
+    return found, broken
+
+
+def _failed(point: EntryPoint, error: BaseException) -> str:
+    package = f" of package {point.dist.name!r}" if point.dist else ""
+    return f"{point.value!r}{package}, which does not load: {_said(error)}"
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _load(point: EntryPoint) -> Mapping[str, Any]:

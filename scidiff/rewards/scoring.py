@@ -39,6 +39,7 @@ from scidiff.rewards.scores import (
 )
 
 _log = logging.getLogger("scidiff")
+SPARSE = 8  # times `patience` objects without a number are a broken reward
 _COUNTS = ("asked", "cache_hits", "disk_hits", "calls")
 
 
@@ -54,7 +55,8 @@ class Scorer:
     `key` maps a valid record to its canonical form: records with one key are one object and cost
     one question. `budget` is the number of distinct objects that may be asked; past it rows come
     back SKIPPED and `spent` is True, so that a run ends with what it has. An object that failed is
-    remembered too and not asked again. Larger `patience` forgives a reward that raises at first.
+    remembered too and not asked again. Larger `patience` forgives a reward that raises at first;
+    one that returns no number, as for objects it says nothing of, is forgiven 8 times as long.
 
     A reward made of several (`scores.terms`) is asked term by term, the cheap ones first: a term
     with a cost is not asked where another has failed or the result no longer depends on it. With
@@ -87,6 +89,7 @@ class Scorer:
     _known: dict[str, Answer] = field(default_factory=dict, repr=False)
     _parts: dict[str, dict[str, Answer]] = field(default_factory=dict, repr=False)  # by term
     _raised: dict[str, int] = field(default_factory=dict, repr=False)  # by term, until it answers
+    _silent: dict[str, int] = field(default_factory=dict, repr=False)  # no number, by term
 
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget <= 0:
@@ -120,7 +123,8 @@ class Scorer:
         """Score every record, discounted where there is a discount; rows keep their place. The
         last `keep` objects of the budget are left for later.
 
-        Raises RewardError when the reward returns the wrong thing or raises on everything.
+        Raises RewardError when the reward returns the wrong thing, or raises or has no number
+        for everything.
         """
         keys, scores = self._keyed(records, keep)
         if self.discount is None or not scores.ok.any():
@@ -288,11 +292,11 @@ class Scorer:
             raise KeyboardInterrupt
 
     def _judge(self, source: str, term: Any, answers: list[Answer]) -> None:
-        """Stop at a reward that has raised on everything so far."""
+        """Stop at a reward that has raised on everything so far, or has no number for it."""
         if source not in self._raised:
             return
-        broken = [a for a in answers if a.status in (Status.FAILED, Status.TIMEOUT)
-                  and a.message != NO_NUMBER]
+        failed = [a for a in answers if a.status in (Status.FAILED, Status.TIMEOUT)]
+        broken = [a for a in failed if a.message != NO_NUMBER]
         if any(a.status == Status.OK for a in answers):
             del self._raised[source]
             return
@@ -300,7 +304,19 @@ class Scorer:
         if broken and self._raised[source] >= self.patience:
             raise RewardError(f"reward {reward_name(term)!r} raised on each of its first "
                               f"{self._raised[source]} objects, the last time "
-                              f"{broken[-1].message}")
+                              f"{broken[-1].message}{_hint(broken[-1].message)}")
+        self._silent[source] = self._silent.get(source, 0) + len(failed) - len(broken)
+        if self._raised[source] + self._silent[source] >= SPARSE * self.patience:
+            raise RewardError(f"reward {reward_name(term)!r} has no value for any of its first "
+                              f"{self._raised[source] + self._silent[source]} objects: {NO_NUMBER}"
+                              " (it was NaN, infinite or None); expected a number for some")
+
+
+def _hint(message: str) -> str:
+    """What a reward is given, for one that seems to have expected something else."""
+    wrong = message.startswith(("AttributeError", "TypeError", "ArgumentError"))
+    return ("; a reward is given a list of RDKit molecules, or of strings for sequences; one that "
+            "expects SMILES is wrapped in scidiff.rewards.adapters.OnText") if wrong else ""
 
 
 __all__ = ["NamedReward", "RewardError", "Scorer", "Scores", "Status", "bounded", "evaluate",

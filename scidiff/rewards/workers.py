@@ -1,7 +1,8 @@
 """Worker processes that stay: spawned once, one thread each, killed where an object hangs.
 
 An object has `timeout` seconds, the first ones of a new process `startup` more, for what a reward
-loads when it is first asked. A chunk is as many objects as take about a fifth of a second by
+loads when it is first asked; a process that replaces one has a few times what that took the first.
+A chunk is as many objects as take about a fifth of a second by
 the rate measured so far; where a chunk hangs or dies its objects are asked again one by one, so
 the answers depend neither on the chunks nor on the number of workers.
 """
@@ -23,11 +24,11 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from scidiff.rewards.executors import Done, ask
+from scidiff.rewards.executors import CHUNK, Done, ask
 from scidiff.rewards.scores import Answer, RewardError, Status, reward_name
 
-_CHUNK = 0.2  # seconds of work that are sent at once
 _START = 300.0  # seconds a worker may take to import what the reward needs
+_RELOAD = 2.0  # least seconds it then has to load, and three times what loading took
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -51,10 +52,11 @@ class Processes:
         self._team: list[_Worker] = []
         self._sent: dict[int, tuple[Any, bytes]] = {}  # rewards as workers know them, by their id
         self._rates: dict[int, float] = {}  # seconds an object, by reward
+        self._loads: dict[int, float] = {}  # longest seconds of a first answer, by reward
 
     def run(self, reward: Any, objects: Sequence[Any], done: Done | None = None) -> list[Answer]:
         if id(reward) not in self._sent:  # kept, so that no other reward gets its id
-            self._sent[id(reward)] = reward, _pickled(reward)
+            self._sent[id(reward)] = reward, pickled(reward)
         number, parcel = id(reward), self._sent[id(reward)][1]
         job = _Job(list(objects), deque(range(len(objects))), self.retries, done)
         try:
@@ -84,12 +86,18 @@ class Processes:
         for worker in self._team:
             rows = [] if worker.rows else job.take(self._size(job, number))
             if rows:
-                worker.give(number, parcel, rows, [job.objects[i] for i in rows])
+                worker.give(number, parcel, rows, [job.objects[i] for i in rows],
+                            self._allowance(number))
+
+    def _allowance(self, number: int) -> float:
+        """Seconds for what a process loads before its first answer."""
+        load = self._loads.get(number)
+        return self.startup if load is None else min(self.startup, max(_RELOAD, 3 * load))
 
     def _size(self, job: _Job, number: int) -> int:
         rate = self._rates.get(number)
         share = math.ceil(len(job.waiting) / self.workers)
-        return 1 if rate is None else max(1, min(share, int(_CHUNK / max(rate, 1e-6))))
+        return 1 if rate is None else max(1, min(share, int(CHUNK / max(rate, 1e-6))))
 
     def _collect(self, job: _Job, number: int) -> None:
         busy = {w.pipe: w for w in self._team if w.rows}
@@ -107,7 +115,8 @@ class Processes:
     def _deadline(self, worker: _Worker) -> float:
         if worker.started is None:
             return worker.born + _START
-        return max(worker.since, worker.started) + self.timeout + self.startup * (not worker.warm)
+        loading = 0.0 if worker.warm else worker.allowance
+        return max(worker.since, worker.started) + self.timeout + loading
 
     def _hear(self, worker: _Worker, job: _Job, number: int) -> None:
         try:
@@ -130,6 +139,9 @@ class Processes:
         else:
             rate = seconds / len(worker.rows)
             self._rates[number] = (self._rates.get(number, rate) + rate) / 2
+            first = worker.first.setdefault(number, seconds)
+            if worker.warm:  # only now is it likely that the first answer had loaded it all
+                self._loads[number] = max(self._loads.get(number, 0.0), first)
             job.answer(worker.rows, found)
             worker.rows, worker.warm = [], True
 
@@ -195,10 +207,14 @@ class _Worker:
         self.since = self.born = time.monotonic()
         self.started: float | None = None  # when it had imported what it needs
         self.warm = False  # has answered for the reward it is at work on
+        self.allowance = 0.0  # seconds for what it loads before that
+        self.first: dict[int, float] = {}  # seconds of that answer, by reward
 
-    def give(self, number: int, parcel: bytes, rows: list[int], objects: list[Any]) -> None:
+    def give(self, number: int, parcel: bytes, rows: list[int], objects: list[Any],
+             allowance: float) -> None:
         if number not in self.known:
             self.started, self.born, self.warm = None, time.monotonic(), False
+            self.allowance = allowance
         with contextlib.suppress(BrokenPipeError):  # a dead one is noticed when it is heard
             self.pipe.send((number, None if number in self.known else parcel, objects))
         self.known.add(number)
@@ -226,13 +242,14 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _pickled(reward: Any) -> bytes:
+def pickled(reward: Any) -> bytes:
+    """A reward as it is sent to another process. Raises RewardError where it cannot be."""
     try:
         return pickle.dumps(reward)
     except Exception as error:  # pickle raises whatever the object's own methods raise
         raise RewardError(f"reward {reward_name(reward)!r} cannot be sent to worker processes "
-                          f"({error}): define it in a module, or ask it in this process with "
-                          "executor Serial()") from error
+                          f"({error}): define it in a module, or leave out workers and timeout "
+                          "to ask it in this process") from error
 
 
 def _serve(pipe: Connection) -> None:

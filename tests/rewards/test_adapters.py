@@ -158,3 +158,33 @@ def test_files_that_are_no_configuration_are_one_line(tmp_path):
 def test_a_failed_score_is_no_zero(tmp_path):
     scores = Scorer(OnText(lambda s: [math.nan] * len(s))).score([Record("C", "C", True)])
     assert scores.status.tolist() == [Status.FAILED]
+
+
+PLAIN = [metric("desc_QED")]
+
+
+def on(functions=(DESCRIPTORS,), metrics=PLAIN, method="wsum"):
+    return functions if isinstance(functions, dict) else list(functions), metrics, method
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (on(metrics=[{"weight": 1.0}]), "entry 1 of scoring.metrics must be an object with a 'name'"),
+    (on([{"run": True}]), "entry 1 of scoring_functions must be an object with a 'name', got {"),
+    (on(["qed"]), "entry 1 of scoring_functions must be an object with a 'name', got 'qed'"),
+    (on(dict(DESCRIPTORS)), "scoring_functions must be a list of at least one object, got {"),
+    (on(metrics=[]), r"scoring.metrics must be a list of at least one object, got \[\]"),
+    (on(metrics=[metric("desc_QED", "sigmoid", objective="maximize", upper=1)]),
+     "modifier 'sigmoid' of metric 'desc_QED' needs the parameter 'scale', got objective, upper"),
+    (on(metrics=[metric("desc_QED", "sigmoid", objective="maximize", scale=0)]),
+     "modifier 'sigmoid' of metric 'desc_QED' cannot be used with .* division by 0"),
+    (on(metrics=[metric("desc_QED", "gauss", objective="maximize")]), "needs the parameter 'mu'"),
+    (on(metrics=[metric("desc_QED", "lin_thresh", objective="maximize", buffer="a")]), "numbers"),
+    (on(metrics=[metric("desc_QED", "gauss") | {"parameters": None}]), "an object, got None"),
+    (on([{"name": "Isomer", "parameters": {}}]), "'Isomer' needs the parameter 'molecular_form"),
+    (on(metrics=[metric("desc_QED", weight=0.0)] * 2), "weights of wsum add up to 0, got 0, 0"),
+    (on(metrics=[metric("desc_QED", weight="a")]), "weight of metric 'desc_QED' must be a number"),
+    (on(method=None), "method None has no counterpart")])
+def test_what_a_configuration_lacks_is_named(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=f"MolScore: .*{message}") as caught:
+        molscore(config(tmp_path, *wrong))
+    assert "\n" not in str(caught.value)

@@ -157,6 +157,60 @@ def test_entry_points_publish_functions_classes_and_mappings(monkeypatch):
         reward("gone")
 
 
+BROKEN = {"typo": "def score(:", "name": "x = undefined", "lib": "raise OSError('libx.so: gone')",
+          "quits": "raise SystemExit(3)"}
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """Modules that raise as they are imported, and a plugin of a package for each."""
+    points = []
+    for name, code in BROKEN.items():
+        (tmp_path / f"broken_{name}.py").write_text(code)
+        point = importlib.metadata.EntryPoint(name, f"broken_{name}:score", registry.GROUP)
+        points.append(point._for(types.SimpleNamespace(name=f"pack-{name}")))
+    monkeypatch.syspath_prepend(tmp_path)
+    real = registry.entry_points
+    monkeypatch.setattr(registry, "entry_points", lambda group, name=None: [
+        *(p for p in points if name in (None, p.name)),
+        *(real(group=group) if name is None else real(group=group, name=name))])
+
+
+@pytest.mark.parametrize(("name", "error"), [
+    ("typo", "SyntaxError: "), ("name", "NameError: "), ("lib", "OSError: libx.so: gone"),
+    ("quits", "SystemExit: 3")])
+def test_a_broken_plugin_or_module_breaks_itself_alone(broken, name, error):
+    assert reward("qed")(MOLS) == pytest.approx(QED)
+    with pytest.raises(ValueError, match=f"cannot import 'broken_{name}': {error}") as caught:
+        reward(f"broken_{name}:score")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=f"'{name}' is published by 'broken_{name}:score' of "
+                                         f"package 'pack-{name}', which does not load: {error}"):
+        reward(name)
+    with pytest.raises(ValueError, match=f"unknown reward 'nothing'.*'pack-{name}', which does"):
+        reward("nothing")
+
+
+def test_a_class_that_needs_arguments_is_refused(monkeypatch):
+    class Size:
+        def __init__(self, scale):
+            self.scale = scale
+
+    module = types.ModuleType("my_classes")
+    module.Size = Size
+    monkeypatch.setitem(sys.modules, "my_classes", module)
+    with pytest.raises(ValueError, match="'my_classes:Size' is a class .*'scale'.* expected a "
+                                         "class without arguments or an instance"):
+        reward("my_classes:Size")
+
+
+@pytest.mark.parametrize(("spec", "top"), [("qed", 1), ("0.5*qed", 0.5), (molecules.qed, 1)])
+def test_a_floor_above_all_values_is_refused(spec, top):
+    with pytest.raises(ValueError, match=f"at most the reward's upper bound {top}, got 2.0"):
+        reward(spec, floor=2.0)
+    assert require_floor(reward(spec, floor=top)) == top
+
+
 def test_declaring_a_floor_and_a_name():
     declared = reward(lambda mols: [-1.0 for _ in mols], floor=-5.0, name="mine")
     assert require_floor(declared) == -5 and Scorer(declared).name == "mine"

@@ -78,7 +78,7 @@ def test_one_object_that_raises_does_not_cost_its_batch_and_is_not_asked_again()
     assert scores.status.tolist() == [Status.OK, Status.FAILED, Status.OK]
     assert scorer.messages == {"bb": "ZeroDivisionError: division by zero"}
     scorer.score(records("bb"))
-    assert asked == [["a", "bb", "ccc"], ["a"], ["bb"], ["ccc"]] and scorer.asked == 3
+    assert asked == [["a", "bb"], ["a"], ["bb"], ["ccc"]] and scorer.asked == 3
 
 
 def test_a_reward_that_raises_on_everything_is_an_error():
@@ -89,6 +89,33 @@ def test_a_reward_that_raises_on_everything_is_an_error():
     assert scorer.score(records("a", "b")).status.tolist() == [Status.FAILED] * 2
     with pytest.raises(RewardError, match="'broken' raised on each .* KeyError: 'colour'"):
         scorer.score(records("c", "d"))
+
+
+def texts(count, first=0):
+    return records(*(f"x{i}" for i in range(first, first + count)))
+
+
+def test_a_reward_without_a_number_for_anything_is_an_error_later():
+    def silent(objects):
+        return [math.nan] * len(objects)
+
+    scorer = Scorer(silent, patience=3)
+    assert scorer.score(texts(23)).status.tolist() == [Status.FAILED] * 23
+    with pytest.raises(RewardError, match="'silent' has no value for any of its first 24 objects"):
+        scorer.score(texts(1, first=23))
+
+
+def test_a_reward_that_knows_few_objects_is_no_error():
+    scorer = Scorer(lambda objects: [1.0 if o == "x20" else None for o in objects], patience=3)
+    for first in range(0, 200, 20):
+        scores = scorer.score(texts(20, first))
+        assert scores.ok.sum() == (first == 20)
+
+
+def test_a_reward_of_the_wrong_kind_of_object_says_what_it_is_given():
+    with pytest.raises(RewardError, match="no attribute 'count'; a reward is given a list of RD"):
+        Scorer(lambda mols: [m.count("C") for m in mols], patience=1).score(
+            [Record("C", MolFromSmiles("C"), True)])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None])
