@@ -22,6 +22,7 @@ _PUBLIC = {
     "finetune": "scidiff.api.finetuning",
     "report": "scidiff.api.reporting",
     "tune": "scidiff.api.tuning",
+    "learn_block_policy": "scidiff.api.block_policies",
     "reward": "scidiff.rewards.combine",
     "datasets": "scidiff.data",
     "perplexity": "scidiff.api.perplexity",
@@ -42,6 +43,7 @@ _PUBLIC = {
 __all__ = sorted([*_PUBLIC, "__version__"])
 
 if TYPE_CHECKING:
+    from scidiff.api.block_policies import learn_block_policy as learn_block_policy
     from scidiff.api.campaigns import campaign as campaign
     from scidiff.api.design import design as design
     from scidiff.api.entry import evaluate as evaluate

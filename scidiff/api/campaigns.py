@@ -52,15 +52,17 @@ class CampaignFile(BaseModel):
     network_rows: int | None = None
     cache: str | None = None
     workers: int = 1
-    timeout: float = 60.0
+    timeout: float | None = None
     cluster: str | None = None
+    retry_failed: bool = False
+    quality: str | None = None
     device: str | None = None
     dtype: str = "float32"
     settings: dict[str, Any] = {}
 
     def arguments(self) -> dict[str, Any]:
         """What `sd.design` is called with, but the model."""
-        own = {"version", "model", "settings", "device", "dtype"}
+        own = {"version", "model", "settings", "device", "dtype", "quality"}
         said = {k: v for k, v in self.model_dump(exclude=own).items() if v is not None}
         return {**said, **self.settings}
 
@@ -73,17 +75,29 @@ def read_campaign(path: str | Path) -> CampaignFile:
         raise ScidiffError(f"cannot read the campaign {path}: {error}") from error
     version = content.get("version")
     if version != VERSION:
+        newer = isinstance(version, int) and version > VERSION
+        what = "upgrade scidiff" if newer else f"begin the file with `version = {VERSION}`"
         raise ScidiffError(
             f"{path}: version: got {version!r}, this scidiff reads campaign files of version "
-            f"{VERSION}; begin the file with `version = {VERSION}`"
+            f"{VERSION}; {what}"
         )
     try:
-        return CampaignFile.model_validate(content)
+        file = CampaignFile.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        hint = nearest(key, CampaignFile.model_fields) if "extra" in first["type"] else ""
-        raise ScidiffError(f"{path}: {key}: {first['msg']}{hint}") from None
+        unknown, got = "extra" in first["type"], ""
+        hint = nearest(key, CampaignFile.model_fields) if unknown else ""
+        if not unknown and first["type"] != "missing":
+            got = f", got {first['input']!r}"
+        raise ScidiffError(f"{path}: {key}: {first['msg']}{got}{hint}") from None
+    twice = next((name for name in file.settings if name in CampaignFile.model_fields), None)
+    if twice is not None:
+        raise ScidiffError(
+            f"{path}: settings.{twice}: settings are those of the model's sampler, and {twice!r} "
+            "is one of the campaign: write it above [settings]"
+        )
+    return file
 
 
 def campaign(
@@ -108,7 +122,8 @@ def campaign(
     if arguments.get("out") is None:
         raise ScidiffError(f"{path}: out: a campaign needs a folder; say `out = \"runs/NAME\"`")
     model = load(file.model, device=file.device, dtype=file.dtype)
-    return design(model, **arguments, resume=resume, watch=watch)
+    chosen = model.chosen(file.n, file.quality)
+    return design(model, **{**chosen, **arguments}, resume=resume, watch=watch)
 
 
 def saved_designs(result: DesignResult, folder: Path) -> DesignResult:

@@ -41,7 +41,12 @@ def graph_constraints(
     Connectedness knows what each node can hold by valence and degree, and how many edges there may
     be. Raises ValueError for what is no constraint of graphs.
     """
-    asked = dict(_parsed(name) for name in names)
+    asked: dict[str, str] = {}
+    for kind, bound in map(_parsed, names):
+        if kind in asked:
+            raise ValueError(f"constraint {kind!r} is given twice, {asked[kind]!r} and {bound!r}: "
+                             "say once what holds")
+        asked[kind] = bound
     capacities = [_CAPACITIES[k](v, vocabulary) for k, v in asked.items() if k in _CAPACITIES]
     made: list[Constraint] = [*capacities]
     most: int | None = None

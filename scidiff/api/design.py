@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scidiff.api.entry import opened
 from scidiff.api.harvest import diversity, harvest
 from scidiff.api.model import Model
-from scidiff.api.populations import Populations
+from scidiff.api.populations import Drawn, Populations
 from scidiff.api.strategies import least_calls, strategy_of
 from scidiff.api.typed import typed
 from scidiff.core import seeded
@@ -26,14 +27,17 @@ from scidiff.rewards.cache import Cache
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.diversity import DiversityMemory
 from scidiff.rewards.executors import Executor, Serial
+from scidiff.rewards.identity import identity
+from scidiff.rewards.scores import Status, terms
 from scidiff.rewards.scoring import RewardError, Scorer, require_floor
-from scidiff.rewards.workers import Processes
+from scidiff.rewards.workers import Processes, pickled
 from scidiff.training.interrupts import held_back
 
 if TYPE_CHECKING:
     from scidiff.api.design_result import DesignResult
 
 CALLS = 128  # reward calls a design where no budget is given
+TIMEOUT = 60.0  # seconds an object, where a reward is asked in processes of its own
 STRENGTH = 100.0  # for rewards in [0, 1]: alpha = 0.01 of the SVDD paper
 SCORES = "scores.db"  # of a campaign that is given no cache of its own
 
@@ -57,8 +61,9 @@ def design(
     network_rows: int | None = None,
     cache: str | Path | None = None,
     workers: int = 1,
-    timeout: float = 60.0,
+    timeout: float | None = None,
     cluster: str | None = None,
+    retry_failed: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
     watch: Watch = lambda campaign: None,
@@ -84,37 +89,41 @@ def design(
 
     `memory` ("scaffold", "fingerprint", "edit", or {"like": "scaffold", "bucket": 5}) makes an
     object worth less the more of its like earlier rounds found. `cache` is a file of scores that
-    runs and processes share. With `workers` above 1 the reward is asked in that many processes,
-    with `cluster` on a Ray cluster ("local" starts one), at most `timeout` seconds an object; the
+    runs and processes share; `retry_failed` asks anew what failed or timed out there. With
+    `workers` above 1, or a `timeout` in seconds an object (60 by default there), the reward is
+    asked in processes of its own, with `cluster` on a Ray cluster ("local" starts one); the
     results are the same.
 
     With `out` a run is a campaign in that folder: every answer and every round is kept as it
     comes, a run that was killed goes on with `resume` and ends with the same designs, and the
-    folder ends with tables and a page (`api.campaigns`). `watch` is given the campaign before its
-    first round and after every one.
+    folder ends with tables and a page (`api.campaigns`), those of what was found so far where it
+    is interrupted. `watch` is given the campaign before its first round and after every one.
     """
+    if resume and out is None:
+        raise ValueError("resume goes on with the campaign in a folder: say which with out")
     ask = Ask(opened(model), reward, n, method, budget, seed, strength, floor, window, memory,
-              Limits(budget, network_rows, seconds), dict(settings))
-    with executing(workers, timeout, cluster) as executor:
+              Limits(None, network_rows, seconds), dict(settings))
+    with executing(ask.resolved, workers, timeout, cluster) as executor:
         if out is None:
-            campaign = ask.campaign(executor, cache)
+            campaign = ask.campaign(executor, cache, retry_failed)
             watch(campaign)
             campaign.run(watch)
             return ask.result(campaign)
-        return _journalled(ask, Journal(out), executor, cache, resume, watch)
+        journal = Journal(out)
+        with journal.held():
+            journal.claim(ask.manifest, resume)
+            campaign = ask.campaign(executor, cache or journal.folder / SCORES, retry_failed)
+            journal.restore(campaign)
+            return _journalled(ask, campaign, journal, watch)
 
 
-def _journalled(ask: Ask, journal: Journal, executor: Executor, cache: str | Path | None,
-                resume: bool, watch: Watch) -> DesignResult:
+def _journalled(ask: Ask, campaign: Campaign, journal: Journal, watch: Watch) -> DesignResult:
     """Run a campaign in its folder, a checkpoint a round; an interruption waits for the object
-    that is being asked."""
+    that is being asked, and leaves the tables of what was found so far."""
     from scidiff.api.campaigns import saved_designs
 
-    with journal.held():
-        journal.claim(ask.manifest, resume)
-        campaign = ask.campaign(executor, cache or journal.folder / SCORES)
-        journal.restore(campaign)
-        watch(campaign)
+    watch(campaign)
+    try:
         with held_back() as arrived:
             campaign.reward.scorer.stop = lambda: bool(arrived)
 
@@ -125,7 +134,12 @@ def _journalled(ask: Ask, journal: Journal, executor: Executor, cache: str | Pat
                     raise KeyboardInterrupt
 
             campaign.run(after)
-        return saved_designs(ask.result(campaign), journal.folder)
+    except KeyboardInterrupt:
+        campaign.stopped = "interrupted"
+        if ask.found_any(campaign):
+            saved_designs(ask.result(campaign), journal.folder)
+        raise
+    return saved_designs(ask.result(campaign), journal.folder)
 
 
 @dataclass
@@ -149,6 +163,10 @@ class Ask:
         least = least_calls(self.method)
         if self.n <= 0:
             raise ValueError(f"n must be at least 1, got {self.n}")
+        if not 0 <= self.strength < math.inf:
+            raise ValueError("strength is how hard the reward pulls and must be finite and not "
+                             f"negative, got {self.strength}; to avoid what a reward is high "
+                             "for, negate the reward")
         self.limits, budget = self._limited(least * self.n)
         self.resolved = resolve_reward(self.reward, floor=self.floor)
         require_floor(self.resolved)
@@ -178,20 +196,26 @@ class Ask:
         """All that the designs follow from."""
         return {
             "model": self.model.name, "sha256": self.model.config["sha256"],
-            "reward": getattr(self.resolved, "name", str(self.resolved)), "floor": self.floor,
+            "reward": getattr(self.resolved, "name", str(self.resolved)),
+            "versions": {source: identity(term) for source, term in terms(self.resolved).items()},
+            "floor": self.floor,
             "n": self.n, "method": self.method, "seed": self.seed, "strength": self.strength,
             "window": self.window, "memory": self.memory, "limits": asdict(self.limits),
             "settings": self.settings,
         }  # fmt: skip
 
-    def campaign(self, executor: Executor, cache: str | Path | None) -> Campaign:
+    def campaign(
+        self, executor: Executor, cache: str | Path | None, retry_failed: bool = False
+    ) -> Campaign:
         """The campaign, before its first round."""
+        again = (Status.FAILED, Status.TIMEOUT) if retry_failed else ()
         domain, memory = self.model.domain, None
         if self.memory is not None:
             memory = remembering(self.memory)
         scorer = Scorer(
             self.resolved, key=domain.key, budget=self.limits.calls, kind=domain.kind,
-            cache=None if cache is None else Cache(cache), executor=executor, discount=memory,
+            cache=None if cache is None else Cache(cache, again), executor=executor,
+            discount=memory,
         )  # fmt: skip
         made = Campaign(
             self.strategy, self.sampler, Decoded(domain, scorer),
@@ -208,6 +232,12 @@ class Ask:
         if not isinstance(x, GraphState):
             return x
         return x.widened(bare(self.sampler.init(1, seeded(0, 0, x.X.device))).X.shape[1])
+
+    def found_any(self, campaign: Campaign) -> bool:
+        """Whether a campaign that is not finished has designs to show."""
+        if isinstance(self.strategy, Drawn):
+            return bool(self.strategy.drawn)
+        return bool(campaign.pool.best(1))
 
     def result(self, campaign: Campaign) -> DesignResult:
         """What a campaign found. Raises RewardError where the reward answered nothing."""
@@ -235,18 +265,27 @@ def remembering(said: str | Mapping[str, Any]) -> DiversityMemory:
 
 
 @contextmanager
-def executing(workers: int, timeout: float, cluster: str | None = None) -> Iterator[Executor]:
-    """Where a reward is asked: here, in processes or on a cluster that are closed afterwards."""
+def executing(
+    reward: Any, workers: int, timeout: float | None, cluster: str | None = None
+) -> Iterator[Executor]:
+    """Where a reward is asked: here, in processes or on a cluster that are closed afterwards.
+
+    Only a process can be ended that does not answer in time, so one is used for a `timeout`.
+    Raises RewardError for a reward that cannot be sent to another process.
+    """
+    seconds = TIMEOUT if timeout is None else timeout
     if cluster is not None:
         from scidiff.rewards.clusters import RayExecutor
 
-        ray = RayExecutor(None if cluster == "local" else cluster, timeout=timeout)
+        ray = RayExecutor(None if cluster == "local" else cluster, timeout=seconds)
         try:
             yield ray
         finally:
             ray.close()
-    elif workers == 1:
+    elif workers == 1 and timeout is None:
         yield Serial()
     else:
-        with Processes(workers, timeout) as processes:
+        for term in terms(reward).values():
+            pickled(term)
+        with Processes(workers, seconds) as processes:
             yield processes

@@ -90,6 +90,12 @@ class PardEngine:
         return {**vars(s), "distortion": self._distortion(s), **chosen(request)}
 
     def _chosen(self, overrides: Mapping[str, Any]) -> tuple[FlowSettings, GraphRequest]:
+        if "block_size" in overrides:
+            raise ValueError(
+                "a model of graphs in blocks has no block_size, got "
+                f"{overrides['block_size']!r}: the dial of graphs is hops, chosen at training "
+                f"({self.blocks.hops} here)"
+            )
         usual = {"steps": max(1, round(STEPS / self.usual_blocks))}
         s, request = choose(
             (FlowSettings, GraphRequest),
@@ -189,7 +195,7 @@ class PardEngine:
         steps = blocks.flow.steps or s.steps
         bound = StepBound(self.law, steps, DISTORTIONS[self._distortion(s)])
         trained = blocks.process(self.vocabulary, self.law)
-        return replace(trained, inside=bound, structure=1.0, memory=2**62)  # no gradients
+        return replace(trained, inside=bound, structure=1.0)
 
     def length_log_prob(self, texts: Sequence[str]) -> Tensor:
         """log p of the size of each first block (B,), which is drawn before everything else."""

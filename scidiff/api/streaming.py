@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,8 @@ from scidiff.api.typed import typed
 from scidiff.core import ScidiffError, seeded
 from scidiff.data.conditions import per_row, varies
 from scidiff.data.records import Record
+from scidiff.data.tokens import TokenState
+from scidiff.guidance.chunks import in_chunks
 from scidiff.samplers.canvas import FixedCanvas
 from scidiff.samplers.grammar import GrammarSampler
 from scidiff.samplers.guided_unmasking import GuidedUnmasking
@@ -26,6 +29,8 @@ from scidiff.samplers.masked import MaskedSampler, told_rows
 if TYPE_CHECKING:
     from scidiff.api.model import Model
     from scidiff.api.results import SampleResult
+
+SHOWN = 40  # characters of a prompt in a message
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,11 @@ def _prompt(engine: TokenEngine, text: str) -> Gapped:
     """The prompt as tokens before a gap."""
     if GAP in text:
         raise ValueError(f"a prompt is all that is given, got {text!r}: use infill for gaps")
-    read = Gapped.read(text + GAP, engine.vocabulary, alphabet_of(engine.config))
+    try:
+        read = Gapped.read(text + GAP, engine.vocabulary, alphabet_of(engine.config))
+    except ValueError as error:
+        typed_in = f"the pattern {text + GAP!r}", f"the prompt {_shown(text)!r}"
+        raise ValueError(str(error).replace(*typed_in)) from None
     counts = engine.config["length_counts"]
     most = engine.rows.length - 1
     if not engine.block_causal:  # it is told where rows end
@@ -107,9 +116,14 @@ def _prompt(engine: TokenEngine, text: str) -> Gapped:
     if len(read.parts[0]) >= most:
         raise ValueError(
             f"the prompt has {len(read.parts[0])} tokens, rows of this model {most} in all: "
-            f"expected at most {most - 1}, got {text!r}"
+            f"expected at most {most - 1}, got {_shown(text)!r}"
         )
     return read
+
+
+def _shown(text: str) -> str:
+    """As much of a text as a message has room for."""
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}.."
 
 
 def _canvas(engine: TokenEngine, given: Gapped, n: int, rng: torch.Generator) -> FixedCanvas:
@@ -159,8 +173,7 @@ def _chunk(
     """The pieces of rows drawn together."""
     in_turn = isinstance(sampler, MaskedSampler | GrammarSampler | GuidedUnmasking)
     block = getattr(sampler, "inner", sampler).block_size if in_turn else engine.rows.length
-    with torch.no_grad():
-        x = sampler.init(size, rng)
+    x = _drawn(sampler, size, rng, lambda: sampler.init(size, rng))
     shown, texts = torch.zeros(size, dtype=torch.int64), [""] * size
     for k in range(sampler.num_steps + 1):
         over = k == sampler.num_steps
@@ -177,8 +190,22 @@ def _chunk(
             shown = done
         if bool((shown == engine.rows.length).all()):
             return
-        with torch.no_grad():
-            x = sampler.step(x, k, rng)
+        x = _drawn(sampler, size, rng, partial(sampler.step, x, k, rng))
+
+
+def _drawn(
+    sampler: Any, size: int, rng: torch.Generator, draw: Callable[[], TokenState]
+) -> TokenState:
+    """One step of `size` rows; where that runs out of memory, again from the same place of `rng`
+    in smaller micro-batches."""
+    start = rng.get_state()
+
+    @torch.no_grad()
+    def once(*_: Any) -> TokenState:
+        rng.set_state(start)
+        return draw()
+
+    return next(in_chunks(size, size, 0, once, denoiser=getattr(sampler, "denoiser", None)))
 
 
 def _columns(ids: Tensor, mask_id: int, block: int, over: bool) -> Tensor:

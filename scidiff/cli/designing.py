@@ -11,7 +11,7 @@ import typer
 
 from scidiff.cli.answers import Answer, command, records
 from scidiff.cli.errors import saving
-from scidiff.cli.options import Device, Dtype, Quality, Seed, given, load
+from scidiff.cli.options import Device, Dtype, Quality, Seed, given, load, said
 from scidiff.cli.sampling import at_least_one, rows_table
 from scidiff.cli.watching import watching
 
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def design(
+    context: typer.Context,
     model: Annotated[
         str,
         typer.Argument(metavar="MODEL|FILE.toml", help="A model, or a file that says it all."),
@@ -70,8 +71,12 @@ def design(
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes that ask the reward.")] = 1,
     timeout: Annotated[
-        float, typer.Option(help="Seconds an object may take, with several processes.")
-    ] = 60.0,
+        float | None,
+        typer.Option(help="Seconds an object may take. (default: 60 with several processes)"),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Ask anew what failed or timed out in the cache.")
+    ] = False,
     cluster: Annotated[
         str | None, typer.Option(help="Address of a Ray cluster that asks the reward, or local.")
     ] = None,
@@ -91,8 +96,7 @@ def design(
     """Design N objects that the model likes and the reward scores high, under a budget."""
     sys.path.insert(0, os.getcwd())  # a script's path lacks the user's own modules
     if model.endswith(".toml"):
-        said = {"--reward": reward, "--method": method, "--budget": budget}
-        return _from_file(Path(model), out, resume, said)
+        return _from_file(Path(model), out, resume, said(context))
     from scidiff.api.design import design as run
 
     at_least_one(n)
@@ -103,7 +107,8 @@ def design(
     with _kept(folder), watching(f"designing {n} objects with {drawer.name}") as watch:
         result = run(drawer, reward, n=n, budget=budget, seed=seed, floor=floor, cache=cache,
                      workers=workers, timeout=timeout, cluster=cluster, seconds=max_seconds,
-                     network_rows=max_rows, out=folder, resume=resume, watch=watch, **chosen)
+                     network_rows=max_rows, retry_failed=retry_failed, out=folder, resume=resume,
+                     watch=watch, **chosen)
     if out is not None and folder is None:
         result.save(out)
     return _answer(result, out)
@@ -133,13 +138,14 @@ def _checked(reward: str | None, method: str | None, floor: float | None, out: P
     return folder
 
 
-def _from_file(file: Path, out: Path | None, resume: bool, said: dict[str, Any]) -> Answer:
+def _from_file(file: Path, out: Path | None, resume: bool, typed: set[str]) -> Answer:
     """Run a campaign file, which says all but where and whether to go on."""
     from scidiff.api.campaigns import campaign, read_campaign
 
-    also = next((name for name, value in said.items() if value is not None), None)
+    also = next(iter(sorted(typed - {"model", "out", "resume", "as_json"})), None)
     if also is not None:
-        raise ValueError(f"{file} says all of that itself: leave out {also}, or write it there")
+        option = "-n" if also == "n" else f"--{also.replace('_', '-')}"
+        raise ValueError(f"{file} says all of that itself: leave out {option}, or write it there")
     folder = out or Path(read_campaign(file).out or "")
     with _kept(folder), watching(f"{file}") as watch:
         result = campaign(file, out=out, resume=resume, watch=watch)

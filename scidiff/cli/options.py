@@ -126,6 +126,12 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
 }  # fmt: skip
 
 
+def said(context: typer.Context) -> set[str]:
+    """The parameters of a command that were typed, rather than left at their defaults."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
 def setting_options() -> list[inspect.Parameter]:
     """An option for every setting of every kind of model; the model says which it has."""
     return [

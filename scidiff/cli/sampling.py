@@ -77,7 +77,7 @@ def sample(
 
     at_least_one(n)
     if stream or prompt:
-        plain_rows(stream, correct=correct, shards=shards)
+        plain_rows(stream, correct=correct, shards=shards, cluster=cluster)
         check_output(out)
         drawer = load(model, device, dtype)
         chosen = drawer.chosen(n, quality, seconds, **given(**settings))

@@ -89,6 +89,27 @@ def test_an_interrupted_campaign_ends_with_the_same_files(model, tmp_path, metho
     assert again.count == asked - fatal + 1  # every answer that was given is kept
 
 
+def test_an_interrupted_campaign_leaves_the_tables_of_what_it_found(model, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tmp_path, Atoms(40), method="evolve")
+    so_far = (tmp_path / "asked.csv").read_text()
+    assert 1 + 30 < len(so_far.splitlines()) < 1 + 40
+    assert len((tmp_path / "designs.csv").read_text().splitlines()) == 1 + 6
+    assert json.loads((tmp_path / "ledger.json").read_text())["ended"] == "interrupted"
+    run(model, tmp_path, method="evolve", resume=True)
+    assert json.loads((tmp_path / "ledger.json").read_text())["ended"] != "interrupted"
+    assert (tmp_path / "asked.csv").read_text().startswith(so_far)
+
+
+def test_another_version_of_the_reward_does_not_go_on(model, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tmp_path, Atoms(20))
+    other = Atoms()
+    other.version = "2"
+    with pytest.raises(CampaignError, match="versions .*'1'.* there, .*'2'.* now"):
+        run(model, tmp_path, other, resume=True)
+
+
 def test_a_finished_campaign_is_read_and_not_run_again(model, tmp_path):
     first = run(model, tmp_path)
     again = Atoms(fatal=1)
@@ -216,9 +237,11 @@ def test_a_file_says_what_the_arguments_say(tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "said"), [
-    ({"version": 2}, "version: got 2, this scidiff reads campaign files of version 1"),
+    ({"version": 2}, "version: got 2, this scidiff reads .* of version 1; upgrade scidiff"),
+    ({"version": "1"}, "version: got '1', .*; begin the file with `version = 1`"),
     ({"budgte": 3}, "budgte: Extra inputs are not permitted; did you mean 'budget'"),
-    ({"n": "4"}, "n: Input should be a valid integer"),
+    ({"n": "4"}, "n: Input should be a valid integer, got '4'"),
+    ({"quality": "finest"}, "has no measured frontier|quality must be one of"),
     ({"method": "smcc"}, "unknown method 'smcc'.*did you mean 'smc'"),
 ])
 def test_a_wrong_file_is_told_in_one_line(tiny_model, tmp_path, changes, said):
@@ -226,6 +249,13 @@ def test_a_wrong_file_is_told_in_one_line(tiny_model, tmp_path, changes, said):
         sd.campaign(written(tmp_path, tiny_model, **changes))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_are_those_of_the_sampler(tiny_model, tmp_path):
+    file = written(tmp_path, tiny_model)
+    file.write_text(file.read_text() + "\n[settings]\nseed = 3\n")
+    with pytest.raises(ScidiffError, match="settings.seed: .*of the campaign: write it above"):
+        sd.campaign(file)
 
 
 def test_a_file_needs_a_folder_and_must_be_one(tmp_path):

@@ -1,8 +1,10 @@
 """Designing: every method keeps its budget, its seed and its word about what failed."""
 
 import math
+import time
 from itertools import count
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from scidiff.api.populations import Populations, pick
 from scidiff.api.strategies import STRATEGIES, least_calls
 from scidiff.core import seeded
 from scidiff.guidance.campaign import Campaign, Limits
+from scidiff.guidance.certificate import IMPROPER
 from scidiff.guidance.lookahead import Decoded
 from scidiff.rewards.executors import Serial
 from scidiff.rewards.scoring import NamedReward, RewardError, Scorer
@@ -35,6 +38,17 @@ class Atoms:
     def __call__(self, mols):
         self.seen += mols
         return [m.GetNumAtoms() / 10 for m in mols]
+
+
+def hangs(mols):
+    """Does not answer for a molecule of four atoms."""
+    if any(m.GetNumAtoms() == 4 for m in mols):
+        time.sleep(60)
+    return [1.0] * len(mols)
+
+
+def unlicensed(self, mols):
+    raise OSError("no licence server")
 
 
 class Watched(Populations):
@@ -167,6 +181,11 @@ def refuse_sampling(monkeypatch):
     monkeypatch.setattr(Model, "sampler", started)
 
 
+def refuse_sampling_rows(monkeypatch):
+    """Fail when a row is drawn."""
+    monkeypatch.setattr("scidiff.guidance.campaign.Campaign.run", lambda *given: 1 / 0)
+
+
 def test_refusals_come_before_any_sampling(model, monkeypatch):
     refuse_sampling(monkeypatch)
     with pytest.raises(ValueError, match="unknown method 'nestd'; .*did you mean 'nested'"):
@@ -180,6 +199,13 @@ def test_refusals_come_before_any_sampling(model, monkeypatch):
         design(model, lambda mols: [1.0] * len(mols), 4)
     with pytest.raises(ValueError, match="expected one of svdd, nested, .*evolve, surrogate"):
         least_calls("xyz")
+    for strength in (-5.0, math.inf):
+        with pytest.raises(ValueError, match=f"finite and not negative, got {strength}"):
+            design(model, "qed", 4, strength=strength)
+    with pytest.raises(ValueError, match="4 designs by evolve need at least 4, got 0"):
+        design(model, "qed", 4, budget=0)
+    with pytest.raises(ValueError, match="resume goes on with the campaign in a folder.*out"):
+        design(model, "qed", 4, resume=True)
 
 
 @pytest.mark.parametrize("method", ["svdd", "nested", "smc"])
@@ -227,8 +253,8 @@ def test_designs_run_in_chunks_are_those_of_their_seeds(tiny_model, monkeypatch)
         assert strategy.certificate.distinct_ancestors == 20
         assert all(run.ledger.network_rows > 0 for run in strategy.runs)
     two = run_method(model, "best-of-n", scorer, 2, 4, 1.0)
-    same = made[8].designs(model.sampler()).ids[:2]
-    assert torch.equal(same, two.designs(model.sampler()).ids)  # chunks do not know of each other
+    same = made[8].designs(model.sampler(), 5).ids[:2]  # chunks do not know of each other
+    assert torch.equal(same, two.designs(model.sampler(), 2).ids)
 
 
 def test_ends_that_were_never_asked_are_told(model):
@@ -250,3 +276,44 @@ def test_rows_longer_than_planned_do_not_take_the_calls_of_the_ends(model, metho
                     budget=3 * plan.particles * plan.branch)
     made = run_method(model, method, scorer, 3, 24)
     assert all(run.scored.all() for run in made.runs)
+
+
+def test_designs_of_surrogate_rounds_are_draws_with_weights(model):
+    hits = design(model, Atoms(), 3, "surrogate", 160, strength=5.0)
+    assert len(hits) == 3 and hits.certificate.verdict != IMPROPER
+    assert np.isfinite(hits.to_frame()["log_w"]).all() and math.isfinite(hits.certificate.log_z)
+    with pytest.raises(ValueError, match="3 designs by surrogate need at least 48, got 47"):
+        design(model, Atoms(), 3, "surrogate", 47)
+
+
+# ---------------------------------------------------------------- what stops a reward
+
+
+def test_a_timeout_holds_without_further_workers(model):
+    """A reward that does not answer in time is a row, not the end of the run."""
+    started = time.perf_counter()
+    hits = design(model, hangs, 1, "best-of-n", 12, timeout=1.0, floor=0.0)
+    assert "timeout" in hits.asked.columns["status"]
+    assert time.perf_counter() - started < 50
+
+
+def test_a_reward_that_cannot_travel_is_refused_before_sampling(model, monkeypatch):
+    refuse_sampling_rows(monkeypatch)
+    here = lambda mols: [1.0] * len(mols)  # noqa: E731
+    for asked in ({"workers": 2}, {"timeout": 5.0}):
+        with pytest.raises(RewardError, match="cannot be sent to worker processes.*leave out"):
+            design(model, here, 2, floor=0.0, **asked)
+
+
+def test_what_failed_is_asked_anew_where_that_is_wanted(model, tmp_path):
+    file, mended = tmp_path / "scores.db", Atoms()
+    broken = Atoms()
+    broken.__class__ = type("Atoms", (Atoms,), {"__call__": unlicensed})
+    how = dict(n=2, method="best-of-n", budget=8, cache=file)
+    with pytest.raises(RewardError, match="no licence server"):
+        design(model, broken, **how)
+    with pytest.raises(RewardError, match="no licence server"):
+        design(model, mended, **how)
+    assert mended.seen == []
+    hits = design(model, mended, **how, retry_failed=True)
+    assert set(hits.asked.columns["status"]) == {"ok"} and mended.seen

@@ -299,3 +299,8 @@ def test_constraints_by_name(models):
 def test_wrong_constraints(name, line):
     with pytest.raises(ValueError, match=line):
         graph_constraints([name], VOCABULARY, triangle(NODES) + 1)
+
+
+def test_a_constraint_is_said_once():
+    with pytest.raises(ValueError, match="'edges' is given twice, '8-12' and '20-30'"):
+        graph_constraints(["edges:8-12", "valence", "edges:20-30"], VOCABULARY, 15)

@@ -68,7 +68,8 @@ def test_a_campaign_file_runs(scidiff, tiny_model, tmp_path, rated):
     file.write_text("".join(f"{k} = {json.dumps(v)}\n" for k, v in said.items()))
     assert scidiff("design", file, "--json").document["saved"] == str(tmp_path / "run")
     assert "--resume" not in scidiff("design", file, "--resume").err
-    assert "leave out --budget" in scidiff("design", file, "--budget", 3).one_line()
+    for option in (("--budget", 3), ("--seed", 0), ("-n", 9), ("--max-rows", 5)):
+        assert f"leave out {option[0]}" in scidiff("design", file, *option).one_line()
     assert "cannot read the campaign" in scidiff("design", tmp_path / "no.toml").one_line()
 
 

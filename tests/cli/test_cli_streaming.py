@@ -60,6 +60,8 @@ def test_a_cache_can_be_left_out(scidiff, model):
 
 @pytest.mark.parametrize("options, message", [
     (["--stream", "--correct"], "--stream shows rows as they are drawn: leave --correct out"),
+    (["--stream", "--cluster", "local"], "are drawn: leave --cluster out"),
+    (["--prompt", "C", "--cluster", "local"], "are drawn: leave --cluster out"),
     (["--prompt", "C", "--shards", "-o", "x"], "--prompt shows rows as they are drawn"),
     (["--stream", "--block-size", 5], "block_size must be in 1..4, got 5"),
     (["--block-size", 0], "block_size must be in 1..4, got 0"),
