@@ -27,7 +27,7 @@ from scidiff.data.graph_exchange import symbols
 from scidiff.data.graph_text import compact
 from scidiff.data.packages import sha256, wheel
 from scidiff.data.packing import pack_dna, pack_qm9, unpack_dna
-from scidiff.data.synthetic_graphs import Graphs, communities, grids
+from scidiff.data.synthetic_graphs import Graphs, communities, grids, planar
 
 Entry = dict[str, Any]
 HERE = Path(__file__).parent
@@ -133,7 +133,8 @@ def graph_file(name: str, graphs: Graphs) -> Entry:
 
 def build_drawn() -> dict[str, Entry]:
     return {"community": graph_file("community.g6.xz", communities(100, seeded(0))),
-            "grids": graph_file("grids.g6.xz", grids(100, seeded(0)))}
+            "grids": graph_file("grids.g6.xz", grids(100, seeded(0))),
+            "planar": graph_file("planar.g6.xz", planar(200, seeded(0)))}
 
 
 def brought() -> dict[str, Entry]:

@@ -193,7 +193,8 @@ def test_torch_is_all_that_package_inits_load() -> None:
 def _bare_modules() -> list[str]:
     """Every module of the layers that must run without RDKit, save files that say themselves
     which heavy package they need."""
-    wanted = {"messages", "files", "core", "processes", "networks", "training", "samplers", "guidance"}
+    wanted = {"messages", "files", "core", "processes", "networks", "training", "samplers",
+              "guidance"}  # fmt: skip
     heavy = {f.path for f in imports() if f.at_top and (_outside(f) or "torch") not in BARE}
     paths = [p for p in files() if layer(p) in wanted and p not in heavy and p.stem != "__init__"]
     return [".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts) for p in paths]

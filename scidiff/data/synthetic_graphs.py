@@ -90,15 +90,16 @@ def delaunay(points: np.ndarray) -> np.ndarray:
     |p_k - m|^2 - |p_j - p_i|^2 / 4 > 2 s u.(p_k - m): a bound on s from one side or the other.
     """
     n = len(points)
-    A = np.zeros((n, n), np.bool_)
-    for i in range(n):
-        for j in range(i + 1, n):
-            along = points[j] - points[i]
-            away = np.delete(points, (i, j), 0) - (points[i] + points[j]) / 2
-            across = 2 * (away @ np.array([-along[1], along[0]]))
-            bound = ((away**2).sum(1) - along @ along / 4) / across
-            below = bound[across < 0].max(initial=-math.inf)
-            A[i, j] = below < bound[across > 0].min(initial=math.inf)
+    A, k = np.zeros((n, n), np.bool_), np.arange(n)
+    for i in range(n - 1):
+        later = points[i + 1 :]
+        along = later - points[i]
+        away = points - (later + points[i])[:, None] / 2  # (j, k, 2)
+        across = 2 * (away * np.stack([-along[:, 1], along[:, 0]], 1)[:, None]).sum(-1)
+        across[(k == i) | (k == k[i + 1 :, None])] = math.nan  # the ends bound nothing
+        bound = ((away**2).sum(-1) - (along**2).sum(-1, keepdims=True) / 4) / across
+        below = np.where(across < 0, bound, -math.inf).max(1)
+        A[i, i + 1 :] = below < np.where(across > 0, bound, math.inf).min(1)
     return A
 
 

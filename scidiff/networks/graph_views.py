@@ -30,11 +30,12 @@ class View(Stacked):
     t: Tensor  # (B,) noise of what is
 
     def cut(self, nodes: int) -> View:
-        """The first `nodes` nodes."""
+        """The first `nodes` nodes, laid out as a view of that size is: compiled layers are made
+        for one layout."""
         block, size, degree, noisy = (
             part[:, :nodes] for part in (self.block, self.size, self.degree, self.noisy)
         )
-        matrix, sees = (part[:, :nodes, :nodes] for part in (self.matrix, self.sees))
+        matrix, sees = (part[:, :nodes, :nodes].contiguous() for part in (self.matrix, self.sees))
         return View(matrix, sees, block, size, degree, noisy, self.t)
 
     @property

@@ -142,19 +142,20 @@ class GraphBlockNetwork(nn.Module):
         return self._normalised(by_position(*self._heads(*self.seen(view))), ids, view.noisy)
 
     def last_block(
-        self, ids: Tensor, blocks: Blocks, noisy: Tensor, t: Tensor
+        self, ids: Tensor, blocks: Blocks, noisy: Tensor, t: Tensor, most: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Log-probabilities (B, L, V) of rows whose nodes `noisy` (B, N), those of the last block,
         are being written: what is clean is certain. Beside them the node features (B, N, D), which
         of clean nodes know nothing of noisy ones.
 
-        Rows of about one size are evaluated together, which the host has to wait for.
+        Rows of about one size are evaluated together, at most `most` of them, which the host has
+        to wait for.
         """
         view = last_block(ids, blocks, noisy, t, self.config.causal)
         N, D = view.block.shape[1], self.config.width
         told = torch.zeros(*ids.shape, self.config.vocab_size, device=ids.device)
         features = torch.zeros(*view.block.shape, D, device=ids.device)
-        for group in buckets(view.block >= 0):
+        for group in buckets(view.block >= 0, most=most):
             x, e = self.seen(view[group.rows].cut(group.nodes))
             logits = by_position(*self._heads(x, e)).float()
             told = told.index_copy(0, group.rows, F.pad(

@@ -46,7 +46,7 @@ class TokenDenoiser:
     ) -> None:
         if block_size is not None and not 1 <= block_size <= network.config.max_length:
             raise ScidiffError(
-                f"block_size must be None or in 1..{network.config.max_length} "
+                f"block_size must be in 1..{network.config.max_length} "
                 f"(the model's length), got {block_size}"
             )
         self.network, self.block_size, self.dtype = network.eval(), block_size, dtype

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
@@ -86,7 +87,8 @@ class GraphBlockProcess:
     smaller graphs. A loss that bounds -log p(the process inside) then bounds -log p(graph in block
     order | nodes of the first block), if structure is 1.
 
-    bonded: ids of pairs that are joined. memory: bytes that a step may take; None: what is free.
+    bonded: ids of pairs that are joined. memory: bytes that a step may take, which `check` asks
+    before training; None: what is free.
     """
 
     inside: Inner
@@ -112,12 +114,10 @@ class GraphBlockProcess:
         return self.inside.noise(x0, t, rng)
 
     def loss(self, network: BlockNetwork, x0: TokenState, rng: Rng) -> Tensor:
-        """The loss (B,). Raises TooMuchMemory before anything is computed that would not fit."""
+        """The loss (B,)."""
         if self.hops == 0:
             return self.inside.loss(network, x0, rng)
         ids, blocks = in_blocks(x0.ids, self.bonded, self.hops)
-        rows, nodes = blocks.block.shape
-        self.check(network, rows, nodes, ids.device)
         every: EveryBlock | OneBlock
         if self.mode == "parallel":
             every = EveryBlock(network, ids, blocks)
@@ -131,23 +131,30 @@ class GraphBlockProcess:
     ) -> None:
         """Raise TooMuchMemory where a step of `rows` graphs of `nodes` nodes would not fit."""
         parallel = self.mode == "parallel" and self.hops > 0
-        needed, free = network.training_bytes(rows, nodes, parallel), self.memory
-        free = free_bytes(device) if free is None else free
+        needed = network.training_bytes(rows, nodes, parallel)
+        free = free_bytes(device) if self.memory is None else self.memory
         if needed > free:
             most = rows * free // max(1, needed)
             smaller = f"batch_size at most {most}" if most else "smaller graphs"
             how = "parallel" if parallel else "sequential"
             other = ", or mode = 'sequential'" if parallel else ""
+            limit = "free" if self.memory is None else "allowed (blocks.memory_gb)"
             raise TooMuchMemory(
                 f"{how} training of {rows} graphs of {nodes} nodes takes about "
-                f"{needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free: {smaller}{other}"
+                f"{needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are {limit}: {smaller}{other}"
             )
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device."""
+def free_bytes(device: torch.device, told: Path = Path("/proc/meminfo")) -> int:
+    """Memory that a device can still give, with what its allocator or the system's caches hold
+    for reuse."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    lines = told.read_text().splitlines() if told.is_file() else []
+    for name, _, value in (line.partition(":") for line in lines):
+        if name == "MemAvailable":
+            return int(value.removesuffix("kB")) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

@@ -180,6 +180,8 @@ class GraphBlocks:
                 "blocks.flow.loss must be cross_entropy or steps, got 'nelbo': what a block's "
                 "tokens say of each other is read as they are"
             )
+        if self.memory_gb is not None and not 0 < self.memory_gb < float("inf"):
+            raise ValueError(f"blocks.memory_gb must be positive, got {self.memory_gb}")
         GraphBlockProcess.check_settings(self.hops, self.mode, self.structure)
 
     def process(self, vocabulary: Vocabulary, law: TokenNoise) -> GraphBlockProcess:

@@ -21,6 +21,8 @@ from scidiff.samplers.graph_states import Written, appended, cut_behind, holding
 from scidiff.samplers.orders import race
 from scidiff.samplers.predictions import everywhere, start
 
+PAIRS_A_CALL = 2**20  # pairs of nodes evaluated at once: a few GB of a network of 100 channels
+
 
 class BlockPredictor(Protocol):
     """What the sampler asks of a network; rows that have ended are not to be evaluated."""
@@ -53,13 +55,17 @@ class BlockPredictor(Protocol):
 
 
 class BlockDenoiser:
-    """A network as the sampler sees it: `GraphBlockNetwork`, evaluated where rows are live."""
+    """A network as the sampler sees it: `GraphBlockNetwork`, evaluated where rows are live.
+
+    One network call takes at most `micro_batch` rows, and no more large graphs than
+    `PAIRS_A_CALL` allows.
+    """
 
     block_size: int | None = None
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, micro_batch: int | None = None) -> None:
         self.network, self.mask_id, self.rows = network, network.mask_id, 0
-        self.vocab_size = network.mask_id + 1
+        self.vocab_size, self.micro_batch = network.mask_id + 1, micro_batch
 
     @torch.no_grad()
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
@@ -68,11 +74,9 @@ class BlockDenoiser:
         at = Written.of(x).live.nonzero()[:, 0]
         if not len(at):
             return told
-        here, self.rows = Written.of(x[at]), self.rows + len(at)
+        here = Written.of(x[at])
         t = torch.as_tensor(k, dtype=torch.float32, device=at.device).expand(len(x))[at]
-        return told.index_copy(
-            0, at, self.network.last_block(x.ids[at], here.blocks, here.written, t)[0]
-        )
+        return told.index_copy(0, at, self._told(x.ids[at], here.blocks, here.written, t)[0])
 
     def log_probs(self, trunk: Tensor) -> Tensor:
         return trunk
@@ -84,10 +88,10 @@ class BlockDenoiser:
         told = torch.zeros(len(x), law.max_nodes + 1, device=x.ids.device)
         if not len(at):
             return state, told
-        here, self.rows = Written.of(x[at]), self.rows + len(at)
+        here = Written.of(x[at])
         clean = torch.zeros_like(here.last)
         time = torch.zeros(len(at), device=at.device)
-        features = self.network.last_block(x.ids[at], here.blocks, clean, time)[1]
+        features = self._told(x.ids[at], here.blocks, clean, time)[1]
         prefix = here.blocks.block >= 0
         found = law.state(features, prefix[:, None], here.last[:, None])[:, 0]
         sizes = law.log_size(found, prefix.sum(1))
@@ -96,6 +100,17 @@ class BlockDenoiser:
     @torch.no_grad()
     def next_degree(self, state: Tensor, size: Tensor) -> Tensor:
         return self.network.next.log_degree(state, size)
+
+    def _told(
+        self, ids: Tensor, blocks: Blocks, noisy: Tensor, t: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the network tells of rows (B, L) in micro-batches."""
+        self.rows += len(ids)
+        largest = int((blocks.block >= 0).sum(1).max())
+        fit = max(1, PAIRS_A_CALL // (largest + 4) ** 2)  # the network pads by up to 4
+        return self.network.last_block(
+            ids, blocks, noisy, t, most=min(fit, self.micro_batch or fit)
+        )
 
 
 class GraphBlockSampler:
@@ -127,11 +142,9 @@ class GraphBlockSampler:
         distortion: str = "identity",
         nodes: int | None = None,
     ) -> None:
-        if steps < 1 or blocks < 1 or hops < 0:
-            raise ValueError(
-                f"steps and blocks must be at least 1 and hops 0 or more, got {steps}, {blocks} "
-                f"and {hops}"
-            )
+        for name, value, least in (("steps", steps, 1), ("blocks", blocks, 1), ("hops", hops, 0)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
         if hops == 0 and blocks > 1:
             raise ValueError(f"hops = 0 is one block, got blocks = {blocks}")
         self.denoiser, self.canvas, self.law = denoiser, canvas, law

@@ -181,6 +181,16 @@ def check_network(network: NetworkSize, stages: Sequence[Stage]) -> None:
             )
 
 
+def check_blocks(stages: Sequence[Stage], length: int) -> None:
+    """Refuse blocks that are longer than rows of `length` tokens."""
+    for number, stage in enumerate(stages, start=1):
+        if stage.block_size is not None and stage.block_size > length:
+            raise ValueError(
+                f"block_size of stage {number} must be in 1..{length} (the tokens of a row with "
+                f"its end, network.max_length), got {stage.block_size}"
+            )
+
+
 def check_sampling(stages: Sequence[Stage], sampling: Any) -> None:
     """Find out before hours of training that its result could not be sampled.
 
@@ -191,10 +201,14 @@ def check_sampling(stages: Sequence[Stage], sampling: Any) -> None:
     last = stages[-1].process
     if last in STEPPED:
         return
-    whole = last == "masked"
-    if whole != (sampling.block_size is None):
-        expected = "left out" if whole else "given (1 or more)"
+    size, most = sampling.block_size, stages[-1].block_size or 1
+    if last == "masked":
+        fits, expected = size is None, "left out"
+    else:
+        fits = size is not None and 1 <= size <= most
+        expected = "1" if most == 1 else f"in 1..{most}"
+    if not fits:
+        blocks = f"{last!r} of blocks of {most}" if last == "block" else repr(last)
         raise ValueError(
-            f"sampling.block_size must be {expected} where the last stage is {last!r}, "
-            f"got {sampling.block_size}"
+            f"sampling.block_size must be {expected} where the last stage is {blocks}, got {size}"
         )

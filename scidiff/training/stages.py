@@ -28,7 +28,7 @@ from scidiff.processes.graph_blocks import GraphBlockProcess
 from scidiff.processes.noise_ranges import AUTO
 from scidiff.processes.tokens import token_process
 from scidiff.training.batches import Batches, TokenBatches
-from scidiff.training.plan import Plan, Stage, check_network, stage_names
+from scidiff.training.plan import Plan, Stage, check_blocks, check_network, stage_names
 from scidiff.training.trainer import Trainer
 
 OnLog = Callable[[str, int, dict[str, float]], None]
@@ -163,6 +163,7 @@ def train_stages(
     """Run every stage, resuming inside or between stages; leaves the averaged weights in
     `network`. What is returned ends with a stage that is not `finished` where it was told to stop
     and the signal is held back (`interrupts.held_back`)."""
+    check_blocks(plan.stages, data.longest)
     _same_rows(Path(out), data)
     summary: list[dict[str, Any]] = []
     for i, (name, stage) in enumerate(zip(stage_names(plan.stages), plan.stages, strict=True)):

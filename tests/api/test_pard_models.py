@@ -126,6 +126,10 @@ def test_what_it_cannot_is_said(model):
         model.infill("C[*]", 2)
     with pytest.raises(ValueError, match="unknown sampling setting 'hops'"):
         model.sample(2, hops=1)
+    with pytest.raises(ValueError, match=r"has no block_size, got 2: .* is hops, .* \(2 here\)$"):
+        model.sample(2, block_size=2)
+    with pytest.raises(ValueError, match="^steps must be at least 1, got 0$"):
+        model.sample(2, steps=0)
     with pytest.raises(ValueError, match="block_size and condition must be None"):
         model.engine.log_likelihood(["C"], LikelihoodRequest(2, 4))
     with pytest.raises(ValueError, match="run in float32"):

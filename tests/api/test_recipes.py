@@ -11,6 +11,8 @@ from scidiff.core import ScidiffError
 
 ROOT = Path(__file__).parents[2]
 STAGE = {"process": "masked", "steps": 4}
+AR = {"process": "autoregressive", "steps": 4}
+BLOCK = {"process": "block", "block_size": 4, "steps": 4}
 SDE = {"process": "graph_sde", "steps": 4, "sde": {"x": {"kind": "vp"}, "a": {"kind": "vp"}}}
 FLOW = {"process": "flow", "steps": 4, "flow": {}}
 
@@ -65,7 +67,11 @@ def test_a_recipe_survives_its_own_dump():
         ({"stages": []}, "stages: .*at least 1"),
         ({"sampling": {"order": "best"}}, "order must be one of random, confidence"),
         ({"sampling": {"block_size": 4}}, "sampling.block_size must be left out"),
-        ({"stages": [{**STAGE, "process": "autoregressive"}]}, "block_size must be given"),
+        ({"stages": [AR], "sampling": {"block_size": 4}}, "must be 1 where .* 'autoreg.*got 4"),
+        ({"stages": [BLOCK], "sampling": {"block_size": 8}}, "in 1..4 where .* of 4, got 8"),
+        ({"stages": [BLOCK], "sampling": {"block_size": 0}}, "in 1..4 where .* of 4, got 0"),
+        ({"stages": [BLOCK]}, "in 1..4 where .*'block' of blocks of 4, got None"),
+        ({"stages": [AR]}, "block_size must be 1 where the last stage is 'autoreg.*, got None"),
         ({"data": {"source": "a", "validation": -1}}, "data.validation must be at least 0"),
         ({"data": {"source": "a", "limit": 0}}, "data.limit must be at least 1, got 0"),
         ({"stages": [{**STAGE, "process": "block", "block_size": 0}]}, "at least 1, got 0"),

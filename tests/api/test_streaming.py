@@ -10,6 +10,7 @@ from scidiff.api.entry import load
 from scidiff.api.products import product
 from scidiff.api.streaming import complete, stream
 from scidiff.core import ScidiffError
+from scidiff.networks.token_denoiser import TokenDenoiser
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,9 @@ def test_a_completion_follows_the_law_given_the_prompt(models):
 
 @pytest.mark.parametrize("prompt, message", [
     ("C" * 11, "the prompt has 11 tokens"),
-    ("CX", "unknown token 'X' at character 2"),
+    ("CX", "unknown token 'X' at character 2 of the prompt 'CX'; the vocabulary"),
+    ("X" + "C" * 90, f"at character 1 of the prompt 'X{'C' * 39}..'; the vocabulary"),
+    ("C" * 90, f"got '{'C' * 40}..'"),
     ("C[*]N", "use infill for gaps"),
     ("C?N", "a prompt leaves nothing open"),
 ])  # fmt: skip
@@ -117,6 +120,26 @@ def test_a_prompt_longer_than_the_window(models, kind, most):
     stream(models[kind], 2, prompt="C" * (most - 1))
     with pytest.raises(ValueError, match=f"has {most} tokens, .* at most {most - 1}"):
         stream(models[kind], 2, prompt="C" * most)
+
+
+@pytest.mark.parametrize("kind", ["block", "masked"])
+@pytest.mark.parametrize("fits", [0, 3])
+def test_a_stream_goes_on_where_memory_ran_out(models, kind, fits, monkeypatch):
+    """At the first call, or when rows have been shown already."""
+    model, many, calls = models[kind], 16, []
+    usual, plain = model.sample(many, 3).texts, TokenDenoiser._evaluate
+
+    def small(self, x):
+        calls.append(len(x))
+        if len(x) > 8 and len(calls) > fits:
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(self, x)
+
+    monkeypatch.setattr(TokenDenoiser, "_evaluate", small)
+    how = {} if kind == "masked" else {"prefix_cache": False}
+    with pytest.warns(UserWarning, match="out of memory: now 8 rows a network call"):
+        texts, _ = together(stream(model, many, 3, **how))
+    assert texts == usual and max(calls[-3:]) <= 8
 
 
 def test_wrong_settings_are_refused_before_anything_is_drawn(models, tmp_path):

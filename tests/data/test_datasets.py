@@ -16,10 +16,10 @@ from scidiff.data.datasets import DatasetError
 from scidiff.data.graph_exchange import symbols, to_networkx
 from scidiff.data.graph_text import key, parse
 from scidiff.data.packing import pack_dna, pack_qm9, unpack_dna
-from scidiff.data.synthetic_graphs import communities, grids
+from scidiff.data.synthetic_graphs import communities, grids, planar
 from scidiff.data.tables import read
 
-SHIPPED = ["moses_100k", "qm9", "enhancers", "peptides", "community", "grids"]
+SHIPPED = ["moses_100k", "qm9", "enhancers", "peptides", "community", "grids", "planar"]
 TABLES = ["promoters", "utr-mrl", "utr-human", "tis", "eterna"]
 PUBLISHED_GRAPHS = {"community_small": 100, "ego_small": 200, "ENZYMES": 587, "grid": 100}
 
@@ -228,15 +228,17 @@ def test_zinc250k_digest(shared_data):
     assert len(datasets.load("zinc250k")) == 249_455
 
 
-@pytest.mark.parametrize("name, draw", [("community", communities), ("grids", grids)])
-def test_drawn_graphs_are_what_their_card_says(name, draw):
+@pytest.mark.parametrize(
+    "name, draw, count", [("community", communities, 100), ("grids", grids, 100),
+                          ("planar", planar, 200)])
+def test_drawn_graphs_are_what_their_card_says(name, draw, count):
     table = datasets.load(name)
     found = [parse(text) for text in table.objects()]
-    again = [symbols(graph) for graph in draw(100, seeded(0))]
+    again = [symbols(graph) for graph in draw(count, seeded(0))]
     assert all(np.array_equal(a[1], b[1]) for a, b in zip(found, again, strict=True))
     assert all(nx.is_connected(to_networkx(*graph)) for graph in found) or name == "community"
     test, train = datasets.load(name, "test"), datasets.load(name, "train")
-    assert test.objects() + train.objects() == table.objects() and len(test) == 20
+    assert test.objects() + train.objects() == table.objects() and len(test) == count // 5
     assert datasets.info(name).splits == ("train", "test")
     assert datasets.info(name).source == "drawn by this package"
     with pytest.raises(DatasetError, match=f"{name} has no split 'trian'; did you mean 'train'"):

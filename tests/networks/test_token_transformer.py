@@ -217,7 +217,7 @@ def test_bf16_keeps_the_head_in_float32():
 
 @pytest.mark.parametrize("block_size", [0, L + 1])
 def test_impossible_blocks_are_refused(block_size):
-    with pytest.raises(ScidiffError, match=rf"1..{L} .* got {block_size}"):
+    with pytest.raises(ScidiffError, match=rf"must be in 1..{L} .* got {block_size}"):
         TokenDenoiser(network(), block_size)
 
 

@@ -18,6 +18,7 @@ from scidiff.processes.graph_blocks import (
     GraphBlockProcess,
     OneBlock,
     TooMuchMemory,
+    free_bytes,
     next_block,
 )
 from scidiff.processes.tokens import GraphBlocks, TokenFlow, check_process, token_process
@@ -148,14 +149,34 @@ def test_a_step_that_would_not_fit_is_refused_before_it_runs():
             return rows * nodes**2 * (4 if parallel else 1)
 
     process = GraphBlockProcess(INSIDE["steps"], BONDED, 2, memory=1000)
-    fits = "7 nodes takes about 1.57e-06 GB, 1e-06 GB are free: batch_size at most 5, or mode = 's"
-    with pytest.raises(TooMuchMemory, match=f"parallel training of 8 graphs of {fits}"):
-        process.loss(Huge(), X0, seeded(0))
+    cpu = torch.device("cpu")
+    fits = r"1.57e-06 GB, 1e-06 GB are allowed \(blocks.memory_gb\): batch_size at most 5, or mode"
+    with pytest.raises(TooMuchMemory, match=f"parallel training of 8 graphs of 7 .* {fits}"):
+        process.check(Huge(), 8, 7, cpu)
     one = replace(process, mode="sequential", memory=40)
-    with pytest.raises(TooMuchMemory, match="sequential training .* free: smaller graphs$"):
-        one.loss(Huge(), X0, seeded(0))
-    with pytest.raises(TooMuchMemory, match="of 100000 nodes"):
-        replace(process, memory=None).check(network(), 10**6, 10**5, torch.device("cpu"))
+    with pytest.raises(TooMuchMemory, match=r"sequential training .*memory_gb\): smaller graphs$"):
+        one.check(Huge(), 8, 7, cpu)
+    with pytest.raises(TooMuchMemory, match="of 100000 nodes .* GB are free: "):
+        replace(process, memory=None).check(network(), 10**6, 10**5, cpu)
+
+
+def test_a_step_does_not_ask_how_much_memory_is_free():
+    """What is kept for reuse counts as taken, so training would stop in the middle."""
+    process = GraphBlockProcess(INSIDE["steps"], BONDED, 2, memory=1)
+    assert process.loss(network(), X0, seeded(0)).isfinite().all()
+
+
+def test_memory_that_can_be_taken_back_is_free(tmp_path, monkeypatch):
+    cpu, told = torch.device("cpu"), tmp_path / "meminfo"
+    told.write_text("MemTotal:  9 kB\nMemFree:  1 kB\nMemAvailable:   5 kB\nHugePages_Free: 0\n")
+    assert free_bytes(cpu, told) == 5 * 1024
+    told.write_text("MemTotal:  9 kB\n")  # an old kernel
+    for file in (told, tmp_path / "none"):
+        assert free_bytes(cpu, file) > 10**6
+    cuda = {"mem_get_info": (100, 900), "memory_reserved": 70, "memory_allocated": 30}
+    for name, value in cuda.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert free_bytes(torch.device("cuda")) == 140
 
 
 @pytest.mark.parametrize(

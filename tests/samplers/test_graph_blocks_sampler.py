@@ -2,6 +2,7 @@
 what is refused."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from scidiff.core import seeded
 from scidiff.data.graph_order import at_positions, in_blocks
 from scidiff.data.graph_tokens import read, triangle
 from scidiff.data.tokens import EOS, TokenState
+from scidiff.guidance.chunks import in_chunks
 from scidiff.guidance.lookahead import Rollout
 from scidiff.guidance.particles import guided_sample, sample
 from scidiff.guidance.selection import smc
@@ -92,6 +94,57 @@ def test_finished_rows_cost_no_network_rows():
     s.step(x, s.steps, seeded(2))
     s.step(x, s.steps - 1, seeded(2))
     assert s.denoiser.rows == before > 0
+
+
+def calls_of(net, monkeypatch):
+    """Rows and nodes of every evaluation of a network from here on."""
+    found, seen = [], net.seen
+    monkeypatch.setattr(
+        net, "seen", lambda view: (found.append(tuple(view.block.shape)), seen(view))[1]
+    )
+    return found
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("micro_batch", [1, 3, 8, 100])
+def test_rows_do_not_depend_on_micro_batches(causal, micro_batch, monkeypatch):
+    s = chain(network(causal))
+    usual = sample(s, 30, seeded(0))
+    s.denoiser.micro_batch = micro_batch
+    calls = calls_of(s.denoiser.network, monkeypatch)
+    found = sample(s, 30, seeded(0))
+    assert torch.equal(found.ids, usual.ids)
+    assert max(rows for rows, _ in calls) <= micro_batch
+    x = s.init(30, seeded(1))
+    told = [BlockDenoiser(s.denoiser.network, most)(x, 0).exp() for most in (None, micro_batch)]
+    assert torch.allclose(*told, atol=1e-5)
+
+
+def test_a_call_takes_no_more_large_graphs_than_fit(monkeypatch):
+    from scidiff.samplers import graph_blocks
+
+    s = chain()
+    usual = sample(s, 30, seeded(0))
+    monkeypatch.setattr(graph_blocks, "PAIRS_A_CALL", 100)
+    calls = calls_of(s.denoiser.network, monkeypatch)
+    assert torch.equal(sample(s, 30, seeded(0)).ids, usual.ids)
+    assert max(rows * nodes**2 for rows, nodes in calls) <= 100
+
+
+def test_out_of_memory_halves_the_rows_of_a_call(monkeypatch):
+    s = chain()
+    usual, net, seen = sample(s, 8, seeded(0, 0)), s.denoiser.network, s.denoiser.network.seen
+
+    def small(view):
+        if len(view.block) > 4:
+            raise torch.OutOfMemoryError("out of memory")
+        return seen(view)
+
+    monkeypatch.setattr(net, "seen", small)
+    with pytest.warns(UserWarning, match="out of memory: now 4 rows a network call"):
+        draw = partial(sample, s)
+        (found,) = in_chunks(8, 8, 0, draw, denoiser=s.denoiser)
+    assert torch.equal(found.ids, usual.ids)
 
 
 def test_what_is_written_stays():
@@ -187,9 +240,9 @@ def test_guidance_works_with_look_ahead_to_the_end():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"steps": 0}, "steps and blocks must be at least 1"),
-        ({"blocks": 0}, "steps and blocks must be at least 1"),
-        ({"hops": -1}, "hops 0 or more"),
+        ({"steps": 0}, "^steps must be at least 1, got 0$"),
+        ({"blocks": 0}, "^blocks must be at least 1, got 0$"),
+        ({"hops": -1}, "^hops must be at least 0, got -1$"),
         ({"hops": 0}, "hops = 0 is one block, got blocks = 4"),
     ],
 )

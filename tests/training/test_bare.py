@@ -14,6 +14,8 @@ from scidiff.training.plan import STEPPED
 
 ROOT = Path(__file__).parents[2]
 STAGE = {"process": "masked", "steps": 4}
+AR = {"process": "autoregressive", "steps": 4}
+BLOCK = {"process": "block", "block_size": 4, "steps": 4}
 RECIPE = """
 name = "toy"
 [data]
@@ -131,6 +133,10 @@ def test_both_readers_know_the_same_keys():
         ({"data": {"source": "a", "validation": -1}}, "data.validation must be at least 0"),
         ({"data": {"source": "a", "standardise": {"x": 1}}}, "data.standardise.x must be true"),
         ({"sampling": {"block_size": 4}}, "sampling.block_size must be left out"),
+        ({"stages": [AR], "sampling": {"block_size": 4}}, "must be 1 where .* 'autoreg.*got 4"),
+        ({"stages": [BLOCK], "sampling": {"block_size": 8}}, "in 1..4 where .* of 4, got 8"),
+        ({"stages": [BLOCK], "sampling": {"block_size": 0}}, "in 1..4 where .* of 4, got 0"),
+        ({"stages": [BLOCK]}, "in 1..4 where .*'block' of blocks of 4, got None"),
         ({"name": 3}, "name must be a text, got 3"),
         ({"init": "moses-smiles"}, "continued by scidiff train only, got init='moses-smiles'"),
     ],

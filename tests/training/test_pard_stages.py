@@ -83,6 +83,9 @@ def test_graphs_that_would_not_fit_are_refused_before_training(tmp_path):
     [
         ({"blocks": {"hop": 1}}, "blocks.hop; did you mean 'hops'|hop"),
         ({"blocks": {"mode": "both"}}, "mode"),
+        ({"blocks": {"memory_gb": -1}}, "blocks.memory_gb must be positive, got -1"),
+        ({"blocks": {"memory_gb": 0.0}}, "blocks.memory_gb must be positive, got 0"),
+        ({"blocks": {"memory_gb": float("inf")}}, "memory_gb must be positive, got inf"),
         ({"blocks": {"flow": {"loss": "nelbo"}}}, "loss must be cross_entropy or steps"),
         ({"blocks": None}, "blocks belongs to process = 'graph_blocks'"),
     ],

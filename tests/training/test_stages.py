@@ -86,6 +86,21 @@ def test_stages_resume_inside_and_between(tmp_path):
     assert not seen and torch.equal(finished.head.weight, whole.head.weight)
 
 
+def test_blocks_longer_than_a_row_are_refused_before_training(tmp_path):
+    plan, data = two_stages()
+    training = plan.stages[0].training
+    assert data.longest == 8  # seven symbols and the end
+    for size in (8, 9):
+        longer = Toy([*plan.stages, Stage("block", training, block_size=size)])
+        network = build_network(longer, data)
+        if size == 8:
+            train_stages(longer, network, data, tmp_path / "whole", "cpu")
+            continue
+        with pytest.raises(ValueError, match=r"block_size of stage 3 must be in 1\.\.8 .*, got 9"):
+            train_stages(longer, network, data, tmp_path / "longer", "cpu")
+    assert not (tmp_path / "longer").exists()
+
+
 def test_the_second_stage_starts_from_the_first_ones_average(tmp_path):
     run(tmp_path)
     first = tmp_path / "stage1-autoregressive" / "state" / "last.pt"
