@@ -185,7 +185,7 @@ def test_bad_outputs_are_one_line_before_any_work(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch) -> None:
     sample().save(tmp_path / "a.csv")
     before = (tmp_path / "a.csv").read_bytes()
-    monkeypatch.setattr("scidiff.training.checkpoint.os.replace", _full_disk)
+    monkeypatch.setattr("scidiff.files.os.replace", _full_disk)
     with pytest.raises(OSError, match="no space"):
         sample(["CCN"]).save(tmp_path / "a.csv")
     assert (tmp_path / "a.csv").read_bytes() == before

@@ -32,6 +32,8 @@ COMMANDS = [
     ["data", "list"],
     ["data", "info"],
     ["data", "get"],
+    ["rewards", "list"],
+    ["rewards", "info"],
 ]
 
 

@@ -91,7 +91,7 @@ def test_interrupted_shards_say_what_is_there(scidiff, tiny_model, tmp_path, mon
         raise KeyboardInterrupt
 
     folder = tmp_path / "run"
-    monkeypatch.setattr(shards, "_write", stop)
+    monkeypatch.setattr(shards.pq, "write_table", stop)
     stopped = scidiff("sample", tiny_model, "-n", 20, "--shards", "-o", folder)
     assert stopped.code == 130
     assert "0 of 1 shards (0 of 20 rows) are in" in stopped.err
