@@ -46,6 +46,8 @@ class CampaignFile(BaseModel):
     seed: int = 0
     strength: float | None = None
     floor: float | None = None
+    particles: int | None = None
+    branch: int | None = None
     window: tuple[float, float] | None = Field(None, strict=False)
     memory: str | dict[str, Any] | None = None
     seconds: float | None = None

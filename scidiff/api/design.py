@@ -55,6 +55,8 @@ def design(
     *,
     strength: float = STRENGTH,
     floor: float | None = None,
+    particles: int | None = None,
+    branch: int | None = None,
     window: tuple[float, float] | None = None,
     memory: str | dict[str, Any] | None = None,
     seconds: float | None = None,
@@ -85,7 +87,9 @@ def design(
     (local choice; Li et al. 2024), nested (svdd with carried weights, consistent), smc, fk (its
     weights pay the best look so far; Singhal et al. 2025), surrogate (looks ahead by the process
     alone and asks once for each finished object). A model that writes from left to right is looked
-    ahead by rollouts, others by the posterior mean, in the share `window` of the chain.
+    ahead by rollouts, others by the posterior mean, in the share `window` of the chain. The budget
+    says how large populations are and how many candidates a parent has, or `particles` (K) and
+    `branch` (M) do; what is left of it says how often they are looked at.
 
     `memory` ("scaffold", "fingerprint", "edit", or {"like": "scaffold", "bucket": 5}) makes an
     object worth less the more of its like earlier rounds found. `cache` is a file of scores that
@@ -102,7 +106,8 @@ def design(
     if resume and out is None:
         raise ValueError("resume goes on with the campaign in a folder: say which with out")
     ask = Ask(opened(model), reward, n, method, budget, seed, strength, floor, window, memory,
-              Limits(None, network_rows, seconds), dict(settings))
+              Limits(None, network_rows, seconds), dict(settings),
+              {k: v for k, v in (("particles", particles), ("branch", branch)) if v is not None})
     with executing(ask.resolved, workers, timeout, cluster) as executor:
         if out is None:
             campaign = ask.campaign(executor, cache, retry_failed)
@@ -158,6 +163,7 @@ class Ask:
     memory: str | dict[str, Any] | None
     limits: Limits
     settings: dict[str, Any] = field(default_factory=dict)
+    shape: dict[str, int] = field(default_factory=dict)  # of populations: particles, branch
 
     def __post_init__(self) -> None:
         least = least_calls(self.method)
@@ -174,7 +180,8 @@ class Ask:
             remembering(self.memory)
         self.sampler = self.model.sampler(**self.settings)
         self.strategy: Strategy = strategy_of(
-            self.method, self.model, self.n, budget, self.window, self.settings
+            self.method, self.model, self.n, budget, self.window, self.settings,
+            self.shape,
         )
 
     def _limited(self, least: int) -> tuple[Limits, int]:
@@ -200,8 +207,8 @@ class Ask:
             "versions": {source: identity(term) for source, term in terms(self.resolved).items()},
             "floor": self.floor,
             "n": self.n, "method": self.method, "seed": self.seed, "strength": self.strength,
-            "window": self.window, "memory": self.memory, "limits": asdict(self.limits),
-            "settings": self.settings,
+            **self.shape, "window": self.window, "memory": self.memory,
+            "limits": asdict(self.limits), "settings": self.settings,
         }  # fmt: skip
 
     def campaign(

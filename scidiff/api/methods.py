@@ -47,6 +47,19 @@ class Plan:
         """Reward calls of one design whose rows are of typical length."""
         return self.particles * self.branch * self.looks + self.particles
 
+    def shaped(self, calls: int, particles: int | None, branch: int | None) -> Plan:
+        """As many calls spent by a population of another size, or with other candidates.
+
+        Raises ValueError where they do not pay one look.
+        """
+        K, M = particles or self.particles, branch or self.branch
+        if calls < K * M + K:
+            raise ValueError(
+                f"{K} particles with {M} candidates each ask {K * M} objects a look and {K} at "
+                f"the end: every design needs a budget of at least {K * M + K}, got {calls}"
+            )
+        return Plan(K, M, (calls - K) // (K * M))
+
 
 def _svdd(b: int) -> Plan:
     looks = max(1, min(6, b // 8))
@@ -207,16 +220,18 @@ class Method:
     proper: bool = True  # whether its weights estimate anything
     step: str = "look"  # what one step of the chain is: from look to look, "whole", or its "own"
     least: int = 1  # calls without which it does nothing
+    shape: tuple[str, ...] = ()  # of its populations what may be asked: particles, branch
 
 
+BOTH = ("particles", "branch")
 METHODS: dict[str, Method] = {
-    "svdd": Method(weighted(per_parent), _svdd),
-    "nested": Method(weighted(nested(0.5)), _nested),
-    "smc": Method(weighted(smc(0.5)), _smc),
-    "fk": Method(weighted(smc(0.5), maximum), _smc),
+    "svdd": Method(weighted(per_parent), _svdd, shape=BOTH),
+    "nested": Method(weighted(nested(0.5)), _nested, shape=BOTH),
+    "smc": Method(weighted(smc(0.5)), _smc, shape=("particles",)),
+    "fk": Method(weighted(smc(0.5), maximum), _smc, shape=("particles",)),
     "best-of-n": Method(weighted(keep_all), lambda b: Plan(b, 1, 0), best=True, step="whole"),
-    "svdd-r": Method(_replacing, _svdd, proper=False),
-    "beam": Method(weighted(greedy), _nested, best=True, proper=False),
+    "svdd-r": Method(_replacing, _svdd, proper=False, shape=("branch",)),
+    "beam": Method(weighted(greedy), _nested, best=True, proper=False, shape=BOTH),
     "noise": Method(_noise, _noise_plan, best=True, proper=False, step="whole"),
     "halving": Method(_halving, _halving_plan, best=True, proper=False, step="own"),
     "rollover": Method(_rollover, _rollover_plan, best=True, proper=False, least=3),

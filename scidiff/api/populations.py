@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,11 +77,13 @@ class Populations(Drawn):
 
     def __init__(
         self, model: Model, method: Method, n: int, calls: int,
-        window: tuple[float, float] | None = None,
+        window: tuple[float, float] | None = None, shape: Mapping[str, int] = MappingProxyType({}),
     ) -> None:  # fmt: skip
         super().__init__(model)
         self.method, self.n, self.window, self.proper = method, n, window, method.proper
         self.plan = method.plan(calls)
+        if shape:
+            self.plan = self.plan.shaped(calls, shape.get("particles"), shape.get("branch"))
         self.rounds = -(-n // self.plan.chunk)
 
     def round(self, here: Round) -> Guided:

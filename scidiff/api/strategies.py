@@ -115,14 +115,22 @@ def least_calls(name: str) -> int:
 
 def strategy_of(
     name: str, model: Model, n: int, budget: int, window: tuple[float, float] | None,
-    settings: Mapping[str, Any],
+    settings: Mapping[str, Any], shape: Mapping[str, int],
 ) -> Strategy:  # fmt: skip
-    """What runs n designs by a method under a budget of calls.
+    """What runs n designs by a method under a budget of calls; `shape` says of its populations how
+    many particles, and candidates (branch), they have.
 
-    Raises ValueError for a window in a method that does not look ahead in the chain.
+    Raises ValueError for a window in a method that does not look ahead in the chain, and for a
+    shape that it does not have or that is not positive.
     """
+    for part, number in shape.items():
+        takers = [m for m, method in METHODS.items() if part in method.shape]
+        if name not in takers:
+            raise ValueError(f"{name} takes no {part}, got {number}; {', '.join(takers)} do")
+        if number < 1:
+            raise ValueError(f"{part} must be at least 1, got {number}")
     if name in METHODS:
-        return Populations(model, METHODS[name], n, budget // n, window)
+        return Populations(model, METHODS[name], n, budget // n, window, shape)
     if window is not None:
         raise ValueError(f"window chooses where a weighted method looks ahead; {name} has no such "
                          f"place, expected a method such as {', '.join(METHODS)}")

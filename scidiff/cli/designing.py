@@ -52,6 +52,12 @@ def design(
     floor: Annotated[
         float | None, typer.Option(help="The score of an invalid object, for an unbounded reward.")
     ] = None,
+    particles: Annotated[
+        int | None, typer.Option(help="Of a population, for weighted methods.")
+    ] = None,
+    branch: Annotated[
+        int | None, typer.Option(help="Candidates of a particle at a look, for weighted methods.")
+    ] = None,
     window: Annotated[
         tuple[float, float] | None,
         typer.Option(help="The share of the chain in which the reward is looked ahead at."),
@@ -102,8 +108,9 @@ def design(
     at_least_one(n)
     folder = _checked(reward, method, floor, out, resume)
     drawer = load(model, device, dtype)
-    chosen = drawer.chosen(n, quality, **given(strength=strength, method=method, window=window,
-                                               memory=memory, **settings))
+    told = given(strength=strength, method=method, particles=particles, branch=branch,
+                 window=window, memory=memory, **settings)
+    chosen = drawer.chosen(n, quality, **told)
     with _kept(folder), watching(f"designing {n} objects with {drawer.name}") as watch:
         result = run(drawer, reward, n=n, budget=budget, seed=seed, floor=floor, cache=cache,
                      workers=workers, timeout=timeout, cluster=cluster, seconds=max_seconds,

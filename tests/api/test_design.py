@@ -317,3 +317,30 @@ def test_what_failed_is_asked_anew_where_that_is_wanted(model, tmp_path):
     assert mended.seen == []
     hits = design(model, mended, **how, retry_failed=True)
     assert set(hits.asked.columns["status"]) == {"ok"} and mended.seen
+
+
+# ---------------------------------------------------------------- populations of one's own size
+
+
+@pytest.mark.parametrize(("method", "shape", "looks"), [
+    ("svdd", {"branch": 10}, 5), ("nested", {"particles": 2, "branch": 3}, 9),
+    ("smc", {"particles": 8}, 6), ("svdd-r", {"branch": 5}, 11),
+])
+def test_populations_are_as_large_as_is_asked(model, method, shape, looks):
+    hits = design(model, Atoms(), 2, method, 116, strength=5.0, **shape)
+    told = hits.provenance["design"]
+    assert {k: told[k] for k in shape} == shape and told["looks"] == looks
+    assert len(hits) == 2 and hits.ledger.asked <= 116
+    again = design(model, Atoms(), 2, method, 116, strength=5.0, **shape)
+    assert again.to_frame().equals(hits.to_frame())
+
+
+@pytest.mark.parametrize(("how", "said"), [
+    ({"method": "evolve", "branch": 4}, "evolve takes no branch, got 4; svdd, nested"),
+    ({"method": "smc", "branch": 4}, "smc takes no branch"),
+    ({"method": "svdd", "particles": 0}, "particles must be at least 1, got 0"),
+    ({"method": "svdd", "branch": 30}, "30 candidates each ask 30 .* at least 31, got 20"),
+])
+def test_wrong_sizes_are_told(model, how, said):
+    with pytest.raises(ValueError, match=said):
+        design(model, "qed", 2, budget=40, **how)
