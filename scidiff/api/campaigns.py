@@ -93,7 +93,8 @@ def read_campaign(path: str | Path) -> CampaignFile:
         if not unknown and first["type"] != "missing":
             got = f", got {first['input']!r}"
         raise ScidiffError(f"{path}: {key}: {first['msg']}{got}{hint}") from None
-    twice = next((name for name in file.settings if name in CampaignFile.model_fields), None)
+    own = {*CampaignFile.model_fields, "resume", "watch"}  # of the call as well
+    twice = next((name for name in file.settings if name in own), None)
     if twice is not None:
         raise ScidiffError(
             f"{path}: settings.{twice}: settings are those of the model's sampler, and {twice!r} "

@@ -111,7 +111,7 @@ class Populations(Drawn):
         return StridedSampler(inner, math.ceil(engine.typical_steps(inner) / looks))
 
 
-class Taught(Drawn):
+class SurrogatePopulations(Drawn):
     """Populations of one size that a strategy which learns draws until the budget is spent: the
     designs are those of the last ones, which knew most."""
 

@@ -12,7 +12,7 @@ import torch
 
 from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
-from scidiff.api.populations import Populations, Taught, kind_of_look
+from scidiff.api.populations import Populations, SurrogatePopulations, kind_of_look
 from scidiff.api.token_engine import TokenEngine
 from scidiff.core import uniform
 from scidiff.guidance.campaign import Strategy
@@ -78,11 +78,11 @@ def respelling(model: Model) -> Respell:
     return written
 
 
-def valued(model: Model, budget: int, settings: Mapping[str, Any]) -> Taught:
+def valued(model: Model, budget: int, settings: Mapping[str, Any]) -> SurrogatePopulations:
     """Weighted draws that are looked ahead by the surrogate, rounds of a tenth of the budget."""
     typical = model.engine.typical_steps(model.sampler(**settings))
     batch = max(PARTICLES, min(256, budget // ROUNDS) // PARTICLES * PARTICLES)
-    return Taught(model, SurrogateValued(
+    return SurrogatePopulations(model, SurrogateValued(
         Surrogate(model.domain.kind), kind_of_look(model), batch, PARTICLES,
         stretch=math.ceil(typical / LOOKS), looks=LOOKS,
     ))  # fmt: skip
