@@ -286,6 +286,19 @@ def test_designs_of_surrogate_rounds_are_draws_with_weights(model):
         design(model, Atoms(), 3, "surrogate", 47)
 
 
+def test_designs_of_surrogate_rounds_are_those_of_the_last_populations(model):
+    ask = Ask(model, Atoms(), 3, "surrogate", 160, 0, 5.0, None, None, None, Limits())
+    campaign = ask.campaign(Serial(), None)
+    campaign.run()
+    drawn = ask.strategy.designs(ask.sampler, 1000)
+    assert len(drawn) == len(ask.strategy.log_z) > 3
+    last = [r.text for r in model.domain.decode(drawn[torch.arange(len(drawn))[-3:]])]
+    hits = ask.result(campaign)
+    assert sorted(hits.texts) == sorted(last)
+    told = dict(zip(hits.texts, hits.to_frame()["log_w"], strict=True))
+    assert [told[t] for t in last] == pytest.approx(ask.strategy.log_z[-3:])
+
+
 # ---------------------------------------------------------------- what stops a reward
 
 
