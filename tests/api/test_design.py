@@ -20,6 +20,7 @@ from scidiff.guidance.certificate import IMPROPER
 from scidiff.guidance.lookahead import Decoded
 from scidiff.rewards.executors import Serial
 from scidiff.rewards.scoring import NamedReward, RewardError, Scorer
+from scidiff.samplers.strided import BlockStridedSampler, StridedSampler
 
 
 @pytest.fixture
@@ -228,6 +229,14 @@ def test_left_to_right_models_are_looked_ahead_by_rollouts(tmp_path):
     a, b = (design(model, Atoms(), 3, "nested", 60, seed=0) for _ in range(2))
     assert a.to_frame().equals(b.to_frame()) and a.ledger.asked <= 60
     assert torch.tensor(a.to_frame()["log_w"]).isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("moses-blocks", BlockStridedSampler),
+                                            ("utr-rna", StridedSampler)])
+def test_models_of_blocks_are_looked_ahead_at_block_ends(name, kind):
+    model = load(name, device="cpu")
+    strategy = Populations(model, METHODS["svdd"], 1, 60)
+    assert type(strategy._strided(model.sampler())) is kind
 
 
 def test_a_reward_that_never_answers_is_an_error(tiny_model):
