@@ -102,7 +102,13 @@ def tab(opened):
     for label, text in (("sort by", "as they came"), ("on a page", "48"), ("across", "map 1"),
                         ("up", "map 2"), ("colour", "run")):
         pick(opened, label, text)
+    drawn(opened)
     return opened
+
+
+def drawn(tab):
+    """Wait for the plots, which follow the rows 30 ms later: timers of a page fire in order."""
+    tab.run("new Promise(done => setTimeout(done, 60))")
 
 
 def shown(tab):
