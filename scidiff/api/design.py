@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scidiff.api.entry import opened
-from scidiff.api.harvest import diversity, harvest
+from scidiff.api.harvest import described, harvest
 from scidiff.api.model import Model
 from scidiff.api.populations import Drawn, Populations
 from scidiff.api.strategies import least_calls, strategy_of
@@ -90,6 +90,10 @@ def design(
     ahead by rollouts, others by the posterior mean, in the share `window` of the chain. The budget
     says how large populations are and how many candidates a parent has, or `particles` (K) and
     `branch` (M) do; what is left of it says how often they are looked at.
+
+    Where the reward is "pareto(qed, sa, ...)", evolve seeks the front of these objectives: every
+    round climbs in another direction of them, and the designs are those that no other one beats
+    in all, far apart on the front. Their score is the mean, for display.
 
     `memory` ("scaffold", "fingerprint", "edit", or {"like": "scaffold", "bucket": 5}) makes an
     object worth less the more of its like earlier rounds found. `cache` is a file of scores that
@@ -176,6 +180,10 @@ class Ask:
         self.limits, budget = self._limited(least * self.n)
         self.resolved = resolve_reward(self.reward, floor=self.floor)
         require_floor(self.resolved)
+        if getattr(self.resolved, "objectives", ()) and self.method != "evolve":
+            raise ValueError(f"the front of a pareto(...) is sought by method='evolve', got "
+                             f"{self.method!r}, which goes by one number: write mean(...) or "
+                             "chebyshev(...) for it")
         if self.memory is not None:
             remembering(self.memory)
         self.sampler = self.model.sampler(**self.settings)
@@ -224,14 +232,12 @@ class Ask:
             cache=None if cache is None else Cache(cache, again), executor=executor,
             discount=memory,
         )  # fmt: skip
-        made = Campaign(
+        return Campaign(
             self.strategy, self.sampler, Decoded(domain, scorer),
             self._encode,
             self.seed, self.limits, self.strength, self.model.engine.device, memory, self.n,
+            described,
         )  # fmt: skip
-        if domain.kind == "molecule":
-            made.describe = diversity
-        return made
 
     def _encode(self, objects: Sequence[Any]) -> Any:
         """Objects of the pool as clean states of the sampler's canvas."""

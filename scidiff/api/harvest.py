@@ -18,15 +18,14 @@ from scidiff.data.records import Record
 from scidiff.evaluation.neighbours import internal_diversity
 from scidiff.guidance.campaign import TOP, Campaign
 from scidiff.guidance.certificate import Certificate, certify
-from scidiff.rewards.pareto import hypervolume, objectives
+from scidiff.rewards.pareto import handed_on, hypervolume, objectives, ranks
 from scidiff.rewards.portfolio import apart, comparison, portfolio, similarities
-from scidiff.rewards.scores import terms
 from scidiff.rewards.scoring import Scorer, Scores, Status
 
 DIVERSE = 100  # best objects whose diversity is told
 FEW = 2 * TOP  # designs that are the best ones: beside the ten best, few others could make up
 MOST = 4  # terms of which a hypervolume is reported: its cost grows fast with them
-_OWN = ("smiles", "valid", "reason", "canonical", "score", "log_w", "status")  # a row's columns
+_OWN = ("smiles", "valid", "reason", "canonical", "score", "front", "log_w", "status")  # a row's columns
 
 
 def harvest(
@@ -42,15 +41,18 @@ def harvest(
         records = _read(campaign, _handed_on(campaign, n, model.domain.kind))
         weights, certificate = {}, _searched(len(records))
     scores = scorer.plain(records)  # remembered: nothing is asked again
+    fronts = _fronts(scorer, records)
     columns: dict[str, list[Any]] = {
         "score": scores.values.tolist(),
+        **({"front": fronts} if fronts else {}),
         **_terms(scorer, records),
         **weights,
         "status": [Status(s).name.lower() for s in scores.status.tolist()],
     }
     order = sorted(
         range(len(records)),
-        key=lambda i: (int(scores.status[i]), -columns["score"][i] if scores.ok[i] else 0.0),
+        key=lambda i: (int(scores.status[i]), *fronts[i : i + 1],
+                       -columns["score"][i] if scores.ok[i] else 0.0),
     )
     kept = [records[i] for i in order]
     rows = SampleResult(
@@ -65,13 +67,16 @@ def harvest(
     )  # fmt: skip
     return DesignResult(rows, certificate=certificate, ledger=campaign.ledger, settings=settings,
                         history=campaign.history, asked=lambda: asked(model, campaign),
-                        hypervolume=_hypervolume(campaign))
+                        hypervolume=dominated(campaign))
 
 
 def _handed_on(campaign: Campaign, n: int, kind: str) -> list[int]:
-    """Rows of the pool: the n best; of more than `FEW`, by a strategy with a `diversity`, the ten
-    best, and others that make up for how alike these are, until all are that share as far apart as
-    the first round."""
+    """Rows of the pool: of a `pareto(...)` front by front; else the n best; of more than `FEW`, by
+    a strategy with a `diversity`, the ten best, and others that make up for how alike these are,
+    until all are that share as far apart as the first round."""
+    if sought(campaign):
+        scored = sorted(campaign.pool.best())
+        return [scored[i] for i in handed_on(campaign.pool.objectives.values[scored], n)]
     share = getattr(campaign.strategy, "diversity", None) if n > FEW else None
     rows = campaign.pool.best(None if share else n)
     if not share or len(rows) <= n:
@@ -83,6 +88,12 @@ def _handed_on(campaign: Campaign, n: int, kind: str) -> list[int]:
     least = share * apart(similarities(kind, drawn))
     scores = [values[row] for row in rows]
     return [rows[i] for i in portfolio(kind, objects, scores, n, least, keep=TOP)]
+
+
+def sought(campaign: Campaign) -> tuple[str, ...]:
+    """The objectives of a reward that is a `pareto(...)`."""
+    names: tuple[str, ...] = getattr(campaign.reward.scorer.reward, "objectives", ())
+    return names
 
 
 def _cost(campaign: Campaign) -> dict[str, int]:
@@ -123,15 +134,15 @@ def asked(model: Model, campaign: Campaign) -> SampleResult:
                         provenance=model.provenance(campaign.seed, n=len(records)))
 
 
-def _hypervolume(campaign: Campaign) -> float | None:
-    """What the terms of all that was asked dominate above their floors; None for a reward of one
-    term, of many, or of one without a floor."""
-    parts, reward = campaign.pool.parts(), campaign.reward.scorer.reward
-    floors = [getattr(term, "floor", None) for term in terms(reward).values()]
-    if not 2 <= len(floors) <= MOST or None in floors:
+def dominated(campaign: Campaign) -> float | None:
+    """Hypervolume of all that was asked above the floors of the objectives; None for a reward of
+    one objective, of many, or of one without a floor."""
+    if not campaign.pool.parts():
         return None
-    values, known = objectives(parts, list(terms(reward)))
-    return hypervolume(values[known], torch.tensor(floors, dtype=torch.float64))
+    found = campaign.pool.objectives
+    if not 2 <= len(found.names) <= MOST or not found.floors.isfinite().all():
+        return None
+    return hypervolume(found.values[found.known], found.floors)
 
 
 def _read(campaign: Campaign, rows: Sequence[int]) -> list[Record]:
@@ -140,11 +151,17 @@ def _read(campaign: Campaign, rows: Sequence[int]) -> list[Record]:
     return list(campaign.records([keys[row] for row in rows]))
 
 
-def diversity(campaign: Campaign) -> dict[str, float]:
-    """Internal diversity of the best molecules so far, for the history."""
-    rows = _read(campaign, campaign.pool.best(DIVERSE))
-    found = [r.obj for r in rows if r.obj is not None]
-    return {"diversity": internal_diversity(fingerprints(found))[0] if found else math.nan}
+def described(campaign: Campaign) -> dict[str, float]:
+    """What a round's line of the history says besides: internal diversity of the best molecules so
+    far, and the hypervolume of what a `pareto(...)` seeks."""
+    told = {}
+    if campaign.reward.scorer.kind == "molecule":
+        rows = _read(campaign, campaign.pool.best(DIVERSE))
+        found = [r.obj for r in rows if r.obj is not None]
+        told["diversity"] = internal_diversity(fingerprints(found))[0] if found else math.nan
+    if sought(campaign) and (volume := dominated(campaign)) is not None:
+        told["hypervolume"] = volume
+    return told
 
 
 def _searched(n: int) -> Certificate:
@@ -154,10 +171,19 @@ def _searched(n: int) -> Certificate:
 
 
 def _terms(scorer: Scorer, records: Sequence[Record]) -> dict[str, list[float]]:
-    """Terms of the reward, remembered from the run; NaN where a row has none."""
-    return {
-        f"term {name}" if name in _OWN else name: part.values.masked_fill(
-            ~part.ok, math.nan
-        ).tolist()
-        for name, part in scorer.parts(records).items()
-    }
+    """Objectives of a `pareto(...)`, then the terms of the reward, remembered from the run; NaN
+    where a row has none."""
+    parts = scorer.parts(records)
+    told = {name: part.values.masked_fill(~part.ok, math.nan) for name, part in parts.items()}
+    if parts:
+        found = objectives(scorer.reward, parts)
+        told = dict(zip(found.names, found.values.T, strict=True)) | told
+    return {f"term {name}" if name in _OWN else name: v.tolist() for name, v in told.items()}
+
+
+def _fronts(scorer: Scorer, records: Sequence[Record]) -> list[int]:
+    """The front, from 1, that each design of a `pareto(...)` is on; none where there is one
+    number."""
+    if not getattr(scorer.reward, "objectives", ()):
+        return []
+    return (ranks(objectives(scorer.reward, scorer.parts(records)).values) + 1).tolist()

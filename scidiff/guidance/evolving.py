@@ -19,10 +19,10 @@ from scidiff.guidance.learner import Learner
 from scidiff.guidance.lookahead import end_values
 from scidiff.guidance.offspring import offspring
 from scidiff.guidance.particles import sample
+from scidiff.guidance.pool import directed
 from scidiff.guidance.ranks import by_rank
 from scidiff.guidance.surrogate_rounds import Bounds, Choice, Model, Taught
 from scidiff.guidance.values import bare
-from scidiff.rewards.scoring import require_floor
 
 TRIES = 4  # times that rows are drawn until there is something to ask
 WIDER = 4  # times the parents that are looked through where a memory discounts objects
@@ -83,6 +83,9 @@ class Evolution:
     again are no candidates, and more are drawn where fewer are left than the round is to ask; a
     round without one ends the campaign.
 
+    Where the reward is a `pareto(...)`, all this climbs in one direction of its objectives, a new
+    one every round (ParEGO: Knowles 2006).
+
     A sampler that cannot go back has no offspring. Nothing is weighed: what is found is a
     search's.
     """
@@ -111,6 +114,7 @@ class Evolution:
         self._taught = None if self.surrogate is None else Taught(self.surrogate, least=2)
 
     def round(self, here: Round) -> Guided | None:
+        here = replace(here, pool=directed(here.pool, here.rng))
         sampler = here.sampler if self.learner is None else self.learner.sampler
         meter, lessons = Meter(sampler, here.reward, None), self._lessons
         wanted = min(here.calls, self.batch)
@@ -211,5 +215,5 @@ def _discounted(values: Tensor, objects: Sequence[Any], here: Round) -> Tensor:
     discount = here.reward.scorer.discount
     if discount is None:
         return values
-    floor = require_floor(here.reward)
+    floor = here.pool.floor
     return floor + (values - floor) * torch.tensor(discount(objects), dtype=values.dtype)

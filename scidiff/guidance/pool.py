@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scidiff.rewards.scoring import Scorer, Scores, Status
+import torch
+from torch import Tensor
+
+from scidiff.core import uniform
+from scidiff.rewards.pareto import Objectives, objectives, scalarised
+from scidiff.rewards.scoring import Scorer, Scores, Status, require_floor
 
 
 class Pool:
@@ -56,12 +62,23 @@ class Pool:
         """The round in which each object was asked."""
         return [bisect_right(self.starts, row) - 1 for row in range(len(self))]
 
+    @property
+    def objectives(self) -> Objectives:
+        """All objects by what the reward's `pareto(...)` holds, or by its terms where it has
+        several."""
+        return objectives(self.scorer.reward, self.parts())
+
+    @property
+    def floor(self) -> float:
+        """The value of an invalid object; RewardError where the reward declares none."""
+        return require_floor(self.scorer.reward)
+
     def best(self, n: int | None = None, first: int = 0) -> list[int]:
         """Row numbers of the n best scored objects from row `first` on, best first; of equal ones
         the earlier one."""
-        answers = [self.scorer.answer(key) for key in list(self.scorer.texts)[first:]]
-        scored = [row for row, a in enumerate(answers) if a.status == Status.OK]
-        return [first + row for row in sorted(scored, key=lambda row: -answers[row].value)[:n]]
+        values, status = self.values, self.status
+        scored = [row for row in range(first, len(self)) if status[row] == Status.OK]
+        return sorted(scored, key=lambda row: -values[row])[:n]
 
     def memory(self) -> dict[str, Any]:
         """All of it as JSON holds it."""
@@ -71,3 +88,35 @@ class Pool:
         """Go on from a `memory`."""
         self.scorer.recall(memory["scorer"])
         self.starts, self.parents = list(memory["starts"]), dict(memory["parents"])
+
+
+class Directed(Pool):
+    """A live view of a pool along one direction of its objectives: values are those of
+    `pareto.scalarised` for `weights` (O,), so whoever climbs them climbs towards one part of the
+    front."""
+
+    def __init__(self, pool: Pool, weights: Tensor) -> None:
+        super().__init__(pool.scorer)
+        self.starts, self.parents, self.weights = pool.starts, pool.parents, weights
+
+    @property
+    def floor(self) -> float:
+        return 0.0
+
+    @property
+    def values(self) -> list[float]:
+        found = self.objectives
+        told = torch.full((len(self),), math.nan, dtype=torch.float64)
+        if found.known.any():
+            told[found.known] = scalarised(found.values[found.known], self.weights)
+        return told.tolist()
+
+
+def directed(pool: Pool, rng: torch.Generator) -> Pool:
+    """The pool of a reward of one number; of a `pareto(...)`, the view along a direction drawn
+    evenly from the simplex."""
+    names = getattr(pool.scorer.reward, "objectives", ())
+    if not names:
+        return pool
+    gaps = -uniform((len(names),), rng).double().cpu().clamp(min=1e-12).log()
+    return Directed(pool, gaps / gaps.sum())

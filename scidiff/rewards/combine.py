@@ -62,6 +62,24 @@ class Expression:
         """Values alone, NaN where there is none."""
         return self.score(objects).values.tolist()
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What `pareto(...)` seeks the front of; empty for a formula of one number."""
+        return tuple(ast.unparse(part) for part in expressions.objectives(self._tree))
+
+    def objective_values(self, parts: Mapping[str, Scores]) -> Tensor:
+        """The objectives of a `pareto(...)`, (B, O) float64, NaN where a term has no value."""
+        told = {source: p.values.masked_fill(~p.ok, math.nan) for source, p in parts.items()}
+        found = [expressions.values(part, told.__getitem__)
+                 for part in expressions.objectives(self._tree)]
+        return torch.stack(torch.broadcast_tensors(*found), -1)
+
+    @property
+    def objective_floors(self) -> Tensor:
+        """Lower bounds of the objectives, (O,) float64, -inf where there is none."""
+        parts = expressions.objectives(self._tree)
+        return torch.stack([expressions.interval(part, self._leaf_bounds)[0] for part in parts])
+
     def _leaf_bounds(self, source: str) -> Tensor:
         bounds = getattr(self._leaves[source], "bounds", (-math.inf, math.inf))
         return torch.tensor(bounds, dtype=torch.float64)
@@ -163,6 +181,22 @@ class Declared:
     def leaves(self) -> Mapping[str, Any]:
         """Terms of the reward underneath."""
         return terms(self.reward)
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the reward underneath seeks the front of."""
+        return getattr(self.reward, "objectives", ())
+
+    def objective_values(self, parts: Mapping[str, Scores]) -> Tensor:
+        """See Expression.objective_values."""
+        values: Tensor = self.reward.objective_values(parts)
+        return values
+
+    @property
+    def objective_floors(self) -> Tensor:
+        """See Expression.objective_floors."""
+        floors: Tensor = self.reward.objective_floors
+        return floors
 
     def combine(self, parts: Mapping[str, Scores]) -> Scores:
         """Combine them as the reward underneath does."""

@@ -1,8 +1,9 @@
 """The grammar of reward expressions: parsed with `ast`, checked token by token, never evaluated.
 
 Numbers, reward names, rewards with parameters, + - * / **, min, max, mean, geometric_mean,
-chebyshev and the desirability curves. One fold over the tree serves both meanings: values of a
-batch, and the interval they must lie in (from which the floor of the whole expression follows).
+chebyshev and the desirability curves; around all of it pareto. One fold over the tree serves both
+meanings: values of a batch, and the interval they must lie in (from which the floor of the whole
+expression follows).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from scidiff.rewards import registry
 from scidiff.rewards.curves import CURVES
 
 Leaves = dict[str, Any]  # source of a leaf -> the reward it names
+PARETO = "pareto"  # around the objectives of a front, outside of everything
 
 
 def _geometric_mean(parts: Sequence[Tensor]) -> Tensor:
@@ -43,6 +45,7 @@ MEANS: dict[str, Callable[[Sequence[Tensor]], Tensor]] = {
     "mean": lambda parts: torch.stack(list(parts)).mean(0),
     "geometric_mean": _geometric_mean,
     "chebyshev": _chebyshev,
+    PARETO: lambda parts: torch.stack(list(parts)).mean(0),  # the one number that is shown
 }
 _BINARY: dict[type, Callable[[Tensor, Tensor], Tensor]] = {
     ast.Add: torch.add, ast.Sub: torch.sub, ast.Mult: torch.mul, ast.Div: torch.div,
@@ -61,7 +64,8 @@ def parse(source: str) -> tuple[ast.expr, Leaves]:
     try:
         tree = ast.parse(text, mode="eval").body
         leaves: Leaves = {}
-        _check(tree, text, leaves)
+        for part in objectives(tree) or [tree]:
+            _check(part, text, leaves)
     except SyntaxError as error:
         column = error.offset or len(text) + 1  # offset 0: the text ended too early
         raise ValueError(f"cannot read the reward expression {_short(text)} at position {column}: "
@@ -74,8 +78,20 @@ def parse(source: str) -> tuple[ast.expr, Leaves]:
     return tree, leaves
 
 
+def objectives(tree: ast.expr) -> list[ast.expr]:
+    """What a whole `pareto(...)` seeks the front of; empty for a formula of one number."""
+    match tree:
+        case ast.Call(func=ast.Name(id=name), args=[_, _, *_], keywords=[]) if name == PARETO:
+            return tree.args
+        case _:
+            return []
+
+
 def _check(node: ast.expr, text: str, leaves: Leaves) -> None:
     match node:
+        case ast.Call(func=ast.Name(id=name)) if name == PARETO:
+            raise _error(node, text, f"{PARETO} takes two or more objectives and stands around "
+                                     f"the whole formula: {_usage(PARETO)}")
         case ast.Constant(value=bool()):
             raise _error(node, text, "True and False are not numbers")
         case ast.Constant(value=int() | float()):

@@ -1,13 +1,19 @@
-"""Several objectives at once, all to be maximised: fronts, ranks and the exact hypervolume."""
+"""Several objectives at once, all to be maximised: fronts, ranks, the exact hypervolume, and one
+number for a direction in which a front is sought."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from scidiff.rewards.scores import Scores
+from scidiff.rewards.scores import Scores, terms
+
+SLOPE = 0.05  # of the mean in an augmented Chebyshev scalarisation
 
 
 def dominates(values: Tensor) -> Tensor:
@@ -32,15 +38,64 @@ def front(values: Tensor) -> Tensor:
     return kept
 
 
+def fronts(values: Tensor) -> Iterator[Tensor]:
+    """Rows of each front once those before are taken away, the best one first (Deb et al. 2002),
+    (F,) int64. values: (B, O)."""
+    left = torch.arange(len(values))
+    while len(left):
+        best = front(values[left])
+        yield left[best]
+        left = left[~best]
+
+
 def ranks(values: Tensor) -> Tensor:
-    """Number of the front that a row is on once the fronts before are taken away, (B,) int64,
-    0 for the best (Deb et al. 2002). values: (B, O)."""
-    rank = torch.full((len(values),), -1, dtype=torch.int64)
-    level = 0
-    while (left := (rank < 0).nonzero()[:, 0]).numel():
-        rank[left[front(values[left])]] = level
-        level += 1
+    """Number of the front that a row is on, (B,) int64, 0 for the best. values: (B, O)."""
+    rank = torch.empty(len(values), dtype=torch.int64)
+    for level, rows in enumerate(fronts(values)):
+        rank[rows] = level
     return rank
+
+
+def handed_on(values: Tensor, n: int) -> list[int]:
+    """n rows, front by front; of the front that does not fit whole those that are far apart, each
+    objective measured by its range on that front. values: (B, O)."""
+    chosen: list[int] = []
+    for rows in fronts(values):
+        left = n - len(chosen)
+        if left <= 0:
+            break
+        chosen += rows.tolist() if len(rows) <= left else rows[far_apart(values[rows], left)].tolist()
+    return chosen
+
+
+def far_apart(values: Tensor, n: int) -> Tensor:
+    """n rows far from each other, (n,) int64: the best of the first objective, then always the row
+    whose nearest chosen one is farthest (Gonzalez 1985). values: (B, O)."""
+    unit = _in_range(values)
+    rows = [int(unit[:, 0].argmax())]
+    near = torch.full((len(unit),), math.inf, dtype=unit.dtype)
+    while len(rows) < n:
+        near = torch.minimum(near, (unit - unit[rows[-1]]).square().sum(1))
+        near[rows[-1]] = -1
+        rows.append(int(near.argmax()))
+    return torch.tensor(rows)
+
+
+def _in_range(values: Tensor) -> Tensor:
+    """Each objective from 0, its least value, to 1, its largest; 1 where all are equal."""
+    low, high = values.amin(0), values.amax(0)
+    return torch.where(high > low, (values - low) / (high - low).clamp(min=1e-300), 1.0)
+
+
+def scalarised(values: Tensor, weights: Tensor) -> Tensor:
+    """One number a row for the direction `weights` (O,) of the simplex, (B,) in [0, 1 + SLOPE].
+
+    1 + SLOPE - max_i w_i g_i - SLOPE sum_i w_i g_i, g being the distance to the best of each
+    objective in units of its range: the augmented Chebyshev scalarisation of ParEGO (Knowles 2006,
+    doi 10.1109/TEVC.2005.851274), whose maxima reach every part of a front. values: (B, O).
+    """
+    gap = weights * (1 - _in_range(values))
+    return 1 + SLOPE - gap.amax(1) - SLOPE * gap.sum(1)
 
 
 def hypervolume(values: Tensor, reference: Tensor) -> float:
@@ -81,15 +136,27 @@ def contributions(values: Tensor, reference: Tensor) -> Tensor:
     return torch.tensor([whole - hypervolume(r, reference) for r in rest], dtype=torch.float64)
 
 
-def objectives(parts: Mapping[str, Scores], names: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Values (B, O) of the named terms of a reward (`Scorer.parts`), and which rows have all of
-    them, (B,) bool.
+@dataclass(frozen=True)
+class Objectives:
+    """Objects by what is to be maximised."""
 
-    Raises ValueError for a name that is no term.
-    """
-    missing = [n for n in names if n not in parts]
-    if missing:
-        raise ValueError(f"no term {missing[0]!r}; the reward has {', '.join(parts)}")
-    chosen = [parts[n] for n in names]
-    return (torch.stack([p.values for p in chosen], 1),
-            torch.stack([p.ok for p in chosen]).all(0))
+    names: tuple[str, ...]
+    values: Tensor  # (B, O) float64, NaN where one has no value
+    floors: Tensor  # (O,) float64, the least that each can be, -inf where nothing bounds it
+
+    @property
+    def known(self) -> Tensor:
+        """Rows that have all of them, (B,) bool."""
+        return self.values.isfinite().all(1)
+
+
+def objectives(reward: Any, parts: Mapping[str, Scores]) -> Objectives:
+    """Objectives of a reward from the scores of its terms (`Scorer.parts`): what stands in its
+    `pareto(...)`, or the terms themselves."""
+    names: tuple[str, ...] = getattr(reward, "objectives", ())
+    if names:
+        return Objectives(names, reward.objective_values(parts), reward.objective_floors)
+    floors = [getattr(term, "floor", None) for term in terms(reward).values()]
+    told = [p.values.masked_fill(~p.ok, math.nan) for p in (parts[n] for n in terms(reward))]
+    least = torch.tensor([-math.inf if f is None else f for f in floors], dtype=torch.float64)
+    return Objectives(tuple(terms(reward)), torch.stack(told, 1), least)

@@ -181,13 +181,13 @@ class Scorer:
     def parts(self, records: Sequence[Record]) -> dict[str, Scores]:
         """What each term of the reward gave these records, from memory: nothing is asked.
 
-        Empty for a reward of one term. A term that was not needed is SKIPPED.
+        Empty for a reward that is one term. A term that was not needed is SKIPPED.
         """
         return self.parts_of([self.key(r) if r.valid else None for r in records])
 
     def parts_of(self, keys: Sequence[str | None]) -> dict[str, Scores]:
         """The same of objects by their canonical keys, None for an invalid one."""
-        if len(self._terms) == 1:
+        if len(self._terms) == 1 and not getattr(self.reward, "objectives", ()):
             return {}
         return {source: self._rows([k and self._named(source, k) for k in keys],
                                    self._parts[source], getattr(term, "floor", None))

@@ -19,6 +19,7 @@ from scidiff.guidance.campaign import Campaign, Limits
 from scidiff.guidance.certificate import IMPROPER
 from scidiff.guidance.lookahead import Decoded
 from scidiff.rewards.executors import Serial
+from scidiff.rewards.pareto import front, hypervolume
 from scidiff.rewards.scoring import NamedReward, RewardError, Scorer
 from scidiff.samplers.strided import BlockStridedSampler, StridedSampler
 
@@ -116,6 +117,32 @@ def test_the_terms_of_a_formula_are_columns(model):
     assert scores == sorted(scores, reverse=True)
 
 
+def test_designs_of_a_pareto_are_its_front_first_and_told_by_their_objectives(model, tmp_path):
+    hits = design(model, "pareto(qed, 1 - sa/2)", 12, budget=60, out=tmp_path / "run")
+    frame, asked = hits.to_frame(), hits.asked.to_frame()
+    names = ["qed", "1 - sa / 2"]
+    assert list(asked.columns[:8]).index("qed") < list(asked.columns).index("sa")
+    assert (1 - asked["sa"] / 2).to_numpy() == pytest.approx(asked["1 - sa / 2"].to_numpy())
+    assert asked[names].mean(axis=1).to_numpy() == pytest.approx(asked["score"].to_numpy())
+    values = torch.tensor(asked[names].to_numpy())
+    undominated = {asked["smiles"][i] for i in front(values).nonzero()[:, 0].tolist()}
+    first = frame[frame["front"] == 1]
+    assert 0 < len(first) and set(first["smiles"]) <= undominated
+    assert len(first) == min(12, len(undominated)) and frame["front"].is_monotonic_increasing
+    zero = torch.tensor([0.0, 0.5], dtype=torch.float64)
+    assert hits.hypervolume == pytest.approx(hypervolume(values, zero))
+    assert hits.history["hypervolume"].is_monotonic_increasing
+    assert hits.history["hypervolume"].iloc[-1] == pytest.approx(hits.hypervolume)
+    again = design(model, "pareto(qed, 1 - sa/2)", 12, budget=60, out=tmp_path / "run", resume=True)
+    assert again.to_frame().equals(frame)
+
+
+def test_one_reward_can_be_both_objectives(model):
+    frame = design(model, "pareto(qed, 1 - qed)", 4, budget=20).to_frame()
+    assert (frame["qed"] + frame["1 - qed"]).to_numpy() == pytest.approx(np.ones(4))
+    assert (frame["front"] == 1).all()
+
+
 def test_a_cache_on_disk_answers_the_next_run(model, tmp_path):
     first, second = Atoms(), Atoms()
     file = tmp_path / "scores.db"
@@ -200,6 +227,8 @@ def test_refusals_come_before_any_sampling(model, monkeypatch):
         design(model, lambda mols: [1.0] * len(mols), 4)
     with pytest.raises(ValueError, match="expected one of svdd, nested, .*evolve, surrogate"):
         least_calls("xyz")
+    with pytest.raises(ValueError, match="front of a pareto.* by method='evolve', got 'svdd'"):
+        design(model, "pareto(qed, sa)", 4, method="svdd")
     for strength in (-5.0, math.inf):
         with pytest.raises(ValueError, match=f"finite and not negative, got {strength}"):
             design(model, "qed", 4, strength=strength)

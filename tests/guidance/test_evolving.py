@@ -1,6 +1,7 @@
 """Evolution over rounds: offspring keep the law, rounds keep their budget, learning continues
 where it was cut."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -19,7 +20,10 @@ from scidiff.guidance.learner import Learner
 from scidiff.guidance.lookahead import Decoded
 from scidiff.guidance.offspring import offspring, steps_taken
 from scidiff.guidance.particles import sample
-from scidiff.rewards.scoring import Scorer
+from scidiff.guidance.pool import Directed
+from scidiff.rewards.pareto import hypervolume
+from scidiff.rewards.scores import Answer
+from scidiff.rewards.scoring import Scorer, Scores, Status
 from scidiff.samplers.gaussian import GaussianSampler
 from scidiff.samplers.masked import FixedCanvas, LengthLaw, MaskedSampler, Sequential
 from scidiff.samplers.strided import StridedSampler
@@ -40,6 +44,15 @@ class Nitrogens:
 
     def __call__(self, mols):
         return [sum(a.GetSymbol() == "N" for a in m.GetAtoms()) / 10 for m in mols]
+
+
+class Oxygens(Nitrogens):
+    """Oxygen atoms, in tenths."""
+
+    name = "oxygens"
+
+    def __call__(self, mols):
+        return [sum(a.GetSymbol() == "O" for a in m.GetAtoms()) / 10 for m in mols]
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +233,51 @@ def test_what_a_memory_discounts_is_neither_bred_nor_asked_for(models):
         later = run.pool.texts[20:]
         shares.append([sum("O" in t for t in some) / len(some) for some in (bred, later)])
     assert shares[1][0] < shares[0][0] / 2 and shares[1][1] < shares[0][1] / 2
+
+
+class Ring:
+    """Two objectives that nothing has both of: nitrogens and oxygens, in tenths."""
+
+    name, floor, version = "ring", 0.0, "1"
+    objectives = "N", "O"
+    objective_floors = torch.zeros(2, dtype=torch.float64)
+    leaves = {"N": Nitrogens(), "O": Oxygens()}
+
+    def combine(self, parts):
+        values = self.objective_values(parts).mean(1)
+        return Scores(values, torch.zeros(len(values), dtype=torch.int8))
+
+    def objective_values(self, parts):
+        return torch.stack([parts["N"].values, parts["O"].values], 1)
+
+
+@pytest.mark.parametrize("kind", ["masked", "block"])
+def test_a_front_is_climbed_in_a_direction_of_each_round(models, kind):
+    run = campaign(models[kind], 80, reward=Ring(), batch=10)
+    views, teach = [], run.strategy._teach
+    run.strategy._teach = lambda here, asked: (views.append(here.pool.weights), teach(here, asked))
+    run.run()
+    assert len(views) == run.number and len({tuple(w.tolist()) for w in views}) == run.number
+    assert all(float(w.sum()) == pytest.approx(1) and w.min() > 0 for w in views)
+    made = [row for row, key in enumerate(run.pool.keys) if key in run.pool.parents]
+    assert made and set(run.pool.parents.values()) <= set(run.pool.keys)  # those of the campaign
+    found = run.pool.objectives.values
+    plain = campaign(models[kind], 80, reward=Ring(), strategy=Evolution(80, share=0.0))
+    plain.run()
+    zero = Ring.objective_floors
+    assert hypervolume(found, zero) > hypervolume(plain.pool.objectives.values, zero)
+
+
+def test_a_direction_sees_failed_objects_as_such(models):
+    run = campaign(models["masked"], 20, reward=Ring(), strategy=Evolution(20))
+    run.run()
+    view = Directed(run.pool, torch.tensor([1.0, 0.0], dtype=torch.float64))
+    nitrogens = run.pool.objectives.values[:, 0]
+    best = view.best(1)[0]
+    assert nitrogens[best] == nitrogens.max() and view.floor == 0 and len(view) == 20
+    key = run.pool.keys[best]
+    run.reward.scorer._parts["O"][key] = Answer(math.nan, Status.FAILED)
+    assert math.isnan(view.values[best])
 
 
 @pytest.mark.parametrize("name", ["batch", "candidates", "parents"])
