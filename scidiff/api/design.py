@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scidiff.api.entry import opened
 from scidiff.api.harvest import described, harvest
+from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
 from scidiff.api.populations import Drawn, Populations
 from scidiff.api.strategies import least_calls, strategy_of
@@ -103,15 +104,17 @@ def design(
     results are the same.
 
     With `out` a run is a campaign in that folder: every answer and every round is kept as it
-    comes, a run that was killed goes on with `resume` and ends with the same designs, and the
-    folder ends with tables and a page (`api.campaigns`), those of what was found so far where it
-    is interrupted. `watch` is given the campaign before its first round and after every one.
+    comes, a run that was killed goes on with `resume` and ends with the same designs (a limit that
+    is given then takes the place of the first one, so that it can go further), and the folder
+    ends with tables and a page (`api.campaigns`), those of what was found so far where it is
+    interrupted. `watch` is given the campaign before its first round and after every one.
     """
     if resume and out is None:
         raise ValueError("resume goes on with the campaign in a folder: say which with out")
     ask = Ask(opened(model), reward, n, method, budget, seed, strength, floor, window, memory,
               Limits(None, network_rows, seconds), dict(settings),
-              {k: v for k, v in (("particles", particles), ("branch", branch)) if v is not None})
+              {k: v for k, v in (("particles", particles), ("branch", branch)) if v is not None},
+              Journal(out).manifest if out is not None and resume else None)
     with executing(ask.resolved, workers, timeout, cluster) as executor:
         if out is None:
             campaign = ask.campaign(executor, cache, retry_failed)
@@ -168,6 +171,7 @@ class Ask:
     limits: Limits
     settings: dict[str, Any] = field(default_factory=dict)
     shape: dict[str, int] = field(default_factory=dict)  # of populations: particles, branch
+    begun: Mapping[str, Any] | None = None  # the campaign that is gone on with
 
     def __post_init__(self) -> None:
         least = least_calls(self.method)
@@ -177,7 +181,7 @@ class Ask:
             raise ValueError("strength is how hard the reward pulls and must be finite and not "
                              f"negative, got {self.strength}; to avoid what a reward is high "
                              "for, negate the reward")
-        self.limits, budget = self._limited(least * self.n)
+        self.limits, self.planned = self._limited(least * self.n)
         self.resolved = resolve_reward(self.reward, floor=self.floor)
         require_floor(self.resolved)
         if getattr(self.resolved, "objectives", ()) and self.method != "evolve":
@@ -188,13 +192,15 @@ class Ask:
             remembering(self.memory)
         self.sampler = self.model.sampler(**self.settings)
         self.strategy: Strategy = strategy_of(
-            self.method, self.model, self.n, budget, self.window, self.settings,
+            self.method, self.model, self.n, self.planned, self.window, self.settings,
             self.shape,
         )
 
     def _limited(self, least: int) -> tuple[Limits, int]:
-        """The limits, with the default budget of calls where none is given, and that budget."""
-        budget = self.budget
+        """The limits, and the budget that rounds are planned for: the default where none is given;
+        of a campaign that is gone on with, what it had in the place of what is not said."""
+        had = {} if self.begun is None else self.begun["limits"]
+        budget = had.get("calls") if self.budget is None else self.budget
         budget = max(CALLS * self.n, least) if budget is None else budget
         if budget < least:
             raise ValueError(
@@ -204,7 +210,16 @@ class Ask:
         if self.window is not None and not 0 <= self.window[0] < self.window[1] <= 1:
             raise ValueError("window is the share (first, last) of the chain that is looked at, "
                              f"0 <= first < last <= 1, got {self.window}")
-        return Limits(budget, self.limits.rows, self.limits.seconds), budget
+        planned = budget if self.begun is None else self.begun.get("planned", had["calls"])
+        if planned != budget and self.method in METHODS:
+            raise ValueError(
+                f"{self.method} spread its budget of {planned} objects over its designs when it "
+                f"began, got {budget}; expected the same, or none (seconds and network_rows may "
+                "change)"
+            )
+        rows, seconds = self.limits.rows, self.limits.seconds
+        return Limits(budget, had.get("rows") if rows is None else rows,
+                      had.get("seconds") if seconds is None else seconds), planned
 
     @property
     def manifest(self) -> Mapping[str, Any]:
@@ -216,7 +231,7 @@ class Ask:
             "floor": self.floor,
             "n": self.n, "method": self.method, "seed": self.seed, "strength": self.strength,
             **self.shape, "window": self.window, "memory": self.memory,
-            "limits": asdict(self.limits), "settings": self.settings,
+            "limits": asdict(self.limits), "planned": self.planned, "settings": self.settings,
         }  # fmt: skip
 
     def campaign(

@@ -1,6 +1,6 @@
 """A campaign's folder: who it belongs to, and one complete checkpoint after every round.
 
-    campaign.json            what the campaign is; another one is refused
+    campaign.json            what the campaign is; another one is refused. Its limits may change
     rounds/00012/            the last complete round: state.json, strategy.safetensors
     campaign.lock            held by the one process that works in the folder
 """
@@ -18,6 +18,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -28,6 +29,7 @@ from scidiff.guidance.campaign import Campaign
 
 FORMAT = 1
 MANIFEST, ROUNDS, LOCK = "campaign.json", "rounds", "campaign.lock"
+MAY_CHANGE = ("limits", "planned")  # of a manifest: how far to go, and what rounds were cut for
 
 
 class CampaignError(ScidiffError):
@@ -64,7 +66,7 @@ class Journal:
             yield
 
     def claim(self, manifest: Mapping[str, Any], resume: bool) -> None:
-        """Begin a campaign here, or go on with it.
+        """Begin a campaign here, or go on with it, under the limits that the manifest has now.
 
         Raises CampaignError for a folder that holds another campaign, a begun one without
         `resume`, or strangers' files.
@@ -77,6 +79,7 @@ class Journal:
                     f"{self.folder} holds this campaign, {self.progress()}: resume it, or use "
                     "another folder"
                 )
+            self._write(told)
             return
         other = next((p.name for p in sorted(self.folder.iterdir()) if p.name != LOCK), None)
         if other:
@@ -84,7 +87,7 @@ class Journal:
                 f"{self.folder} is not empty (it holds {other}) and has no {MANIFEST}: use "
                 "another folder"
             )
-        write_atomically(self.folder / MANIFEST, (json.dumps(told, indent=1) + "\n").encode())
+        self._write(told)
 
     def save(self, campaign: Campaign) -> None:
         """Write the state after a round; the one before it goes when this one is complete."""
@@ -106,8 +109,12 @@ class Journal:
         last = self._last()
         if last is None:
             return False
-        saved = json.loads((last / "state.json").read_text())
-        campaign.restore(saved, load_tensors((last / "strategy.safetensors").read_bytes()))
+        tensors = last / "strategy.safetensors"
+        try:
+            held = load_tensors(tensors.read_bytes())
+        except (OSError, SafetensorError) as error:
+            raise _damaged(tensors, error) from error
+        campaign.restore(_read(last / "state.json"), held)
         return True
 
     def progress(self) -> str:
@@ -115,7 +122,7 @@ class Journal:
         last = self._last()
         if last is None:
             return "before its first round"
-        saved = json.loads((last / "state.json").read_text())
+        saved = _read(last / "state.json")
         asked = saved["ledger"]["asked"]
         return f"{saved['number']} rounds done, {asked:,} objects asked"
 
@@ -123,26 +130,51 @@ class Journal:
         whole = sorted((self.folder / ROUNDS).glob("[0-9]*"))
         return whole[-1] if whole else None
 
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """What was begun here, None where nothing was. Raises CampaignError for a damaged file and
+        for one of another version of scidiff."""
+        if not self.begun:
+            return None
+        begun = _read(self.folder / MANIFEST)
+        if begun.get("format") != FORMAT:
+            raise CampaignError(
+                f"{self.folder} was begun by another version of scidiff (format "
+                f"{begun.get('format')}, expected {FORMAT}): use another folder"
+            )
+        return begun
+
+    def _write(self, manifest: Mapping[str, Any]) -> None:
+        text = json.dumps(manifest, indent=1) + "\n"
+        write_atomically(self.folder / MANIFEST, text.encode())
+
     def _compare(self, told: Mapping[str, Any]) -> None:
-        try:
-            begun = json.loads((self.folder / MANIFEST).read_text())
-            if begun.get("format") != FORMAT:
-                raise CampaignError(
-                    f"{self.folder} was begun by another version of scidiff (format "
-                    f"{begun.get('format')}, expected {FORMAT}): use another folder"
-                )
-        except (UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
-            raise CampaignError(f"{self.folder / MANIFEST} is damaged: {error}") from error
+        begun = self.manifest or {}
         differences = [
             f"{key} {begun.get(key)!r} there, {told.get(key)!r} now"
             for key in {**begun, **told}
-            if begun.get(key) != told.get(key)
+            if key not in MAY_CHANGE and begun.get(key) != told.get(key)
         ]
         if differences:
             raise CampaignError(
                 f"{self.folder} holds another campaign ({'; '.join(differences)}): use another "
                 "folder, or the same arguments to continue it"
             )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The JSON object in a file of the campaign; CampaignError where it is none."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise _damaged(file, error) from error
+    if not isinstance(found, dict):
+        raise _damaged(file, f"expected an object, got {type(found).__name__}")
+    return found
+
+
+def _damaged(file: Path, why: object) -> CampaignError:
+    return CampaignError(f"{file} is damaged: {why}")
 
 
 def _json(value: Any) -> Any:

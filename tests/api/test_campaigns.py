@@ -117,6 +117,44 @@ def test_a_finished_campaign_is_read_and_not_run_again(model, tmp_path):
     assert again.count == 0
 
 
+def test_a_limit_can_be_raised_and_what_is_not_said_stays(model, tmp_path):
+    whole = run(model, tmp_path / "whole")
+    early = run(model, tmp_path / "cut", seconds=1e-6)
+    assert len(early) < len(whole) and early.provenance["ended"] == "seconds"
+    same = run(model, tmp_path / "cut", resume=True)
+    assert same.to_frame().equals(early.to_frame()) and same.provenance["ended"] == "seconds"
+    on = run(model, tmp_path / "cut", seconds=1e6, resume=True)
+    assert on.to_frame().equals(whole.to_frame())
+    assert json.loads((tmp_path / "cut" / "campaign.json").read_text())["limits"] == {
+        "calls": 180, "rows": None, "seconds": 1e6}
+
+
+def test_a_search_goes_on_under_a_larger_budget(model, tmp_path):
+    first = sd.design(model, Atoms(), 4, budget=20, out=tmp_path / "run")
+    more = sd.design(model, Atoms(), 4, budget=50, out=tmp_path / "run", resume=True)
+    assert more.ledger.asked == 50 == len(more.asked) and first.ledger.asked == 20
+    assert more.asked.to_frame().iloc[:20].equals(first.asked.to_frame())
+    again = sd.design(model, Atoms(fatal=1), 4, out=tmp_path / "run", resume=True)
+    assert again.to_frame().equals(more.to_frame())
+    less = sd.design(model, Atoms(fatal=1), 4, budget=30, out=tmp_path / "run", resume=True)
+    assert less.provenance["ended"] == "calls" and less.ledger.asked == 50
+
+
+def test_populations_keep_the_budget_that_was_spread_over_them(model, tmp_path):
+    run(model, tmp_path, method="smc")
+    with pytest.raises(ValueError, match="smc spread its budget of 180 objects .* got 200; exp"):
+        run(model, tmp_path, method="smc", budget=200, resume=True)
+
+
+@pytest.mark.parametrize("name", ["campaign.json", "state.json", "strategy.safetensors"])
+def test_a_damaged_file_is_named(model, tmp_path, name):
+    run(model, tmp_path, method="evolve")
+    (file,) = tmp_path.rglob(name)
+    file.write_bytes(b"[1")
+    with pytest.raises(CampaignError, match=f"{name} is damaged: "):
+        run(model, tmp_path, method="evolve", resume=True)
+
+
 def test_one_folder_holds_one_campaign(model, tmp_path):
     run(model, tmp_path / "a")
     with pytest.raises(CampaignError, match="this campaign, 3 rounds done, .* asked: resume"):
