@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,17 @@ from scidiff.api.harvest import described, harvest
 from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
 from scidiff.api.populations import Drawn, Populations
+from scidiff.api.settings import UnknownSetting
 from scidiff.api.strategies import least_calls, strategy_of
 from scidiff.api.typed import typed
-from scidiff.core import seeded
+from scidiff.core import Sampler, seeded
 from scidiff.data.graphs import GraphState
 from scidiff.domains.domain import spelled
 from scidiff.guidance.campaign import Campaign, Limits, Strategy
 from scidiff.guidance.journal import Journal
 from scidiff.guidance.lookahead import Decoded
 from scidiff.guidance.values import bare
-from scidiff.messages import nearest
+from scidiff.messages import closest, nearest
 from scidiff.rewards.cache import Cache
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.diversity import DiversityMemory
@@ -190,11 +192,21 @@ class Ask:
                              "chebyshev(...) for it")
         if self.memory is not None:
             remembering(self.memory)
-        self.sampler = self.model.sampler(**self.settings)
+        self.sampler = self._sampler()
         self.strategy: Strategy = strategy_of(
             self.method, self.model, self.n, self.planned, self.window, self.settings,
             self.shape,
         )
+
+    def _sampler(self) -> Sampler[Any]:
+        try:
+            return self.model.sampler(**self.settings)
+        except UnknownSetting as error:
+            own = [name for name in signature(design).parameters if name != "settings"]
+            if not closest(error.name, own):
+                raise
+            raise ValueError(f"unknown argument {error.name!r}"
+                             f"{nearest(error.name, [*own, *error.known])}") from None
 
     def _limited(self, least: int) -> tuple[Limits, int]:
         """The limits, and the budget that rounds are planned for: the default where none is given;

@@ -25,7 +25,7 @@ from scidiff.rewards.scoring import Scorer, Scores, Status
 DIVERSE = 100  # best objects whose diversity is told
 FEW = 2 * TOP  # designs that are the best ones: beside the ten best, few others could make up
 MOST = 4  # terms of which a hypervolume is reported: its cost grows fast with them
-_OWN = ("smiles", "valid", "reason", "canonical", "score", "front", "log_w", "status")  # a row's columns
+_OWN = ("smiles", "valid", "reason", "canonical", "score", "front", "log_w", "status")  # of a row
 
 
 def harvest(

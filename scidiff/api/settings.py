@@ -260,17 +260,25 @@ def chosen(record: Any) -> dict[str, Any]:
     }
 
 
+class UnknownSetting(ValueError):
+    """A setting that a model does not have, with those that it has and the nearest one."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name, known
+        super().__init__(
+            f"unknown sampling setting {name!r}; expected one of {', '.join(known)}"
+            f"{nearest(name, known)}"
+        )
+
+
 def choose(records: Sequence[type], chosen: Mapping[str, Any]) -> list[Any]:
-    """Fill one record of each class from `chosen`. Raises ValueError for an unknown name, with
-    the known ones, and for a value of another type than its field's."""
+    """Fill one record of each class from `chosen`. Raises UnknownSetting for a name that none
+    has, and ValueError for a value of another type than its field's."""
     known = {f.name: record for record in records for f in fields(record)}
     types = {f.name: f.type for record in records for f in fields(record)}
     unknown = [name for name in chosen if name not in known]
     if unknown:
-        raise ValueError(
-            f"unknown sampling setting {unknown[0]!r}; expected one of {', '.join(known)}"
-            f"{nearest(unknown[0], known)}"
-        )
+        raise UnknownSetting(unknown[0], list(known))
     for name, value in chosen.items():
         check_type(name, value, types[name])
     return [

@@ -29,8 +29,8 @@ def _whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
 
 
-def _pair(value: Any) -> bool:
-    return _listed(value) and len(value) == 2 and all(map(_whole, value))
+def _pair_of(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: _listed(value) and len(value) == 2 and all(map(kind, value))
 
 
 def _number(value: Any) -> bool:
@@ -46,6 +46,8 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("text", lambda v: isinstance(v, str)),
     "Path": ("a path", lambda v: isinstance(v, Path)),
     "tuple[str, ...]": ("a list", _listed),
+    "tuple[float, float]": ("a pair of numbers", _pair_of(_number)),
+    "dict[str, Any]": ("a dictionary", lambda v: isinstance(v, dict)),
     "Mapping[str, Any]": (
         "a mapping such as {'cell': 'K562'}",
         lambda v: isinstance(v, Mapping),
@@ -53,7 +55,7 @@ KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "None": ("None", lambda v: v is None),
 }
 KINDS["Asked"] = KINDS["Mapping[str, Any]"]
-KINDS["Span"] = ("a pair of whole numbers", _pair)
+KINDS["Span"] = ("a pair of whole numbers", _pair_of(_whole))
 MANY = {
     "Sequence[str]": ("str", "a list of texts"),
     "Sequence[int]": ("int", "a list of whole numbers"),

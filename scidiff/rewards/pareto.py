@@ -4,7 +4,7 @@ number for a direction in which a front is sought."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,8 @@ def handed_on(values: Tensor, n: int) -> list[int]:
         left = n - len(chosen)
         if left <= 0:
             break
-        chosen += rows.tolist() if len(rows) <= left else rows[far_apart(values[rows], left)].tolist()
+        kept = rows if len(rows) <= left else rows[far_apart(values[rows], left)]
+        chosen += kept.tolist()
     return chosen
 
 

@@ -133,7 +133,7 @@ def test_designs_of_a_pareto_are_its_front_first_and_told_by_their_objectives(mo
     assert hits.hypervolume == pytest.approx(hypervolume(values, zero))
     assert hits.history["hypervolume"].is_monotonic_increasing
     assert hits.history["hypervolume"].iloc[-1] == pytest.approx(hits.hypervolume)
-    again = design(model, "pareto(qed, 1 - sa/2)", 12, budget=60, out=tmp_path / "run", resume=True)
+    again = design(model, "pareto(qed, 1 - sa/2)", 12, out=tmp_path / "run", resume=True)
     assert again.to_frame().equals(frame)
 
 
@@ -244,6 +244,18 @@ def test_a_deterministic_sampler_cannot_branch(model, method):
         design(model, "qed", 2, method, 60, temperature=0.0, order="sequential")
     assert "\n" not in str(caught.value)
     assert len(design(model, "qed", 2, "best-of-n", 4, temperature=0.0, order="sequential")) == 2
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"strenght": 3}, "unknown argument 'strenght'; did you mean 'strength'"),
+    ({"window": 0.5}, "window must be a pair of numbers or None, got 0.5"),
+    ({"window": (0.1,)}, r"window must be a pair of numbers or None, got \(0.1,\)"),
+    ({"window": (0, "1")}, "window must be a pair of numbers or None"),
+    ({"memory": 3}, "memory must be text or a dictionary or None, got 3")])
+def test_arguments_of_the_wrong_kind_are_told(model, monkeypatch, given, said):
+    refuse_sampling_rows(monkeypatch)
+    with pytest.raises(ValueError, match=said):
+        design(model, "qed", 4, "svdd", **given)
 
 
 def test_unknown_settings_are_named(model):
