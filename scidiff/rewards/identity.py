@@ -1,14 +1,15 @@
 """Which reward a remembered score belongs to: its name, version and parameters as text.
 
-A reward declares its own `version`; without one it is told by its code and by the plain values it
-was made from. Code that it calls is not seen: declare a version where that may change, or where
+A reward declares its own `version`; without one it is told by its code, that of the functions of
+its module which it names, their CONSTANTS, and the plain values it was made from. Code of other
+modules is not seen: declare a version (`my_score.version = "2"`) where that may change, or where
 files, models or programs decide the score.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import PurePath
 from types import CodeType, FunctionType
@@ -58,7 +59,7 @@ def text_of(value: Any) -> str | None:
         case FunctionType():
             cells = tuple(cell.cell_contents for cell in value.__closure__ or ())
             made_with = text_of((value.__defaults__, value.__kwdefaults__, cells))
-            return made_with and _digest(_code(value.__code__) + made_with)
+            return made_with and _digest(_source(value) + made_with)
         case _ if is_dataclass(value) and not isinstance(value, type):
             inside = _parameters(value)
             return inside and _digest(_class_code(type(value)) + inside)
@@ -84,8 +85,32 @@ def _class_code(kind: type) -> str:
         for name, member in sorted(vars(owner).items()):
             function = getattr(member, "fget", None) or getattr(member, "__func__", member)
             if isinstance(function, FunctionType):
-                found.append(f"{name}:{_code(function.__code__)}")
+                found.append(f"{name}:{_source(function)}")
     return "".join(found)
+
+
+def _source(function: FunctionType) -> str:
+    """Code of a function and of all that it names in its own module, each once."""
+    found, left = dict[str, str](), [function]
+    while left:
+        one = left.pop()
+        found[one.__qualname__] = _code(one.__code__)
+        for name in _names(one.__code__):
+            value = one.__globals__.get(name)
+            if isinstance(value, FunctionType) and value.__module__ == function.__module__:
+                left += [value] if value.__qualname__ not in found else []
+            elif name.isupper() and (text := text_of(value)) is not None and value is not None:
+                found[name] = text
+    first = found.pop(function.__qualname__)
+    return first + "".join(f"{name}={found[name]}" for name in sorted(found))
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Names that code and the functions inside it look up."""
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _names(inner)
 
 
 def _code(code: CodeType) -> str:

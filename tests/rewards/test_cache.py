@@ -189,6 +189,34 @@ def test_identity_is_name_code_and_parameters():
     assert all(identity(r) for r in REWARDS.values() if not isinstance(r, type))
 
 
+MODULE = """
+WEIGHT = 2.0
+seen = []
+
+def outer(mols):
+    seen.append(len(mols))
+    return [helper(m) * WEIGHT for m in mols]
+
+def helper(mol):
+    return mol if mol < 1 else deeper(mol - 1)
+
+def deeper(mol):
+    return helper(mol) + 1
+"""
+
+
+def test_identity_sees_what_a_function_names_in_its_module():
+    def version(source):
+        names = {"__name__": "mine"}
+        exec(source, names)
+        names["outer"]([3, 4])  # a list that grows is no part of what a reward is
+        return identity(names["outer"]).version
+
+    assert version(MODULE) == version(MODULE) == version("# moved\n\n" + MODULE)
+    for old, new in (("2.0", "3.0"), ("mol < 1", "mol < 2"), ("+ 1", "+ 2")):
+        assert version(MODULE.replace(old, new)) != version(MODULE)
+
+
 def test_identity_sees_a_changed_method():
     def build(factor):
         space = {}
