@@ -110,10 +110,22 @@ def _notes(
     return [
         *([f"{missing} designs fewer than asked for: no other object has a score"] if few else []),
         *([f"{unasked} designs have no score: the budget of calls was spent"] if unasked else []),
+        *_above(campaign),
         str(certificate),
         f"{cost['asked']:,} objects asked, {cost['cache_hits']:,} cache hits, "
         f"{cost['network_rows']:,} network rows",
     ]
+
+
+def _above(campaign: Campaign) -> list[str]:
+    """A floor that invalid rows are better off with than what the reward likes least."""
+    floor = campaign.reward.floor
+    if floor is None or not isinstance(campaign.strategy, Drawn):
+        return []
+    answers = [v for v in campaign.pool.values if math.isfinite(v)]
+    below = sum(v < floor for v in answers)
+    return [f"{below} of {len(answers)} answers lie below the floor {floor:g}, so an invalid "
+            "object counts more than these: declare a lower floor"] if below else []
 
 
 def asked(model: Model, campaign: Campaign) -> SampleResult:

@@ -246,6 +246,14 @@ def test_a_deterministic_sampler_cannot_branch(model, method):
     assert len(design(model, "qed", 2, "best-of-n", 4, temperature=0.0, order="sequential")) == 2
 
 
+@pytest.mark.parametrize(("floor", "told"), [(0.45, True), (0.0, False)])
+def test_a_floor_above_answers_is_told(model, floor, told):
+    notes = design(model, Atoms(), 4, "smc", budget=60, floor=floor).rows.notes
+    below = [note for note in notes if "lie below the floor 0.45" in note]
+    assert bool(below) is told
+    assert not told or 0 < int(below[0].split()[0]) < int(below[0].split()[2])
+
+
 @pytest.mark.parametrize(("given", "said"), [
     ({"strenght": 3}, "unknown argument 'strenght'; did you mean 'strength'"),
     ({"window": 0.5}, "window must be a pair of numbers or None, got 0.5"),
