@@ -106,6 +106,27 @@ def measured(folder: Path, n: int, settings: list[dict], dtype: str = "float32")
         print(row(model, n, how), flush=True)
 
 
+def guided(folder: Path, guide: Path, n: int) -> None:
+    """Print what a model of blocks costs that drafts for a left-to-right one, whose law its rows
+    then have (`guide_rule` exact), by the number of tokens it drafts at once."""
+    measured(guide, n, paces(1))
+    model = sd.load(folder, device="cpu")
+    ours, theirs = (parameters(sd.load(f, device="cpu")) for f in (folder, guide))
+    for tokens in (2, 4, model.config["process"]["block_size"]):
+        how = {"order": "sequential", "guide": str(guide), "guide_rule": "exact",
+               "tokens_per_step": tokens}  # fmt: skip
+        told = row(model, n, how)
+        steps = told["network rows a row"] / 2  # a row of either network
+        found = {"rows of the guide": round(steps, 1),
+                 "in rows of the guide": round(steps * (1 + ours / theirs), 1)}  # fmt: skip
+        print({**told, "guide": guide.name, **found}, flush=True)
+
+
+def parameters(model) -> int:
+    """Parameters of a model's network."""
+    return sum(p.numel() for p in model.engine.network.parameters())
+
+
 def curve(parent: Path, out: Path, sizes: list[int], steps: int, n: int) -> None:
     """Adapt, draw and print, block size by block size; the parent itself is the first row."""
     measured(parent, n, paces(1))

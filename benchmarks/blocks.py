@@ -4,6 +4,7 @@
     python benchmarks/blocks.py --batch 64
     python benchmarks/blocks.py --quick               a small network, seconds
     python benchmarks/blocks.py --model moses-smiles -n 1000     quality beside cost
+    python benchmarks/blocks.py --model DRAFTER --guide PARENT   drafts that PARENT takes or not
     python benchmarks/blocks.py curve --parent MODEL --out DIR   see block_curve.py
 
 The first three compare cost alone, with an untrained network whose rows do not end: tokens a
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from block_curve import curve, measured, paces
+from block_curve import curve, guided, measured, paces
 
 import scidiff as sd
 from scidiff.core import seeded
@@ -136,12 +137,16 @@ def main() -> None:
     parser.add_argument("--tokens-per-step", type=int, default=1)
     parser.add_argument("--no-whole", action="store_true", help="leave the slowest out")
     parser.add_argument("--model", help="a trained model: quality beside cost")
+    parser.add_argument("--guide", type=Path, help="a left-to-right model that --model drafts for")
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--dtype", default="float32")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.what == "curve":
         curve(args.parent, args.out, args.sizes, args.steps, args.n)
+        return
+    if args.model and args.guide:
+        guided(args.model, args.guide, args.n)
         return
     if args.model:
         quality(args.model, args.n, args.dtype)

@@ -7,7 +7,7 @@ al. 2024, arXiv 2410.21357, eq. 6): a low energy is a row like the data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,14 +110,16 @@ class LeftToRight:
     @torch.no_grad()
     def laws(self, ids: Tensor, positions: Tensor, live: Tensor) -> Tensor:
         """log p(v | x_<l) (M, P, V) at the positions l (M, P) of rows (M, L), over the ids of the
-        rows and normalised; behind an EOS only PAD may stand. On the CPU rows with no `live` (M,
-        P) position cost nothing and are told nothing: -inf."""
+        rows and normalised; behind an EOS only PAD may stand. What is said where not `live` (M, P)
+        means nothing; on the CPU rows are read up to their last live position, and those without
+        one are told -inf at no cost."""
         table = self.translate
         theirs = ids if table is None else table.to(ids.device)[ids]
         width = len(table) if table is not None else self.mask_id + 1
         told = torch.full((*positions.shape, width), float("-inf"), device=ids.device)
-        for rows in self._asked(live, int(ids.shape[1])):
-            here, at = theirs[rows].to(self.device), positions[rows].to(self.device)
+        for rows, read in self._asked(positions, live, ids.shape[1]):
+            here = theirs[rows, :read].to(self.device)
+            at = positions[rows].clamp(max=read - 1).to(self.device)
             trunk = self._trunk(here)
             trunk = trunk.gather(1, at[..., None].expand(-1, -1, trunk.shape[-1]))
             told[rows] = self._over_ours(self.network.log_probs(trunk)).to(told)
@@ -125,12 +127,20 @@ class LeftToRight:
         pads = torch.where(torch.arange(width, device=ids.device) == PAD, 0.0, float("-inf"))
         return torch.where(ended[..., None], pads, told)
 
-    def _asked(self, live: Tensor, length: int) -> Sequence[Tensor]:
-        """Rows (n,) that are read together."""
+    def _asked(
+        self, positions: Tensor, live: Tensor, length: int
+    ) -> Iterator[tuple[Tensor, int]]:
+        """Rows (n,) that are read together, and how far."""
         if live.device.type != "cpu":
-            return [torch.arange(len(live), device=live.device)]
-        rows = live.any(1).nonzero()[:, 0]
-        return rows.split(max(1, 1024 // length)) if len(rows) else []
+            yield torch.arange(len(live), device=live.device), length
+            return
+        far = torch.where(live, positions + 1, 0).amax(1)
+        rows = far.argsort(descending=True)
+        rows = rows[: int((far > 0).sum())]
+        while len(rows):
+            width = int(far[rows[0]])
+            chunk, rows = rows.tensor_split([max(1, 1024 // width)])
+            yield chunk, width
 
     def _over_ours(self, log_p: Tensor) -> Tensor:
         """Log-probabilities (.., V) of the rows' ids from those of the network's."""
