@@ -6,9 +6,9 @@ All of them move a model p towards p_ref exp(strength r), the law with the large
 
     J = strength E_p[r] - KL(p || p_ref),
 
-log Z for that law itself, which the pool estimates. So J on fresh draws says how far each came; the
-likelihoods are exact for the settings that draw. Beside it: the mean score, the best tenth, how
-many are valid and what the steps cost. An invalid row scores the floor of the reward.
+log Z for that law itself, which the pool estimates. So J on fresh draws says how far each came;
+the likelihoods are exact for the settings that draw. Beside it: the mean score, the best tenth,
+how many are valid and what the steps cost. An invalid row scores the floor of the reward.
 """
 
 from __future__ import annotations
