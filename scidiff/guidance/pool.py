@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +10,7 @@ import torch
 from torch import Tensor
 
 from scidiff.core import uniform
-from scidiff.rewards.pareto import Objectives, objectives, scalarised
-from scidiff.rewards.scoring import Scorer, Scores, Status, require_floor
+from scidiff.rewards.scoring import Objectives, Scorer, Scores, Status, require_floor
 
 
 class Pool:
@@ -66,7 +64,7 @@ class Pool:
     def objectives(self) -> Objectives:
         """All objects by what the reward's `pareto(...)` holds, or by its terms where it has
         several."""
-        return objectives(self.scorer.reward, self.parts())
+        return self.scorer.objectives_of(self.keys)
 
     @property
     def floor(self) -> float:
@@ -105,11 +103,7 @@ class Directed(Pool):
 
     @property
     def values(self) -> list[float]:
-        found = self.objectives
-        told = torch.full((len(self),), math.nan, dtype=torch.float64)
-        if found.known.any():
-            told[found.known] = scalarised(found.values[found.known], self.weights)
-        return told.tolist()
+        return self.objectives.along(self.weights).tolist()
 
 
 def directed(pool: Pool, rng: torch.Generator) -> Pool:

@@ -150,6 +150,13 @@ class Objectives:
         """Rows that have all of them, (B,) bool."""
         return self.values.isfinite().all(1)
 
+    def along(self, weights: Tensor) -> Tensor:
+        """`scalarised` in a direction (O,), over the known rows, (B,); NaN elsewhere."""
+        told = torch.full((len(self.values),), math.nan, dtype=torch.float64)
+        if self.known.any():
+            told[self.known] = scalarised(self.values[self.known], weights)
+        return told
+
 
 def objectives(reward: Any, parts: Mapping[str, Scores]) -> Objectives:
     """Objectives of a reward from the scores of its terms (`Scorer.parts`): what stands in its

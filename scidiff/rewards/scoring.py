@@ -19,6 +19,7 @@ from scidiff.rewards import places
 from scidiff.rewards.cache import Cache
 from scidiff.rewards.executors import Executor, Serial
 from scidiff.rewards.identity import Identity, identity
+from scidiff.rewards.pareto import Objectives, objectives
 from scidiff.rewards.scores import (
     NO_NUMBER,
     SKIPPED,
@@ -193,6 +194,15 @@ class Scorer:
                                    self._parts[source], getattr(term, "floor", None))
                 for source, term in terms(self.reward).items()}
 
+    def objectives_of(self, keys: Sequence[str | None]) -> Objectives:
+        """Objects by what the reward's `pareto(...)` holds, or by its terms; a reward of one term
+        is its only objective."""
+        parts = self.parts_of(keys)
+        if not parts:
+            (source,) = self._terms
+            parts = {source: self._rows(keys, self._known, self.floor)}
+        return objectives(self.reward, parts)
+
     def _named(self, source: str, key: str) -> str:
         """What a term knows an object by."""
         return key if source in self._placed or not self._placed else places.without_places(key)
@@ -319,5 +329,5 @@ def _hint(message: str) -> str:
             "expects SMILES is wrapped in scidiff.rewards.adapters.OnText") if wrong else ""
 
 
-__all__ = ["NamedReward", "RewardError", "Scorer", "Scores", "Status", "bounded", "evaluate",
-           "require_floor", "reward_name", "text_key"]
+__all__ = ["NamedReward", "Objectives", "RewardError", "Scorer", "Scores", "Status", "bounded",
+           "evaluate", "require_floor", "reward_name", "text_key"]

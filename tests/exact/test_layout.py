@@ -10,7 +10,6 @@ from torch import Tensor
 from scidiff.core import Shared, Stacked, normal, seeded
 from scidiff.guidance import particles
 from scidiff.guidance.cascade import Cascade
-from scidiff.guidance.evolution import evolve
 from scidiff.guidance.particles import difference, guided_sample, maximum, sample, total
 from scidiff.guidance.refine import Improve, refine
 from scidiff.guidance.search import (
@@ -142,10 +141,6 @@ SEARCHES = {
         walk, r, sample(walk, 12, rng), rng, rounds=3, back=2,
         improve=Improve(nested(1.0), 2, 3, 4.0),
     ),
-    "evolution": lambda walk, r, rng: evolve(
-        walk, r, sample(walk, 12, rng), rng, rounds=3, back=2, offspring=5, populations=3,
-        key=lambda x: x.x.tolist(),
-    ),
 }  # fmt: skip
 
 
@@ -156,7 +151,7 @@ def test_everything_stays_with_its_particle_in_searches_too(name, seed):
     found = SEARCHES[name](TaggedWalk(), judge(seen), seeded(seed))
     assert all(agree(x) for x in [*seen, found.x])
     assert torch.allclose(found.scores, torch.sin(3.0 * found.x.x).double())
-    if name in ("paths", "rollover", "halving", "evolution"):  # others start anew under new names
+    if name in ("paths", "rollover", "halving"):  # others start anew under new names
         assert torch.equal(found.ancestors, found.x.condition.tag)
 
 

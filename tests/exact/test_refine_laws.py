@@ -1,5 +1,5 @@
-"""Refinement and evolution against laws in closed form: chains that keep the tilted law, rounds
-that are best-of-n, tournaments."""
+"""Refinement against laws in closed form: chains that keep the tilted law, rounds that are
+best-of-n."""
 
 import pytest
 import torch
@@ -8,7 +8,6 @@ from token_laws import chi2_z, distance
 
 from scidiff.core import seeded
 from scidiff.data.tokens import TokenState
-from scidiff.guidance.evolution import evolve, survivors, two_point, winners
 from scidiff.guidance.particles import guided_sample, sample
 from scidiff.guidance.refine import Improve, Metropolis, Restarted, refine
 from scidiff.guidance.selection import nested, smc
@@ -165,56 +164,3 @@ def test_continuous_rows_are_refined():
     x = g.x.parts[0][:, 0]
     assert float(x.mean()) == pytest.approx(0.75, abs=0.04)
     assert float(x.var()) == pytest.approx(0.25, abs=0.03)
-
-
-# ---------------------------------------------------------------- evolution
-
-
-def test_tournaments_have_their_law():
-    K, m, P = 5, 3, 40_000
-    values = torch.tensor([3.0, 1.0, 4.0, 0.0, 2.0]).double().repeat(P)
-    rows = winners(values, P, 1, m, seeded(0))
-    assert torch.equal(rows // K, torch.arange(P))
-    worse = torch.tensor([3, 1, 4, 0, 2]).double()  # rows of the pool that each one beats
-    law = ((worse + 1) ** m - worse**m) / K**m
-    seen = torch.bincount(rows % K, minlength=K) / P
-    assert (((seen - law) / (law * (1 - law) / P).sqrt()).abs() < 4).all()
-
-
-def test_a_pool_of_one_whose_children_start_afresh_is_best_of_n():
-    n = 20_000
-    g = evolve(masked(), chain_reward, drawn(TABLE.p, n), seeded(1), rounds=2, offspring=2, back=4,
-               populations=n)  # fmt: skip
-    assert abs(chi2_z(TABLE, g.x.ids, best_of_law(5))) < 4
-    assert g.ledger.asked == 5 * n and g.certificate.verdict == "improper rule"
-
-
-def test_survivors_are_the_best_distinct_rows_of_their_own_population():
-    values = torch.tensor([1.0, 5.0, 2.0, 2.0, 5.0, 3.0, 0.0, 9.0])
-    #       pool 0: rows 0 1, pool 1: rows 2 3, brood 0: rows 4 5, brood 1: rows 6 7
-    assert survivors(values, list("abcdbfgh"), 2, 2).tolist() == [1, 5, 7, 2]
-    assert survivors(values, list("bbcdbbgh"), 2, 2).tolist() == [1, 4, 7, 2]
-
-
-@pytest.mark.parametrize("cross", [None, two_point])
-def test_evolution_climbs_and_stays_distinct(cross):
-    start = sample(masked(), 40, seeded(0))
-    g = evolve(masked(), chain_reward, start, seeded(1), rounds=6, offspring=8, back=(1, 2),
-               populations=4, cross=cross)  # fmt: skip
-    before = chain_reward(start).view(4, 10)
-    after = g.scores.view(4, 10)
-    assert (after.amax(1) >= before.amax(1)).all() and after.mean() > before.mean() + 0.4
-    assert (after.diff(dim=1) <= 0).all() and torch.equal(g.scores, chain_reward(g.x))
-    for pool in g.x.ids.view(4, 10, 4):
-        assert len(pool.unique(dim=0)) == 10
-    assert torch.equal(g.ancestors // 10, torch.arange(40) // 10)
-
-
-def test_crossing_takes_one_stretch_of_the_father():
-    mothers, fathers = TokenState(torch.full((4000, 4), 2)), TokenState(torch.full((4000, 4), 3))
-    taken = two_point(mothers, fathers, seeded(0)).ids == 3
-    edges = (taken[:, 1:] != taken[:, :-1]).sum(1)
-    assert edges.max() == 2 and taken.all(1).any() and not taken.any(1).all()
-    # two of the cuts 0 .. 4, both drawn: the first position is taken where one of them is 0 and
-    # the other is not
-    assert float(taken[:, 0].double().mean()) == pytest.approx(8 / 25, abs=0.03)
