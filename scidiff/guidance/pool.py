@@ -91,7 +91,7 @@ class Pool:
 class Directed(Pool):
     """A live view of a pool along one direction of its objectives: values are those of
     `pareto.scalarised` for `weights` (O,), so whoever climbs them climbs towards one part of the
-    front."""
+    front. The best objects are those of the best fronts, by their values within each."""
 
     def __init__(self, pool: Pool, weights: Tensor) -> None:
         super().__init__(pool.scorer)
@@ -104,6 +104,10 @@ class Directed(Pool):
     @property
     def values(self) -> list[float]:
         return self.objectives.along(self.weights).tolist()
+
+    def best(self, n: int | None = None, first: int = 0) -> list[int]:
+        rows, front = super().best(first=first), self.objectives.ranks().tolist()
+        return sorted(rows, key=lambda row: front[row])[:n]
 
 
 def directed(pool: Pool, rng: torch.Generator) -> Pool:

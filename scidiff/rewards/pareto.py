@@ -150,6 +150,12 @@ class Objectives:
         """Rows that have all of them, (B,) bool."""
         return self.values.isfinite().all(1)
 
+    def ranks(self) -> Tensor:
+        """Number of the front that a row is on, (B,) int64, among the known rows; B elsewhere."""
+        rank = torch.full((len(self.values),), len(self.values))
+        rank[self.known] = ranks(self.values[self.known])
+        return rank
+
     def along(self, weights: Tensor) -> Tensor:
         """`scalarised` in a direction (O,), over the known rows, (B,); NaN elsewhere."""
         told = torch.full((len(self.values),), math.nan, dtype=torch.float64)

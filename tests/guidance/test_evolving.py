@@ -21,7 +21,7 @@ from scidiff.guidance.lookahead import Decoded
 from scidiff.guidance.offspring import offspring, steps_taken
 from scidiff.guidance.particles import sample
 from scidiff.guidance.pool import Directed
-from scidiff.rewards.pareto import hypervolume
+from scidiff.rewards.pareto import hypervolume, ranks
 from scidiff.rewards.scores import Answer
 from scidiff.rewards.scoring import Scorer, Scores, Status
 from scidiff.samplers.gaussian import GaussianSampler
@@ -275,6 +275,10 @@ def test_a_direction_sees_failed_objects_as_such(models):
     nitrogens = run.pool.objectives.values[:, 0]
     best = view.best(1)[0]
     assert nitrogens[best] == nitrogens.max() and view.floor == 0 and len(view) == 20
+    rank = ranks(run.pool.objectives.values)[view.best()]
+    assert (rank.diff() >= 0).all() and rank.max() > 0
+    within = nitrogens[view.best()][rank == 0]
+    assert (within.diff() <= 0).all()
     key = run.pool.keys[best]
     run.reward.scorer._parts["O"][key] = Answer(math.nan, Status.FAILED)
     assert math.isnan(view.values[best])
