@@ -8,6 +8,7 @@ from typing import Any
 
 from scidiff.api.model import Model, model_folder
 from scidiff.api.recipes import Recipe, parse, read
+from scidiff.api.settings import sampled_as
 from scidiff.core import ScidiffError
 from scidiff.data.formats import FASTA, GRAPHS
 from scidiff.data.tables import stream
@@ -51,7 +52,8 @@ def choose_recipe(
         config = Model(model_folder(init), device="cpu").config
         if domain not in (None, config["domain"]):
             raise ScidiffError(f"{init} is a {config['domain']} model, got domain={domain!r}")
-        content |= {"init": init, "domain": config["domain"], "sampling": config["sampling"]}
+        own = vars(sampled_as(config))
+        content |= {"init": init, "domain": config["domain"], "sampling": own}
         content["stages"] = [_tuning_stage(config["process"], 1000 if steps is None else steps)]
     return parse(content, str(source))
 
@@ -73,7 +75,7 @@ def _usual(source: Path) -> str:
 
 
 def _fresh(domain: str, steps: int) -> dict[str, Any]:
-    """Domain, network, stages and sampling of a model from scratch."""
+    """Domain, network and stages of a model from scratch."""
     short = {"warmup": max(0, min(200, steps // 10)), "batch_size": 128}
     if find_domain(domain).notation == "graph":
         network = {"kind": "graph_transformer"}
@@ -88,7 +90,7 @@ def _fresh(domain: str, steps: int) -> dict[str, Any]:
     first = {"process": "autoregressive", "steps": steps, **short}
     half = max(1, steps // 2)
     second = {"process": "block", "block_size": 4, "lr": 2e-3, "steps": half, **short}
-    return {"domain": domain, "stages": [first, second], "sampling": {"block_size": 4}}
+    return {"domain": domain, "stages": [first, second]}
 
 
 def _tuning_stage(process: dict[str, Any], steps: int) -> dict[str, Any]:

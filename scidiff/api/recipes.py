@@ -35,6 +35,7 @@ from scidiff.training.plan import (
     check_sampling,
     nested_stage,
     stage_names,
+    usual_sampling,
 )
 from scidiff.training.sizes import SIZES, NetworkSize, TokenTransformerSize
 
@@ -74,7 +75,8 @@ class Recipe(BaseModel):
             return TokenSettings()  # the stages are in error themselves
         if not isinstance(given, dict | None):
             raise ValueError(f"sampling must be a table, got {given!r}")
-        return choose([SETTINGS[stages[-1].process]], given or {})[0]
+        said = {**usual_sampling(stages), **(given or {})}
+        return choose([SETTINGS[stages[-1].process]], said)[0]
 
     @model_validator(mode="after")
     def _sampled(self) -> Recipe:

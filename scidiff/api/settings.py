@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from scidiff.api.string_constraints import read
 from scidiff.api.typed import check_type
@@ -248,6 +248,12 @@ SETTINGS: dict[str, type[Sampling]] = {
     "point_blocks": PointBlockSettings,
 }
 """By the kind of process: what a recipe may say of sampling, and a config holds."""
+
+
+def sampled_as(config: Mapping[str, Any]) -> Sampling:
+    """How a model's config says that it is sampled, all settings of its process."""
+    (sampling,) = choose([SETTINGS[config["process"]["kind"]]], config["sampling"])
+    return cast(Sampling, sampling)
 
 
 def chosen(record: Any) -> dict[str, Any]:

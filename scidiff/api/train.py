@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from scidiff.api.point_intake import load_molecules
 from scidiff.api.predictor_training import predictor_recipe, train_predictor
 from scidiff.api.recipe_defaults import choose_recipe
 from scidiff.api.recipes import Recipe
-from scidiff.api.settings import SETTINGS, TokenSettings, choose, chosen
+from scidiff.api.settings import SETTINGS, TokenSettings, chosen, sampled_as
 from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
 from scidiff.data.conditions import Conditions
@@ -31,7 +30,7 @@ from scidiff.files import write_atomically
 from scidiff.networks.points import PointScoreNetwork
 from scidiff.training.checkpoint import save_model
 from scidiff.training.interrupts import held_back
-from scidiff.training.plan import STEPPED, Stage
+from scidiff.training.plan import STEPPED, Stage, usual_sampling
 from scidiff.training.points import PreparedPoints
 from scidiff.training.stages import (
     Prepared,
@@ -84,7 +83,7 @@ def train(
     find_domain(recipe.domain)  # a wrong name is an error before any work
     parent = Model(model_folder(recipe.init), device="cpu") if recipe.init else None
     if parent is not None:
-        recipe = _sampled_as(recipe, parent.config)
+        recipe = sampled_like(recipe, parent.config)
     found, data = _rows(recipe, out, parent)
     if recipe.stages[0].process == "point_blocks" and isinstance(data, PreparedPoints):
         data = as_items(data)
@@ -152,14 +151,14 @@ def _rows(recipe: Recipe, out: Path, parent: Model | None) -> tuple[Source, Rows
     return found, prepare(recipe, found.strings, parent, found.told)
 
 
-def _sampled_as(recipe: Recipe, config: Mapping[str, Any]) -> Recipe:
+def sampled_like(recipe: Recipe, config: Mapping[str, Any]) -> Recipe:
     """The recipe, sampled as the model that it goes on from where it says nothing of that and the
-    process is the same."""
-    kind = recipe.stages[-1].process
-    if "sampling" in recipe.model_fields_set or config["process"]["kind"] != kind:
+    process, with the size of its blocks, is the same."""
+    last, process = recipe.stages[-1], config["process"]
+    own = (process["kind"], process.get("block_size"))
+    if "sampling" in recipe.model_fields_set or own != (last.process, last.block_size):
         return recipe
-    (sampling,) = choose([SETTINGS[kind]], config["sampling"])
-    return recipe.model_copy(update={"sampling": sampling})
+    return recipe.model_copy(update={"sampling": sampled_as(config)})
 
 
 def _longest(recipe: Recipe, parent: Model | None) -> int | None:
@@ -219,13 +218,16 @@ def _network(recipe: Recipe, data: Rows, parent: Model | None) -> nn.Module:
 
 def so_far(recipe: Recipe, stages: int) -> Recipe:
     """The recipe of the first `stages` of a recipe, sampled as the last of them can be."""
-    last = recipe.stages[stages - 1]
-    record = SETTINGS[last.process]
+    done, record = recipe.stages[:stages], SETTINGS[recipe.stages[stages - 1].process]
     sampling = recipe.sampling if isinstance(recipe.sampling, record) else record()
-    if isinstance(sampling, TokenSettings):
-        block = {"autoregressive": 1, "block": last.block_size}.get(last.process)
-        sampling = replace(sampling, block_size=block)
-    return recipe.model_copy(update={"stages": recipe.stages[:stages], "sampling": sampling})
+    if isinstance(sampling, TokenSettings) and stages < len(recipe.stages):
+        sampling = TokenSettings(**{**_unordered(sampling), **usual_sampling(done)})
+    return recipe.model_copy(update={"stages": done, "sampling": sampling})
+
+
+def _unordered(sampling: TokenSettings) -> dict[str, Any]:
+    """Settings that do not depend on how a network was trained."""
+    return {k: v for k, v in vars(sampling).items() if k not in ("block_size", "order")}
 
 
 def write_model(

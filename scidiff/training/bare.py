@@ -33,6 +33,7 @@ from scidiff.training.plan import (
     check_sampling,
     nested_stage,
     sampled,
+    usual_sampling,
 )
 from scidiff.training.sizes import SIZES, NetworkSize, TokenTransformerSize
 from scidiff.training.stages import OnLog, build_network, encode, train_stages
@@ -42,10 +43,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the model will be sampled: of no use here, but a wrong key is found before training."""
+    """How the model will be sampled: of no use here, but a wrong key is found before training.
+    None is not said."""
 
     block_size: int | None = None
-    order: str = "random"
+    order: str | None = None
     tokens_per_step: int = 1
     temperature: float = 1.0
 
@@ -65,6 +67,9 @@ class BareRecipe:
     store: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
+        said = {name: v for name, v in vars(self.sampling).items() if v is not None}
+        full = Sampling(**{"order": "random", **usual_sampling(self.stages), **said})
+        object.__setattr__(self, "sampling", full)
         check_sampling(self.stages, self.sampling)
         if self.init is not None:
             raise ValueError(f"a model is continued by scidiff train only, got init={self.init!r}")

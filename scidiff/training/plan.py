@@ -191,6 +191,15 @@ def check_blocks(stages: Sequence[Stage], length: int) -> None:
             )
 
 
+def usual_sampling(stages: Sequence[Stage]) -> dict[str, Any]:
+    """How rows are sampled as far as the last stage decides it and nothing else is said: in the
+    blocks it was trained with, from left to right."""
+    last = stages[-1].process if stages else None
+    if last == "block":
+        return {"block_size": stages[-1].block_size, "order": "sequential"}
+    return {"block_size": 1, "order": "sequential"} if last == "autoregressive" else {}
+
+
 def check_sampling(stages: Sequence[Stage], sampling: Any) -> None:
     """Find out before hours of training that its result could not be sampled.
 

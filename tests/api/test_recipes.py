@@ -70,8 +70,8 @@ def test_a_recipe_survives_its_own_dump():
         ({"stages": [AR], "sampling": {"block_size": 4}}, "must be 1 where .* 'autoreg.*got 4"),
         ({"stages": [BLOCK], "sampling": {"block_size": 8}}, "in 1..4 where .* of 4, got 8"),
         ({"stages": [BLOCK], "sampling": {"block_size": 0}}, "in 1..4 where .* of 4, got 0"),
-        ({"stages": [BLOCK]}, "in 1..4 where .*'block' of blocks of 4, got None"),
-        ({"stages": [AR]}, "block_size must be 1 where the last stage is 'autoreg.*, got None"),
+        ({"stages": [BLOCK], "sampling": {"block_size": None}}, "'block' of .* of 4, got None"),
+        ({"stages": [AR], "sampling": {"block_size": None}}, "must be 1 .*'autoreg.*, got None"),
         ({"data": {"source": "a", "validation": -1}}, "data.validation must be at least 0"),
         ({"data": {"source": "a", "limit": 0}}, "data.limit must be at least 1, got 0"),
         ({"stages": [{**STAGE, "process": "block", "block_size": 0}]}, "at least 1, got 0"),
@@ -90,6 +90,23 @@ def test_sampling_is_of_the_process_of_the_last_stage():
     said = parse(content(stages=[STAGE, FLOW], sampling={"steps": 9, "eta": 2.0}), "toy.toml")
     assert said.sampling == FlowSettings(steps=9, eta=2.0)
     assert parse(json.loads(said.model_dump_json()), "copy") == said
+
+
+@pytest.mark.parametrize(
+    "stages, said, expected",
+    [
+        ([AR], {}, (1, "sequential")),
+        ([AR], {"temperature": 0.5}, (1, "sequential")),
+        ([AR, BLOCK], {}, (4, "sequential")),
+        ([BLOCK], {"order": "confidence"}, (4, "confidence")),
+        ([BLOCK], {"block_size": 2}, (2, "sequential")),
+        ([AR, STAGE], {}, (None, "random")),
+    ],
+)
+def test_sampling_that_is_not_said_follows_from_the_last_stage(stages, said, expected):
+    for given in ({"sampling": said}, {} if not said else {"sampling": said}):
+        sampling = parse(content(stages=stages, **given), "toy.toml").sampling
+        assert (sampling.block_size, sampling.order) == expected
 
 
 def test_stage_settings_may_be_nested_but_not_lost():

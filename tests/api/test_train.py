@@ -9,15 +9,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from tiny_models import SYMBOLS
+from tiny_models import SYMBOLS, write_tiny_model
 
 import scidiff.api.train as fitting
 from scidiff.api import recipe_defaults
 from scidiff.api.entry import load
 from scidiff.api.intake import Intake
 from scidiff.api.recipe_defaults import choose_recipe
-from scidiff.api.recipes import read
-from scidiff.api.train import train
+from scidiff.api.recipes import parse, read
+from scidiff.api.train import sampled_like, so_far, train
 from scidiff.chem.standardise import Standard
 from scidiff.core import ScidiffError
 from scidiff.domains.selfies import SelfiesDomain
@@ -299,6 +299,28 @@ def test_a_model_is_tuned_on_new_data(tiny_model, tmp_path, caplog):
     assert len(model.sample(5)) == 5
     with pytest.raises(ScidiffError, match="is a smiles model, got domain='selfies'"):
         choose_recipe(file, str(tiny_model), "selfies", None, None, None)
+
+
+def test_a_model_goes_on_as_it_was_sampled_in_blocks_of_the_same_size(molecules, tmp_path):
+    parent = write_tiny_model(tmp_path / "parent", "block")  # says blocks of 4, random order
+    recipe = choose_recipe(molecules, str(parent), None, None, 4, None)
+    assert (recipe.sampling.block_size, recipe.sampling.order) == (4, "random")
+    for size, order in ((4, "random"), (2, "sequential")):
+        stage = {"process": "block", "block_size": size, "steps": 4}
+        content = {"name": "toy", "data": {"source": "a.smi"}, "stages": [stage]}
+        told = sampled_like(parse(content, "toy"), read_config(parent)).sampling
+        assert (told.block_size, told.order) == (size, order)
+
+
+def test_the_model_of_a_stage_on_the_way_is_sampled_as_that_stage_is():
+    stages = [{"process": "masked", "steps": 4}, {"process": "autoregressive", "steps": 4},
+              {"process": "block", "block_size": 4, "steps": 4}]  # fmt: skip
+    content = {"name": "toy", "data": {"source": "a.smi"}, "stages": stages}
+    recipe = parse({**content, "sampling": {"block_size": 2, "temperature": 0.5}}, "toy")
+    told = [so_far(recipe, n).sampling for n in (1, 2, 3)]
+    assert [(s.block_size, s.order) for s in told] == [
+        (None, "random"), (1, "sequential"), (2, "sequential")]  # fmt: skip
+    assert {s.temperature for s in told} == {0.5}
 
 
 def test_a_model_that_recites_is_said_to(tiny_model, tmp_path, caplog, monkeypatch):
