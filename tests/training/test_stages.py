@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from scidiff.core import ScidiffError
-from scidiff.data.tokens import PAD, Vocabulary, encode_rows
+from scidiff.core import ScidiffError, seeded
+from scidiff.data.tokens import PAD, TokenState, Vocabulary, encode_rows
 from scidiff.networks.token_transformer import TokenTransformer, TokenTransformerConfig
+from scidiff.processes.block import BlockProcess
+from scidiff.processes.masked import MaskedProcess
 from scidiff.training.config import TrainConfig
 from scidiff.training.plan import Stage
 from scidiff.training.sizes import NetworkSize, TokenTransformerSize
@@ -48,17 +50,17 @@ class Toy:
     seed: int = 0
 
 
-def two_stages(validation=8):
+def two_stages(validation=8, first="autoregressive"):
     """Two short stages and their data."""
     training = TrainConfig(
         steps=5, batch_size=8, precision="32-true", checkpoint_every=2, log_every=1
     )
-    plan = Toy([Stage("autoregressive", training), Stage("block", training, block_size=2)])
+    plan = Toy([Stage(first, training), Stage("block", training, block_size=2)])
     return plan, encode(STRINGS, Vocabulary.build(STRINGS), validation, 0)
 
 
-def run(out, on_log=None, validation=8):
-    plan, data = two_stages(validation)
+def run(out, on_log=None, validation=8, first="autoregressive"):
+    plan, data = two_stages(validation, first)
     network = build_network(plan, data)
     summary = train_stages(plan, network, data, out, "cpu", on_log)
     return network, summary
@@ -101,17 +103,18 @@ def test_blocks_longer_than_a_row_are_refused_before_training(tmp_path):
     assert not (tmp_path / "longer").exists()
 
 
-def test_the_second_stage_starts_from_the_first_ones_average(tmp_path):
-    run(tmp_path)
-    first = tmp_path / "stage1-autoregressive" / "state" / "last.pt"
-    ema = torch.load(first, weights_only=True)["ema"]
+@pytest.mark.parametrize("first", ["autoregressive", "masked"])
+def test_the_second_stage_starts_from_the_first_ones_average(tmp_path, first):
+    run(tmp_path, first=first)
+    state = tmp_path / f"stage1-{first}" / "state" / "last.pt"
+    ema = torch.load(state, weights_only=True)["ema"]
     shutil.rmtree(tmp_path / "stage2-block")
     taken = {}
 
     def look(stage, step, row):
         raise RuntimeError("far enough")
 
-    plan, data = two_stages()
+    plan, data = two_stages(first=first)
     network = build_network(plan, data)
     original = torch.optim.AdamW.step
 
@@ -126,6 +129,23 @@ def test_the_second_stage_starts_from_the_first_ones_average(tmp_path):
     owned = [n for n, p in network.named_parameters() if not (p.ndim == 2 and "blocks." in n)]
     for (name, _), a, b in zip(network.named_parameters(), taken["first"], ema, strict=True):
         assert name not in owned or torch.equal(a, b), name
+
+
+def test_blocks_of_a_whole_row_cost_what_a_masked_model_was_trained_on(tmp_path):
+    """The way from masked diffusion to blocks begins where masked diffusion ends."""
+    _, data = two_stages()
+    training = TrainConfig(steps=30, batch_size=8, precision="32-true", lr=0.03, ema=0.5)
+    plan = Toy([Stage("masked", training)])
+    network = build_network(plan, data)
+    train_stages(plan, network, data, tmp_path, "cpu")
+    mask_id, L = network.mask_id, data.longest
+    x0 = TokenState(torch.randint(2, mask_id, (64, L), generator=seeded(0)))  # no end inside
+    with torch.no_grad():
+        masked = MaskedProcess(mask_id).loss(network, x0, seeded(1))
+        block = BlockProcess(mask_id, L).loss(network, x0, seeded(1))
+        smaller = BlockProcess(mask_id, 2).loss(network, x0, seeded(1))
+    torch.testing.assert_close(block, masked)
+    assert (smaller - masked).abs().mean() > 0.1
 
 
 def test_no_validation_rows_is_fine(tmp_path):
