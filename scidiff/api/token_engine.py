@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from scidiff.api.asking import asked_rows
+from scidiff.api.classifiers import ClassifierRequest
 from scidiff.api.ends import BeforeTheEnd
 from scidiff.api.energy import EnergyRequest
 from scidiff.api.guides import GuideRequest
@@ -85,15 +86,15 @@ class TokenEngine:
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """The settings, the config's with the user's on top, and what is asked beyond them."""
-        s, method, energy, guide, *requests = self._chosen(overrides)
+        s, method, energy, guide, classifier, *requests = self._chosen(overrides)
         rest = [chosen(record) for record in (method, *requests)]
-        told = (vars(s), *rest, energy.told, guide.told)
+        told = (vars(s), *rest, energy.told, guide.told, classifier.told)
         return {k: v for record in told for k, v in record.items()}
 
     def _chosen(self, overrides: Mapping[str, Any]) -> list[Any]:
         records = (
-            TokenSettings, MethodSettings, EnergyRequest, GuideRequest, ConditionRequest,
-            *self.rows.requests,
+            TokenSettings, MethodSettings, EnergyRequest, GuideRequest, ClassifierRequest,
+            ConditionRequest, *self.rows.requests,
         )  # fmt: skip
         usual = standing(self.config.get("sampling", {}), overrides)
         return choose(records, {**usual, **overrides})
@@ -106,17 +107,17 @@ class TokenEngine:
         A masked model is told by its canvas where a row ends, so it writes symbols only. What is
         asked of strings is an automaton, within which the sampler looks ahead.
         """
-        s, method, energy, guide, asked, *request = self._chosen(overrides)
+        s, method, energy, guide, classifier, asked, *request = self._chosen(overrides)
         self._check_block(s)
         condition = asked_rows(self.config, asked.condition, 1, self.device)
         automaton = self.rows.automaton(*request) if request else None
+        denoiser = self._denoiser(
+            s.block_size, method.prefix_cache, condition, asked.weight, method.approximate_cache
+        )
         sampler = token_sampler(
             s if guide.guide is None else replace(s, tokens_per_step=1),
             method,
-            self._denoiser(
-                s.block_size, method.prefix_cache, condition, asked.weight,
-                method.approximate_cache,
-            ),
+            classifier.around(denoiser, self.vocabulary),
             canvas or self.canvas(*request),
             constraints=self.rows.constraints(*request) if request else (),
             condition=condition,

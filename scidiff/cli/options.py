@@ -89,6 +89,9 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
     "guide": (str, "", TOKENS, "A left-to-right model that says how many tokens a step writes."),
     "guide_rule": (str, "", TOKENS, "agree (approximate) or exact (the guide's own law)."),
     "agreement": (float, "", TOKENS, "How likely a token must be beside the guide's favourite."),
+    "classifier": (str, "", TOKENS, "An oracle of classes (name or folder) that rows are led by."),
+    "label": (str, "", TOKENS, "The class that it should see."),
+    "classifier_weight": (float, "", TOKENS, "How much: 1 is p(x | label), above it more."),
     "energy": (str, "", TOKENS, "A left-to-right model that chooses among candidates."),
     "candidates": (int, "", TOKENS, "How many whole rows it chooses from."),
     "condition": (

@@ -145,6 +145,14 @@ class Oracle:
                              f"got {output!r}{nearest(str(output), self.outputs)}")
         return self.outputs.index(str(output))
 
+    def log_probs(self, letters: Tensor) -> Tensor:
+        """log p of every class (B, C) of rows of letters (B, L) int64, -1 where one is not known
+        or the row has ended."""
+        strands = [letters, _other_strand(letters, self.reader)] if self.strands else [letters]
+        told = [activations(self.network, self.network, np.asarray, list(rows.numpy()))
+                for rows in strands]
+        return (torch.stack(told).mean(0) / self.temperature).log_softmax(1)
+
     def _checked(self, objects: Sequence[Any]) -> list[Any]:
         out = []
         for row, obj in enumerate(objects, 1):
@@ -166,6 +174,16 @@ class Oracle:
             return found
         other = [reverse_complement(s) for s in objects]
         return (found + activations(layer, self.network, self.reader.table, other)) / 2
+
+
+def _other_strand(letters: Tensor, reader: Any) -> Tensor:
+    """Rows of letters (B, L) in the direction of the other strand, what is behind them still
+    behind."""
+    alphabet = reader.alphabet.letters
+    partner = torch.tensor([*(alphabet.index(reverse_complement(c)) for c in alphabet), -1])
+    behind = (letters < 0).flip(1).long().cumprod(1).sum(1, keepdim=True)
+    place = (torch.arange(letters.shape[1]) + behind) % letters.shape[1]
+    return partner[letters].flip(1).gather(1, place)
 
 
 def log_odds(logits: Tensor) -> Tensor:
