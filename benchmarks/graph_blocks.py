@@ -88,7 +88,7 @@ def measure(model: Any, n: int, **settings: Any) -> dict[str, Any]:
     return {
         "hops": model.engine.blocks.hops,
         "kernel": settings.get("kernel", "flow"),
-        "steps a block": sampler.steps,
+        "steps a block": sampler.steps[0],
         "network rows a molecule": round(sampler.denoiser.rows / n, 1),
         "CPU ms a molecule": round(1000 * seconds / n),
         "valid": share(valid),

@@ -13,7 +13,7 @@ from torch import Tensor
 from scidiff.api.requests import InfillRequest, LikelihoodRequest
 from scidiff.api.rows import GraphRows
 from scidiff.api.scaffold import node_law
-from scidiff.api.settings import FlowSettings, GraphRequest, choose, chosen
+from scidiff.api.settings import FlowBlockSettings, GraphRequest, choose, chosen
 from scidiff.core import Rng, ScidiffError, seeded
 from scidiff.data.graph_order import blocks_of
 from scidiff.data.graph_tokens import bonded_ids, triangle
@@ -26,9 +26,11 @@ from scidiff.processes.graph_blocks import GraphBlockProcess
 from scidiff.processes.tokens import GraphBlocks, TokenFlow, position_kinds
 from scidiff.samplers.canvas import LengthLaw
 from scidiff.samplers.graph_blocks import BlockDenoiser, GraphBlockSampler
+from scidiff.samplers.step_annealing import annealed_steps
 from scidiff.training.checkpoint import CheckpointError
 
 STEPS = 140  # of all blocks together, as the published comparison of hops has them
+TYPICAL = 0.95  # of the graphs
 CAN = "nodes=, sample, design and log_likelihood are what it can"
 
 
@@ -81,6 +83,12 @@ class PardEngine:
         counts = self.config["process"]["block_counts"]
         return sum(n * many for n, many in enumerate(counts)) / sum(counts)
 
+    @property
+    def typical_blocks(self) -> int:
+        """Blocks within which 95 % of training graphs end."""
+        counts = torch.tensor(self.config["process"]["block_counts"], dtype=torch.float64)
+        return max(1, int((counts.cumsum(0) < TYPICAL * counts.sum()).sum()))
+
     # ---- sampling
 
     def settings(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,7 +97,7 @@ class PardEngine:
         s, request = self._chosen(overrides)
         return {**vars(s), "distortion": self._distortion(s), **chosen(request)}
 
-    def _chosen(self, overrides: Mapping[str, Any]) -> tuple[FlowSettings, GraphRequest]:
+    def _chosen(self, overrides: Mapping[str, Any]) -> tuple[FlowBlockSettings, GraphRequest]:
         if "block_size" in overrides:
             raise ValueError(
                 "a model of graphs in blocks has no block_size, got "
@@ -98,7 +106,7 @@ class PardEngine:
             )
         usual = {"steps": max(1, round(STEPS / self.usual_blocks))}
         s, request = choose(
-            (FlowSettings, GraphRequest),
+            (FlowBlockSettings, GraphRequest),
             {**usual, **self.config.get("sampling", {}), **overrides},
         )
         for name in ("scaffold", "constraints"):
@@ -109,7 +117,7 @@ class PardEngine:
                 )
         return s, request
 
-    def _distortion(self, s: FlowSettings) -> str:
+    def _distortion(self, s: FlowBlockSettings) -> str:
         return s.distortion or self.blocks.flow.distortion
 
     def sampler(self, **overrides: Any) -> GraphBlockSampler:
@@ -120,7 +128,7 @@ class PardEngine:
             BlockDenoiser(self.network.eval()),
             self._first(nodes),
             self.law,
-            steps=s.steps,
+            steps=annealed_steps(s.steps, s.last_steps, self.typical_blocks, s.annealing),
             hops=self.blocks.hops,
             blocks=self._most_blocks(nodes, len(process["block_counts"]) - 1),
             bonded=bonded_ids(self.vocabulary),
@@ -149,7 +157,9 @@ class PardEngine:
 
     def typical_steps(self, sampler: GraphBlockSampler) -> int:
         """Steps of a graph with as many blocks as training graphs have on average."""
-        return min(sampler.num_steps, round(self.usual_blocks * sampler.steps))
+        whole = int(self.usual_blocks)
+        part = (self.usual_blocks - whole) * sum(sampler.steps[whole : whole + 1])
+        return round(sum(sampler.steps[:whole]) + part)
 
     # ---- likelihood
 
@@ -166,7 +176,7 @@ class PardEngine:
         self, texts: Sequence[str], how: LikelihoodRequest
     ) -> tuple[Tensor, Tensor]:
         """Lower bound on log p(graph in its block order | nodes of the first block) in nats and
-        its standard error, each (B,): the bound of a chain of the sampler's steps a block, of
+        its standard error, each (B,): the bound of a chain of the sampler's `steps` a block, of
         kernel = "posterior", and the law of sizes and degrees."""
         how.refuse(
             "a model of graphs in blocks knows one bound of unconditional graphs",

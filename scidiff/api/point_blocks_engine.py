@@ -96,8 +96,7 @@ class PointBlocksEngine(Spatial):
 
     def _front(self, s: PointBlockSettings) -> Front:
         sizes = even_blocks(self.most, self.most if s.block_size is None else s.block_size)
-        last = s.steps if s.last_steps is None else s.last_steps
-        steps = annealed_steps(s.steps, last, len(sizes), s.annealing)
+        steps = annealed_steps(s.steps, s.last_steps, len(sizes), s.annealing)
         return make_front(
             self.process.component, sizes, steps, lag=s.lag, solver=s.solver, eta=s.eta,
             rho=s.rho, times=s.grid,

@@ -19,7 +19,7 @@ from scidiff.samplers.orders import (
     Sequential,
 )
 from scidiff.samplers.solvers import SOLVERS
-from scidiff.samplers.step_annealing import ANNEALING
+from scidiff.samplers.step_annealing import check_annealing
 
 KERNELS: dict[str, Callable[[], Kernel]] = {
     "flow": FlowRate,
@@ -83,6 +83,18 @@ class FlowSettings:
         if self.kernel == "flow":
             return FlowRate(self.eta, self.omega)
         return KERNELS[self.kernel]()
+
+
+@dataclass(frozen=True)
+class FlowBlockSettings(FlowSettings):
+    """How a discrete flow inside blocks is sampled; steps are those of the first block."""
+
+    last_steps: int | None = None  # of the last one, annealed in between; None: as many
+    annealing: str = "linear"  # or cosine, two-stage
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_annealing(self.steps, self.last_steps, self.annealing)
 
 
 @dataclass(frozen=True)
@@ -188,19 +200,12 @@ class PointBlockSettings:
     temperature: float = 1.0  # of the atoms; 1 is the model's own law
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.last_steps is not None and not 1 <= self.last_steps <= self.steps:
+        check_annealing(self.steps, self.last_steps, self.annealing)
+        if self.solver not in SOLVERS:
             raise ValueError(
-                f"last_steps must be in 1 .. {self.steps}, the steps of the first block, got "
-                f"{self.last_steps}"
+                f"solver must be one of {', '.join(SOLVERS)}, got {self.solver!r}"
+                f"{nearest(self.solver, SOLVERS)}"
             )
-        for name, known in (("annealing", ANNEALING), ("solver", SOLVERS)):
-            if (asked := getattr(self, name)) not in known:
-                raise ValueError(
-                    f"{name} must be one of {', '.join(known)}, got {asked!r}"
-                    f"{nearest(asked, known)}"
-                )
         for name in ("lag", "eta", "rho", "temperature"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
@@ -236,13 +241,20 @@ class ConditionRequest:
             raise ValueError(f"weight belongs to condition, got weight={self.weight} without one")
 
 
-Sampling = TokenSettings | FlowSettings | GraphSettings | PointSettings | PointBlockSettings
+Sampling = (
+    TokenSettings
+    | FlowBlockSettings
+    | FlowSettings
+    | GraphSettings
+    | PointSettings
+    | PointBlockSettings
+)
 SETTINGS: dict[str, type[Sampling]] = {
     "masked": TokenSettings,
     "block": TokenSettings,
     "autoregressive": TokenSettings,
     "flow": FlowSettings,
-    "graph_blocks": FlowSettings,
+    "graph_blocks": FlowBlockSettings,
     "graph_sde": GraphSettings,
     "points": PointSettings,
     "point_blocks": PointBlockSettings,

@@ -123,6 +123,7 @@ class TokenEngine:
             condition=condition,
             compact=self.device.type == "cpu",
             sizes=self._policy(method.block_policy),
+            blocks=1 if s.block_size is None else self.typical_blocks(s.block_size),
         )
         around = {"constraints on strings": automaton, "an energy": energy.energy,
                   "a guide": guide.guide}  # fmt: skip
@@ -236,8 +237,9 @@ class TokenEngine:
                 rng = seeded(0, 0, self.device)
                 self._pilots[sampler] = steps_until(sampler, TYPICAL, PILOT, rng)
             return self._pilots[sampler]
-        a_block = int(inner.pace.longest(torch.tensor(size)))
-        return min(sampler.num_steps, self.typical_blocks(size) * a_block)
+        block = torch.arange(self.typical_blocks(size))
+        steps = inner.pace.longest(torch.full_like(block, size), block)
+        return min(sampler.num_steps, int(steps.sum()))
 
     def typical_blocks(self, block_size: int) -> int:
         """Blocks within which 95 % of the rows end, judged by the training lengths."""

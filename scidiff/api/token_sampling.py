@@ -29,6 +29,7 @@ from scidiff.samplers.remasking import (
     Remask,
     Rescaled,
 )
+from scidiff.samplers.step_annealing import annealed_steps, check_annealing
 
 TokenSampler = MaskedSampler | AncestralSampler | PathSampler
 
@@ -55,7 +56,9 @@ class MethodSettings:
 
     top_p: float = 1.0  # draw from the likeliest tokens that hold this share, 1 from all
     randomness: float = 0.0  # Gumbel noise on the order, less and less while a row is written
-    steps: int | None = None  # network calls of a row at most
+    steps: int | None = None  # network calls of a row, or of its first block, at most
+    last_steps: int | None = None  # of the last block, annealed in between; None: as many
+    annealing: str = "linear"  # or cosine, two-stage
     schedule: str | None = None  # over the steps: cosine (default), linear or ancestral
     threshold: float | None = None  # write every token more probable than this
     entropy_bound: float | None = None  # write while entropies sum to little, nats a step
@@ -72,6 +75,9 @@ class MethodSettings:
         _known("remask", self.remask, REMASKS)
         if self.approximate_cache is not None:
             Refresh.read(self.approximate_cache)
+        _together(self, "last_steps", "steps")
+        check_annealing(self.steps or 1, self.last_steps, self.annealing)
+        _apart(self, "last_steps", "block_entropy")
         _together(self, "schedule", "steps")
         _together(self, "remask", "steps")
         _together(self, "eta", "remask")
@@ -98,8 +104,8 @@ class MethodSettings:
 
 
 PACES = (
-    "tokens_per_step", "steps", "threshold", "entropy_bound", "schedule", "remask", "eta",
-    "block_policy",
+    "tokens_per_step", "steps", "last_steps", "annealing", "threshold", "entropy_bound",
+    "schedule", "remask", "eta", "block_policy",
 )  # fmt: skip
 WHERE = ("order", "randomness")
 
@@ -127,9 +133,10 @@ def token_sampler(
     condition: Tensor | None = None,
     compact: bool = False,
     sizes: Sizes | None = None,
+    blocks: int = 1,
 ) -> TokenSampler:
     """Make the sampler; raises ValueError for settings that contradict each other. `sizes` is
-    what `block_policy` names.
+    what `block_policy` names, `blocks` how many steps are annealed over.
 
     `compact` lets ancestral steps leave out the network rows in which nothing changed, which the
     host has to look at.
@@ -137,7 +144,7 @@ def token_sampler(
     if not method.by_time:
         return MaskedSampler(
             denoiser, canvas, order=_order(usual, method), block_size=usual.block_size,
-            tokens_per_step=_pace(usual, method, sizes), temperature=usual.temperature,
+            tokens_per_step=_pace(usual, method, sizes, blocks), temperature=usual.temperature,
             top_p=method.top_p, constraints=constraints, condition=condition,
             second_order=method.second_order, sizes=sizes or _sizes(method),
         )  # fmt: skip
@@ -187,7 +194,9 @@ def _order(usual: TokenSettings, method: MethodSettings) -> Order:
     return Noisy(order, method.randomness)
 
 
-def _pace(usual: TokenSettings, method: MethodSettings, learned: Sizes | None) -> int | Pace:
+def _pace(
+    usual: TokenSettings, method: MethodSettings, learned: Sizes | None, blocks: int
+) -> int | Pace:
     if learned is not None:
         if usual.tokens_per_step != 1:
             raise ValueError(
@@ -201,12 +210,25 @@ def _pace(usual: TokenSettings, method: MethodSettings, learned: Sizes | None) -
                 "steps says how many tokens a step writes, so tokens_per_step must be 1, "
                 f"got {usual.tokens_per_step}"
             )
-        return Scheduled(method.steps, method.schedule or "cosine")
+        return Scheduled(_steps(usual, method, blocks), method.schedule or "cosine")
     if method.threshold is not None:
         return Threshold(method.threshold, usual.tokens_per_step)
     if method.entropy_bound is not None:
         return EntropyBounded(method.entropy_bound, usual.tokens_per_step)
     return usual.tokens_per_step
+
+
+def _steps(usual: TokenSettings, method: MethodSettings, blocks: int) -> int | tuple[int, ...]:
+    """Steps of all blocks alike, or of each."""
+    steps = method.steps or 0  # 0 is refused by the pace
+    if method.last_steps is None:
+        return steps
+    if usual.block_size is None:
+        raise ValueError(
+            "last_steps is for models that write in blocks: this one writes a row as one block, "
+            f"got last_steps={method.last_steps}"
+        )
+    return annealed_steps(steps, method.last_steps, blocks, method.annealing)
 
 
 def _sizes(method: MethodSettings) -> EntropySizes | None:
@@ -229,7 +251,7 @@ def _check_by_time(
             f"{what} writes where its steps say: order must be 'random', tokens_per_step 1 and "
             f"block_size None, got {usual.order!r}, {usual.tokens_per_step} and {usual.block_size}"
         )
-    for name in ("block_entropy", "block_policy"):
+    for name in ("block_entropy", "block_policy", "last_steps"):
         if (value := getattr(method, name)) is not None:
             raise ValueError(f"{what} writes anywhere in a row, got {name}={value!r}")
     if method.randomness:

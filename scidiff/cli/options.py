@@ -109,6 +109,8 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
     "novelty": (float, "", GRAPHS, "Of SDE models: away from the data, 0.01 to 0.04."),
     "solver": (str, "", ASKED, "Of SDEs: exp1, 2m, unipc2, reverse, s4, ..."),
     "steps": (int, "", ASKED, "Steps of a row, where the sampler counts them."),
+    "last_steps": (int, "", ASKED, "Of the last block, fewer than --steps of the first."),
+    "annealing": (str, "", ASKED, "From --steps to --last-steps: linear, cosine, two-stage."),
     "eta": (float, "", ASKED, "SDEs: 0 the flow, 1 the reverse SDE, above 1 more noise; jumps."),
     "rho": (float, "", ASKED, "Temperature of the noise."),
     "grid": (str, "", ASKED, "Where the steps lie: time, lambda or edm."),
@@ -123,8 +125,6 @@ _TYPED: dict[str, tuple[Any, str, str, str]] = {
     "graph": (str, "", SPACE, "A molecule (SMILES) whose structures are drawn."),
     "fragment": (str, "", SPACE, "A file (.sdf, .xyz) of atoms that keep their shape."),
     "sequence": (str, "", SPACE, "Of atoms placed in blocks: which, in order, such as OHH."),
-    "last_steps": (int, "", SPACE, "Of the last block, fewer than --steps of the first."),
-    "annealing": (str, "", SPACE, "From --steps to --last-steps: linear, cosine, two-stage."),
     "lag": (int, "", SPACE, "Steps by which an atom of a block sets out behind the other."),
 }  # fmt: skip
 

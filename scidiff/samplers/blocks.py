@@ -44,9 +44,10 @@ def end_rows(ids: Tensor, block_size: int, mask_id: int) -> Tensor:
 def left_per_block(free: Tensor, k: int | Tensor, pace: Pace) -> Tensor:
     """How many of the `free` (B, blocks) positions of each block the slowest row still hides at
     step k, int or (B, 1)."""
-    steps = pace.longest(free)
+    block = torch.arange(free.shape[1], device=free.device).expand(free.shape)
+    steps = pace.longest(free, block)
     spent = k - (steps.cumsum(1) - steps)  # steps behind us in each block
-    return pace.left(free, spent.clamp(min=0))
+    return pace.left(free, spent.clamp(min=0), block)
 
 
 def step_bound(canvas: Canvas, block_size: int, pace: Pace) -> int:
@@ -54,8 +55,9 @@ def step_bound(canvas: Canvas, block_size: int, pace: Pace) -> int:
     blocks."""
     whole, rest = divmod(canvas.length, block_size)
     most = torch.zeros(canvas.max_masked + 1, dtype=torch.int64)  # by positions packed so far
-    for size in (*[block_size] * whole, rest):
-        steps = pace.longest(torch.arange(size + 1))
+    for block, size in enumerate((*[block_size] * whole, rest)):
+        held = torch.arange(size + 1)
+        steps = pace.longest(held, torch.full_like(held, block))
         before = F.pad(most, (size, 0), value=-canvas.length).unfold(0, size + 1, 1)
         most = (before + steps.flip(0)).amax(1)
     return int(most.max())

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from scidiff.core import Rng, Shared, uniform
 from scidiff.data.graph_order import Blocks, at_positions, certain, in_blocks, present
@@ -114,7 +116,8 @@ class BlockDenoiser:
 
 
 class GraphBlockSampler:
-    """Write at most `blocks` blocks, each in `steps` steps from t = 1 to t = 0.
+    """Write at most `blocks` blocks, each in `steps` steps from t = 1 to t = 0; with several
+    numbers each block in its own, later ones in the last (`step_annealing`).
 
     canvas: MASK for the first block, whose size is drawn there. law, kernel, distortion: those of
     `DiscreteFlowSampler`, which this is with hops = 0, draw for draw. A block that is finished is
@@ -134,7 +137,7 @@ class GraphBlockSampler:
         canvas: Canvas,
         law: TokenNoise,
         *,
-        steps: int,
+        steps: int | Sequence[int],
         hops: int,
         blocks: int,
         bonded: Sequence[int],
@@ -142,16 +145,27 @@ class GraphBlockSampler:
         distortion: str = "identity",
         nodes: int | None = None,
     ) -> None:
-        for name, value, least in (("steps", steps, 1), ("blocks", blocks, 1), ("hops", hops, 0)):
+        each = (steps,) if isinstance(steps, int) else tuple(steps)
+        least_steps = min(each, default=0)
+        for name, value, least in (
+            ("steps", least_steps, 1), ("blocks", blocks, 1), ("hops", hops, 0)
+        ):  # fmt: skip
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, got {value}")
         if hops == 0 and blocks > 1:
             raise ValueError(f"hops = 0 is one block, got blocks = {blocks}")
         self.denoiser, self.canvas, self.law = denoiser, canvas, law
-        self.steps, self.hops, self.bonded, self.nodes = steps, hops, tuple(bonded), nodes
+        self.hops, self.bonded, self.nodes = hops, tuple(bonded), nodes
         self.kernel: Kernel = FlowRate() if kernel is None else kernel
-        self.num_steps = steps * blocks
-        self.times = distorted(distortion, torch.arange(steps + 1).double() / steps)
+        self.steps = (*each, *[each[-1]] * blocks)[:blocks]  # of each block
+        self.num_steps = sum(self.steps)
+        self.begins = frozenset(accumulate(self.steps, initial=0))  # and the end
+        grids = [distorted(distortion, torch.arange(s + 1).double() / s) for s in self.steps]
+        end = torch.zeros(1, dtype=torch.float64)
+        self.times = torch.cat([*(grid[:-1] for grid in grids), end])  # t of each step
+        self.next_times = torch.cat([*(grid[1:] for grid in grids), end])
+        many = torch.tensor(self.steps)
+        self.block = F.pad(torch.arange(blocks).repeat_interleave(many), (0, 1), value=blocks)
 
     def init(self, n: int, rng: Rng) -> TokenState:
         """Draw the size of the first block, its noise and its degree; evaluate the network."""
@@ -189,7 +203,7 @@ class GraphBlockSampler:
         of step k is taken away, the block itself is noisy. Graphs that have no such block stay."""
         ids, blocks = in_blocks(clean.ids, self.bonded, self.hops)
         step = self._step(k, ids)[:, None]
-        at = (step // self.steps).masked_fill(step >= self.num_steps, ids.shape[1])
+        at = self.block.to(ids.device)[step].masked_fill(step == self.num_steps, ids.shape[1])
         live = blocks.count[:, None] > at
         block = torch.where(live & (blocks.block > at), -1, blocks.block)
         kept = Blocks(block, blocks.degree * (block >= 0))
@@ -206,11 +220,9 @@ class GraphBlockSampler:
 
     def interval(self, k: int | Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """The times t > s of step k, (B, 1, 1) each; 0 and 0 behind the last."""
-        at, times = self._step(k, ids), self.times.to(ids.device, self.law.laws.dtype)
-        here = at % self.steps
-        t, s = times[here], times[here + 1]
-        over = at >= self.num_steps
-        return tuple(u.masked_fill(over, 0.0)[:, None, None] for u in (t, s))  # type: ignore
+        at, dtype = self._step(k, ids), self.law.laws.dtype
+        t, s = (u.to(ids.device, dtype)[at] for u in (self.times, self.next_times))
+        return t[:, None, None], s[:, None, None]
 
     def arrive(self, x: TokenState, k: int | Tensor) -> TokenState:
         """Store the network's output at x, at step k; at the end nobody would read it."""
@@ -220,7 +232,7 @@ class GraphBlockSampler:
         return replace(x, trunk=Shared(self.denoiser(replace(x, trunk=None), t)))
 
     def _step(self, k: int | Tensor, ids: Tensor) -> Tensor:
-        return torch.as_tensor(k, device=ids.device).expand(len(ids))
+        return torch.as_tensor(k, device=ids.device).expand(len(ids)).clamp(max=self.num_steps)
 
     def _clean(self, x: TokenState, rng: Rng) -> Tensor:
         return race(symbols_only(everywhere(self.denoiser, x)), rng)
@@ -228,13 +240,14 @@ class GraphBlockSampler:
     def _opened(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Draw the next block of rows that have finished theirs at step k; behind the last step
         all rows have ended."""
-        if isinstance(k, int) and k % self.steps:
+        if isinstance(k, int) and k < self.num_steps and k not in self.begins:
             return x
         at, was = self._step(k, x.ids), Written.of(x)
         ended = replace(was, live=was.live & (at < self.num_steps))
         if isinstance(k, int) and k >= self.num_steps:
             return holding(x, x.ids, ended)
-        asked = ended.live & (at % self.steps == 0)
+        block = self.block.to(at.device)
+        asked = ended.live & (block[at] != block[(at - 1).clamp(min=0)])
         count = (was.blocks.block >= 0).sum(1)
         state, told = self.denoiser.next_size(x, asked)
         told, log_ratio = self._leading(told, count, asked)

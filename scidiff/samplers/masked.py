@@ -187,7 +187,8 @@ class MaskedSampler:
         law, total = self.token_law(x, positions), None
         if x.memory is not None:
             total = self._part(x, hidden, known(x)).sum(1)
-        return positions, self.pace.take(law, here.sum(1), total), law
+        block = hidden.int().argmax(1) // self.block_size
+        return positions, self.pace.take(law, here.sum(1), total, block), law
 
     def _part(self, x: TokenState, hidden: Tensor, among: Tensor) -> Tensor:
         """What of `among` (B, L) lies in the part of each row that is being written."""

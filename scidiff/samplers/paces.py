@@ -24,19 +24,22 @@ class Pace(Protocol):
         """The most positions written in one step."""
         ...
 
-    def longest(self, total: Tensor) -> Tensor:
-        """The most steps that a block of `total` (...) positions takes, int64."""
+    def longest(self, total: Tensor, block: Tensor | None = None) -> Tensor:
+        """The most steps that a block of `total` (...) positions takes, int64; `block` (...) is
+        its number in the row, None the first, which no later one is slower than."""
         ...
 
-    def left(self, total: Tensor, spent: Tensor) -> Tensor:
+    def left(self, total: Tensor, spent: Tensor, block: Tensor | None = None) -> Tensor:
         """How many of `total` (...) positions of a block the slowest row still hides after `spent`
         (...) of its steps."""
         ...
 
-    def take(self, law: Tensor, hidden: Tensor, total: Tensor | None) -> Tensor:
+    def take(
+        self, law: Tensor, hidden: Tensor, total: Tensor | None, block: Tensor | None = None
+    ) -> Tensor:
         """Which of the ranked positions (B, M) are written, of which the first `hidden` (B,) hide
-        something and have log-probabilities `law` (B, M, V), normalised or not; the block hid
-        `total` (B,) at first."""
+        something and have log-probabilities `law` (B, M, V), normalised or not; the block, the
+        `block`-th (B,) of its row, hid `total` (B,) at first."""
         ...
 
 
@@ -52,13 +55,15 @@ class Fixed:
     def widest(self, block_size: int) -> int:
         return min(self.k, block_size)
 
-    def longest(self, total: Tensor) -> Tensor:
+    def longest(self, total: Tensor, block: Tensor | None = None) -> Tensor:
         return (total + self.k - 1) // self.k
 
-    def left(self, total: Tensor, spent: Tensor) -> Tensor:
+    def left(self, total: Tensor, spent: Tensor, block: Tensor | None = None) -> Tensor:
         return (total - spent * self.k).clamp(min=0)
 
-    def take(self, law: Tensor, hidden: Tensor, total: Tensor | None) -> Tensor:
+    def take(
+        self, law: Tensor, hidden: Tensor, total: Tensor | None, block: Tensor | None = None
+    ) -> Tensor:
         return _rank(law) < hidden[:, None]
 
     def pairs_together(self, total: Tensor) -> Tensor:
@@ -82,34 +87,48 @@ class Scheduled:
 
     Where the floor does not fall, the step is left out: with a time-agnostic network it would do
     nothing. So a short row takes fewer steps, and where it stands follows from what it hides.
+
+    `steps` may be one number a block, the last for all later blocks, none more than the one before
+    (`step_annealing`).
     """
 
-    steps: int
+    steps: int | tuple[int, ...]
     curve: str = "cosine"
 
     def __post_init__(self) -> None:
-        _at_least_one("steps", self.steps)
+        each = self.each
+        _at_least_one("steps", min(each, default=0))
+        if list(each) != sorted(each, reverse=True):
+            raise ValueError(f"steps must not rise from block to block, got {each}")
         if self.curve not in CURVES:
             raise ValueError(f"schedule must be one of {', '.join(CURVES)}, got {self.curve!r}")
 
-    def widest(self, block_size: int) -> int:
-        path = self.rungs(torch.arange(block_size + 1))
-        return int((path[:, :-1] - path[:, 1:]).max().clamp(min=1))
+    @property
+    def each(self) -> tuple[int, ...]:
+        """Steps of each block, the last of them for all later ones."""
+        return (self.steps,) if isinstance(self.steps, int) else self.steps
 
-    def longest(self, total: Tensor) -> Tensor:
-        path = self.rungs(total)
+    def widest(self, block_size: int) -> int:
+        block = torch.arange(len(self.each))[:, None]
+        path = self.rungs(torch.arange(block_size + 1).expand(len(block), -1), block)
+        return int((path[..., :-1] - path[..., 1:]).max().clamp(min=1))
+
+    def longest(self, total: Tensor, block: Tensor | None = None) -> Tensor:
+        path = self.rungs(total, block)
         return (path[..., 1:] < path[..., :-1]).sum(-1)
 
-    def left(self, total: Tensor, spent: Tensor) -> Tensor:
-        path = self.rungs(total)
+    def left(self, total: Tensor, spent: Tensor, block: Tensor | None = None) -> Tensor:
+        path = self.rungs(total, block)
         fell = (path[..., 1:] < path[..., :-1]).cumsum(-1)  # steps that are not left out
         return torch.where(fell <= spent[..., None], path[..., 1:], path[..., :1]).amin(-1)
 
-    def take(self, law: Tensor, hidden: Tensor, total: Tensor | None) -> Tensor:
+    def take(
+        self, law: Tensor, hidden: Tensor, total: Tensor | None, block: Tensor | None = None
+    ) -> Tensor:
         """Down to the next rung below what is hidden; rungs are those of the block's own size."""
         if total is None:
             raise ValueError("a scheduled pace needs how many positions the block hid at first")
-        path = self.rungs(total)
+        path = self.rungs(total, block)
         rung = torch.where(path < hidden[:, None], path, 0).amax(-1)
         return _rank(law) < (hidden - rung)[:, None]
 
@@ -119,9 +138,12 @@ class Scheduled:
         count = path[..., :-1] - path[..., 1:]
         return (count * (count - 1) // 2).sum(-1)
 
-    def rungs(self, total: Tensor) -> Tensor:
-        """floor(n f(i / steps)) (..., steps + 1) for n = total (...)."""
-        done = torch.arange(self.steps + 1, dtype=torch.float64, device=total.device) / self.steps
+    def rungs(self, total: Tensor, block: Tensor | None = None) -> Tensor:
+        """floor(n f(i / steps)) (..., most steps + 1) for n = total (...); 0 from the end on."""
+        each = torch.tensor(self.each, device=total.device)
+        steps = each[0 if block is None else block.clamp(max=len(self.each) - 1)]
+        place = torch.arange(self.each[0] + 1, dtype=torch.float64, device=total.device)
+        done = (place / steps[..., None]).clamp(max=1)
         share = CURVES[self.curve](done) + 1e-12  # a share that is whole but for rounding is whole
         return (total[..., None] * share).long()
 
@@ -134,10 +156,10 @@ class _Open:
     def widest(self, block_size: int) -> int:
         return block_size
 
-    def longest(self, total: Tensor) -> Tensor:
+    def longest(self, total: Tensor, block: Tensor | None = None) -> Tensor:
         return Fixed(self.least).longest(total)
 
-    def left(self, total: Tensor, spent: Tensor) -> Tensor:
+    def left(self, total: Tensor, spent: Tensor, block: Tensor | None = None) -> Tensor:
         return Fixed(self.least).left(total, spent)
 
 
@@ -154,7 +176,9 @@ class Threshold(_Open):
         if not 0 < self.theta <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, got {self.theta}")
 
-    def take(self, law: Tensor, hidden: Tensor, total: Tensor | None) -> Tensor:
+    def take(
+        self, law: Tensor, hidden: Tensor, total: Tensor | None, block: Tensor | None = None
+    ) -> Tensor:
         sure = law.log_softmax(-1).amax(-1).exp() > self.theta
         rank = _rank(law)
         return (sure | (rank < self.least)) & (rank < hidden[:, None])
@@ -179,7 +203,9 @@ class EntropyBounded(_Open):
         if not (self.bound >= 0 and math.isfinite(self.bound)):
             raise ValueError(f"entropy_bound must be finite and not negative, got {self.bound}")
 
-    def take(self, law: Tensor, hidden: Tensor, total: Tensor | None) -> Tensor:
+    def take(
+        self, law: Tensor, hidden: Tensor, total: Tensor | None, block: Tensor | None = None
+    ) -> Tensor:
         nats = entropy(law.double().log_softmax(-1))
         excess = nats.cumsum(1) - nats.cummax(1).values  # never falls, so this is a prefix
         rank = _rank(law)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from scidiff.core import Rng, Sampler, Shared
 from scidiff.data.tokens import PAD, TokenState
@@ -81,8 +82,9 @@ class BlockStridedSampler:
         ends = (math.ceil(k * blocks - 1e-9) for k in range(self.num_steps + 1))
         self._ends = torch.tensor([min(end, most) for end in ends])
         grain = rows.sizes.sizes[0] if rows.sizes else rows.block_size
-        parts = -(-rows.block_size // grain)
-        self._slowest = parts * int(rows.pace.longest(torch.tensor(grain)))  # steps of a block
+        parts, each = -(-rows.block_size // grain), torch.full((most,), grain)
+        steps = parts * rows.pace.longest(each, torch.arange(most))
+        self._begins = F.pad(steps.cumsum(0), (1, 0))  # of each block, the slowest row's step
         self.denoiser = inner.denoiser
         self._blank = rows.canvas.max_masked == rows.canvas.length
 
@@ -129,22 +131,28 @@ class BlockStridedSampler:
 
     def _end(self, k: int | Tensor) -> int | Tensor:
         """Blocks that are written at k."""
-        if isinstance(k, int):
-            return int(self._ends[k])
-        return self._ends.to(k.device)[k.clamp(max=self.num_steps)]
+        return _entry(self._ends, k)
 
     def _start(self, k: int | Tensor) -> int | Tensor:
         """The inner step at which the slowest row stands at k."""
-        return _up_to(self.inner.num_steps, self._end(k) * self._slowest)
+        return _up_to(self.inner.num_steps, _entry(self._begins, self._end(k)))
 
     def _places(self, k: int | Tensor, blocks: int | Tensor) -> Iterator[int | Tensor]:
         """The inner steps from k on in which the slowest row writes so many blocks."""
-        last = self.inner.num_steps - 1
-        for j in range(int(torch.as_tensor(blocks).max()) * self._slowest):
-            place = self._end(k) * self._slowest + j
+        last, done = self.inner.num_steps - 1, self._end(k)
+        begin, end = _entry(self._begins, done), _entry(self._begins, done + blocks)
+        for j in range(int(torch.as_tensor(end - begin).max())):
+            place = begin + j
             if isinstance(place, int) and place > last:
                 return
             yield _up_to(last, place)
+
+
+def _entry(table: Tensor, k: int | Tensor) -> int | Tensor:
+    """The entry at k, or at each (B,); the last one behind the end."""
+    if isinstance(k, int):
+        return int(table[min(k, len(table) - 1)])
+    return table.to(k.device)[k.clamp(max=len(table) - 1)]
 
 
 def _up_to(most: int, k: int | Tensor) -> int | Tensor:

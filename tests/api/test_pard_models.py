@@ -57,13 +57,20 @@ def test_steps_are_those_of_a_block_and_140_in_all(models):
     counts = model.config["process"]["block_counts"]
     mean = sum(i * c for i, c in enumerate(counts)) / sum(counts)
     s = model.sampler()
-    assert s.steps == round(140 / mean) and s.num_steps == s.steps * (len(counts) - 1)
-    assert model.engine.typical_steps(s) == round(mean * s.steps)
+    (steps,) = set(s.steps)
+    assert steps == round(140 / mean) and s.num_steps == steps * (len(counts) - 1)
+    assert model.engine.typical_steps(s) == round(mean * steps)
     assert models[0, True].sampler().num_steps == 140
-    assert model.engine.settings({})["steps"] == s.steps
+    assert model.engine.settings({})["steps"] == steps
     made = model.sampler(steps=3, kernel="posterior")
-    assert isinstance(made.kernel, Posterior) and made.steps == 3
+    assert isinstance(made.kernel, Posterior) and set(made.steps) == {3}
     assert model.sampler(eta=0.5).kernel == FlowRate(0.5)
+    fewer = model.sampler(steps=4, last_steps=1, annealing="two-stage")
+    assert (fewer.steps[0], fewer.steps[-1]) == (4, 1) and fewer.num_steps < 4 * len(fewer.steps)
+    flat = model.sampler(steps=4, last_steps=4)
+    assert flat.steps == model.sampler(steps=4).steps
+    with pytest.raises(ValueError, match=r"last_steps must be in 1 \.\. 4, .* got 5"):
+        model.sampler(steps=4, last_steps=5)
 
 
 @pytest.mark.parametrize("hops", [0, 2])

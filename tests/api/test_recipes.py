@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scidiff.api.recipes import parse, read
-from scidiff.api.settings import FlowSettings
+from scidiff.api.settings import FlowBlockSettings, FlowSettings
 from scidiff.core import ScidiffError
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +15,7 @@ AR = {"process": "autoregressive", "steps": 4}
 BLOCK = {"process": "block", "block_size": 4, "steps": 4}
 SDE = {"process": "graph_sde", "steps": 4, "sde": {"x": {"kind": "vp"}, "a": {"kind": "vp"}}}
 FLOW = {"process": "flow", "steps": 4, "flow": {}}
+GRAPH_BLOCKS = {"process": "graph_blocks", "steps": 4, "blocks": {}}
 
 
 def content(**changes):
@@ -90,6 +91,17 @@ def test_sampling_is_of_the_process_of_the_last_stage():
     said = parse(content(stages=[STAGE, FLOW], sampling={"steps": 9, "eta": 2.0}), "toy.toml")
     assert said.sampling == FlowSettings(steps=9, eta=2.0)
     assert parse(json.loads(said.model_dump_json()), "copy") == said
+
+
+def test_blocks_of_graphs_may_be_annealed_and_whole_graphs_not():
+    said = {"sampling": {"steps": 9, "last_steps": 3}}
+    recipe = parse(content(stages=[GRAPH_BLOCKS], **said), "toy.toml")
+    assert recipe.sampling == FlowBlockSettings(steps=9, last_steps=3)
+    assert parse(json.loads(recipe.model_dump_json()), "copy") == recipe
+    with pytest.raises(ScidiffError, match="unknown sampling setting 'last_steps'"):
+        parse(content(stages=[FLOW], **said), "toy.toml")
+    with pytest.raises(ScidiffError, match=r"last_steps must be in 1 \.\. 2, .* got 3"):
+        parse(content(stages=[GRAPH_BLOCKS], sampling={"steps": 2, "last_steps": 3}), "toy")
 
 
 @pytest.mark.parametrize(

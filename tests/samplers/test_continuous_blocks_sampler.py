@@ -61,17 +61,23 @@ def test_steps_are_annealed(law, steps):
 
 def test_annealing_of_one_block_and_without_a_change():
     assert annealed_steps(9, 3, 1) == (9,) and annealed_steps(9, 9, 3) == (9, 9, 9)
+    assert annealed_steps(9, None, 3) == (9, 9, 9)
 
 
-@pytest.mark.parametrize("first, last, blocks", [(5, 0, 2), (3, 5, 2), (5, 5, 0)])
-def test_annealing_that_makes_no_sense_is_refused(first, last, blocks):
-    with pytest.raises(ValueError, match="steps must satisfy"):
-        annealed_steps(first, last, blocks)
-
-
-def test_an_unknown_law_of_annealing_is_refused():
-    with pytest.raises(ValueError, match="law must be one of linear, cosine, two-stage"):
-        annealed_steps(5, 2, 2, "square")
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ((5, 0, 2), r"last_steps must be in 1 \.\. 5, .* got 0"),
+        ((3, 5, 2), r"last_steps must be in 1 \.\. 3, .* got 5"),
+        ((0, None, 2), "steps must be at least 1, got 0"),
+        ((5, 5, 0), "over at least 1 block, got 0"),
+        ((5, 2, 2, "cosin"), "one of linear, cosine, two-stage, got 'cosin'.*mean 'cosine'"),
+        ((5, None, 2, "cosine"), "goes down to last_steps, got 'cosine' without"),
+    ],
+)
+def test_annealing_that_makes_no_sense_is_refused(asked, message):
+    with pytest.raises(ValueError, match=message):
+        annealed_steps(*asked)
 
 
 @pytest.mark.parametrize("lag", [0, 1, 4, 9])

@@ -78,7 +78,7 @@ def test_rows_are_graphs_all_along_and_end_for_good():
         for row, block in zip(x.ids, x.memory[0], strict=True):
             names, _ = read(VOCABULARY.decode(row))
             assert len(names) == int((block >= 0).sum())
-        if (k + 1) % s.steps:
+        if (k + 1) % s.steps[0]:
             assert torch.equal(x.memory[0], was.memory[0])
     assert not Written.of(x).live.any() and x.trunk is None
     counts = set((x.memory[0].amax(1) + 1).tolist())
@@ -89,10 +89,10 @@ def test_finished_rows_cost_no_network_rows():
     s = chain(blocks=NODES)
     x = s.init(30, seeded(0))
     while Written.of(x).live.any():
-        x = s.step(x, int(x.memory[0].amax()) * s.steps + s.steps - 1, seeded(1))
+        x = s.step(x, int(x.memory[0].amax()) * s.steps[0] + s.steps[0] - 1, seeded(1))
     before = s.denoiser.rows
-    s.step(x, s.steps, seeded(2))
-    s.step(x, s.steps - 1, seeded(2))
+    s.step(x, s.steps[0], seeded(2))
+    s.step(x, s.steps[0] - 1, seeded(2))
     assert s.denoiser.rows == before > 0
 
 
@@ -184,7 +184,7 @@ def test_going_back_keeps_the_blocks_before_and_noises_the_one_that_is_reached()
     clean = TokenState(rows(length=LENGTH))
     ids, blocks = in_blocks(clean.ids, BONDED, s.hops)
     for k in range(s.num_steps + 1):
-        x, b = s.renoise(clean, k, seeded(1)), k // s.steps
+        x, b = s.renoise(clean, k, seeded(1)), k // s.steps[0]
         live = (blocks.count > b) & torch.tensor(k < s.num_steps)
         assert torch.equal(Written.of(x).live, live)
         where = at_positions(blocks.block, LENGTH)
