@@ -96,6 +96,7 @@ class Directed(Pool):
     def __init__(self, pool: Pool, weights: Tensor) -> None:
         super().__init__(pool.scorer)
         self.starts, self.parents, self.weights = pool.starts, pool.parents, weights
+        self._fronts: list[int] = []  # of each object, for as many as there were
 
     @property
     def floor(self) -> float:
@@ -106,8 +107,9 @@ class Directed(Pool):
         return self.objectives.along(self.weights).tolist()
 
     def best(self, n: int | None = None, first: int = 0) -> list[int]:
-        rows, front = super().best(first=first), self.objectives.ranks().tolist()
-        return sorted(rows, key=lambda row: front[row])[:n]
+        if len(self._fronts) != len(self):
+            self._fronts = self.objectives.ranks().tolist()
+        return sorted(super().best(first=first), key=lambda row: self._fronts[row])[:n]
 
 
 def directed(pool: Pool, rng: torch.Generator) -> Pool:

@@ -14,15 +14,24 @@ from torch import Tensor
 from scidiff.rewards.scores import Scores, terms
 
 SLOPE = 0.05  # of the mean in an augmented Chebyshev scalarisation
+_ROWS = 1024  # compared with all others at once
 
 
-def dominates(values: Tensor) -> Tensor:
-    """Whether row i is at least as good as row j everywhere and better somewhere, (B, B) bool.
+def dominates(values: Tensor, others: Tensor) -> Tensor:
+    """Whether row i of values (A, O) is at least as good as row j of others (B, O) everywhere and
+    better somewhere, (A, B) bool."""
+    at_least = torch.ones(len(values), len(others), dtype=torch.bool)
+    better = torch.zeros_like(at_least)
+    for a, b in zip(values.T, others.T, strict=True):
+        at_least &= a[:, None] >= b
+        better |= a[:, None] > b
+    return at_least & better
 
-    values: (B, O).
-    """
-    a, b = values[:, None], values[None]
-    return (a >= b).all(2) & (a > b).any(2)
+
+def _beaten(values: Tensor, by: Tensor) -> Tensor:
+    """How many rows of `by` (A, O) dominate each of values (B, O), (B,) int64."""
+    parts = by.split(_ROWS)
+    return sum((dominates(part, values).sum(0) for part in parts), torch.zeros(len(values)).long())
 
 
 def front(values: Tensor) -> Tensor:
@@ -41,11 +50,11 @@ def front(values: Tensor) -> Tensor:
 def fronts(values: Tensor) -> Iterator[Tensor]:
     """Rows of each front once those before are taken away, the best one first (Deb et al. 2002),
     (F,) int64. values: (B, O)."""
-    left = torch.arange(len(values))
-    while len(left):
-        best = front(values[left])
-        yield left[best]
-        left = left[~best]
+    beaten = _beaten(values, values)
+    while (rows := (beaten == 0).nonzero()[:, 0]).numel():
+        yield rows
+        beaten -= _beaten(values, values[rows])
+        beaten[rows] = -1  # taken away
 
 
 def ranks(values: Tensor) -> Tensor:
