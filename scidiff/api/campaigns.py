@@ -48,6 +48,8 @@ class CampaignFile(BaseModel):
     floor: float | None = None
     particles: int | None = None
     branch: int | None = None
+    ess: float | None = None
+    every: int | None = None
     window: tuple[float, float] | None = Field(None, strict=False)
     memory: str | dict[str, Any] | None = None
     seconds: float | None = None

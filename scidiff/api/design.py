@@ -60,6 +60,8 @@ def design(
     floor: float | None = None,
     particles: int | None = None,
     branch: int | None = None,
+    ess: float | None = None,
+    every: int | None = None,
     window: tuple[float, float] | None = None,
     memory: str | dict[str, Any] | None = None,
     seconds: float | None = None,
@@ -91,8 +93,10 @@ def design(
     weights pay the best look so far; Singhal et al. 2025), surrogate (looks ahead by the process
     alone and asks once for each finished object). A model that writes from left to right is looked
     ahead by rollouts, others by the posterior mean, in the share `window` of the chain. The budget
-    says how large populations are and how many candidates a parent has, or `particles` (K) and
-    `branch` (M) do; what is left of it says how often they are looked at.
+    says how large populations are, how many candidates a parent has and how often they are looked
+    at, or `particles` (K), `branch` (M) and `every` (steps of the chain from look to look) do, and
+    it says the rest. Populations are resampled where fewer than a share `ess` of their particles
+    are effective (0.5; nested, smc, fk).
 
     Where the reward is "pareto(qed, sa, ...)", evolve seeks the front of these objectives: every
     round climbs in another direction of them, and the designs are those that no other one beats
@@ -115,7 +119,7 @@ def design(
         raise ValueError("resume goes on with the campaign in a folder: say which with out")
     ask = Ask(opened(model), reward, n, method, budget, seed, strength, floor, window, memory,
               Limits(None, network_rows, seconds), dict(settings),
-              {k: v for k, v in (("particles", particles), ("branch", branch)) if v is not None},
+              given(particles=particles, branch=branch, ess=ess, every=every),
               Journal(out).manifest if out is not None and resume else None)
     with executing(ask.resolved, workers, timeout, cluster) as executor:
         if out is None:
@@ -172,7 +176,7 @@ class Ask:
     memory: str | dict[str, Any] | None
     limits: Limits
     settings: dict[str, Any] = field(default_factory=dict)
-    shape: dict[str, int] = field(default_factory=dict)  # of populations: particles, branch
+    shape: dict[str, Any] = field(default_factory=dict)  # of populations: `methods.Shape`
     begun: Mapping[str, Any] | None = None  # the campaign that is gone on with
 
     def __post_init__(self) -> None:
@@ -287,10 +291,15 @@ class Ask:
             raise RewardError(
                 f"reward {scorer.name!r} scored none of {scorer.asked} objects: {why}"
             )
-        plan = vars(self.strategy.plan) if isinstance(self.strategy, Populations) else {}
+        plan = given(**vars(self.strategy.plan)) if isinstance(self.strategy, Populations) else {}
         used = {**self.manifest, **self.settings, "reward": scorer.name,
                 "budget": self.limits.calls, **plan}
         return harvest(self.model, campaign, self.n, used)
+
+
+def given(**arguments: Any) -> dict[str, Any]:
+    """The arguments that are not None."""
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def remembering(said: str | Mapping[str, Any]) -> DiversityMemory:

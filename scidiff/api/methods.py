@@ -1,20 +1,27 @@
-"""Methods of `sd.design` that run one population a design: how each spends its calls, and what
-runs it."""
+"""Methods of `sd.design` that run one population a design: what runs each, and by which plan."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from scidiff.api import plans
+from scidiff.api.plans import BRANCH, PATHS, SIZES, Plan, Shape
 from scidiff.core import Select
 from scidiff.guidance.certificate import Guided, Meter, found
 from scidiff.guidance.lookahead import Decoded, Value, end_values
 from scidiff.guidance.offspring import offspring
-from scidiff.guidance.particles import Potential, difference, guided_sample, maximum, sample
+from scidiff.guidance.particles import (
+    Potential,
+    difference,
+    guided_sample,
+    maximum,
+    positive,
+    sample,
+)
 from scidiff.guidance.search import (
     Redrawn,
     best_of,
@@ -23,89 +30,8 @@ from scidiff.guidance.search import (
     rollover,
     successive_halving,
 )
-from scidiff.guidance.selection import Replacing, greedy, keep_all, nested, per_parent, smc
+from scidiff.guidance.selection import Replacing, Resample, greedy, keep_all, per_parent
 
-ROWS = 8192  # particles and candidates run together; part of what a seed means
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a design spends its calls: a population of `particles`, each look-ahead scoring
-    particles * branch guesses at about `looks` steps, then every finished particle."""
-
-    particles: int
-    branch: int
-    looks: int
-
-    @property
-    def chunk(self) -> int:
-        """Designs that are run together."""
-        return max(1, ROWS // (self.particles * self.branch))
-
-    @property
-    def calls(self) -> int:
-        """Reward calls of one design whose rows are of typical length."""
-        return self.particles * self.branch * self.looks + self.particles
-
-    def shaped(self, calls: int, particles: int | None, branch: int | None) -> Plan:
-        """As many calls spent by a population of another size, or with other candidates.
-
-        Raises ValueError where they do not pay one look.
-        """
-        K, M = particles or self.particles, branch or self.branch
-        if calls < K * M + K:
-            raise ValueError(
-                f"{K} particles with {M} candidates each ask {K * M} objects a look and {K} at "
-                f"the end: every design needs a budget of at least {K * M + K}, got {calls}"
-            )
-        return Plan(K, M, (calls - K) // (K * M))
-
-
-def _svdd(b: int) -> Plan:
-    looks = max(1, min(6, b // 8))
-    return Plan(1, max(1, (b - 1) // looks), looks)
-
-
-def _nested(b: int) -> Plan:
-    looks = max(1, min(4, b // 16))
-    side = max(1, int(math.sqrt(b / (looks + 1))))
-    return Plan(side, max(1, (b // side - 1) // looks), looks)
-
-
-def _smc(b: int) -> Plan:
-    """The last look is at rows of typical length when they end; longer rows are looked at again,
-    which takes half a look more."""
-    looks = max(min(2, b), min(4, b // 4))
-    return Plan(max(1, int(b / (looks + 0.5))), 1, looks)
-
-
-def _best_of(b: int) -> Plan:
-    return Plan(b, 1, 0)
-
-
-def _noise_plan(b: int) -> Plan:
-    branch = min(4, max(1, b - 1))
-    return Plan(1, branch, (b - 1) // branch)
-
-
-def _halving_plan(b: int) -> Plan:
-    return Plan(max(1, b // 2), 1, 2 if b > 1 else 1)
-
-
-def _rollover_plan(b: int) -> Plan:
-    looks = max(1, min(6, (b - 1) // 4))
-    return Plan(1, max(1, (b - 1) // looks), looks)
-
-
-def _paths_plan(b: int) -> Plan:
-    return Plan(max(1, b // (_BRANCH * _PATHS + 1)), _BRANCH, _PATHS)
-
-
-def _refine_plan(b: int) -> Plan:
-    return Plan(max(1, b // 4), 1, b - max(1, b // 4))
-
-
-_BRANCH, _PATHS = 2, 8  # copies of a path, and how often paths are compared at most
 _REACH = 0.5  # share of a row's steps that refinement takes back, at most
 
 # ---------------------------------------------------------------- what runs a chunk of designs
@@ -132,11 +58,20 @@ class Task:
 Run = Callable[[Task], Guided]
 
 
-def weighted(select: Select, potential: Potential = difference) -> Run:
+def weighted(select: Select) -> Run:
     """The weighted loop, one population a design."""
 
     def run(task: Task) -> Guided:
-        return _looped(task, select, potential, task.designs)
+        return _looped(task, select, difference, task.designs)
+
+    return run
+
+
+def resampled(potential: Potential = difference) -> Run:
+    """The weighted loop with populations that are resampled as the plan says."""
+
+    def run(task: Task) -> Guided:
+        return _looped(task, Resample(task.plan.ess or 0.0), potential, task.designs)
 
     return run
 
@@ -185,7 +120,7 @@ def _halving(task: Task) -> Guided:
 
 def _paths(task: Task) -> Guided:
     steps = task.sampler.num_steps
-    gained = -(-(steps - steps // 3) // _PATHS)
+    gained = -(-(steps - steps // 3) // PATHS)
     forward = max(gained + 1, steps // 3)
     return path_search(
         task.sampler, task.reward, task.particles, task.rng, start=steps // 3,
@@ -212,30 +147,45 @@ def _refine(task: Task) -> Guided:
 
 @dataclass(frozen=True)
 class Method:
-    """How a design spends b calls, what runs it, and how a design is drawn at the end."""
+    """How a design spends b calls, what runs it, and how a design is drawn at the end.
+
+    A plan is a function of b alone; that of a method whose `shape` has "every" also takes the
+    number of looks, where it is not the budget that says how many there are.
+    """
 
     run: Run
-    plan: Callable[[int], Plan]
+    plan: Callable[..., Plan]
     best: bool = False  # take the best of a population instead of drawing by weight
     proper: bool = True  # whether its weights estimate anything
     step: str = "look"  # what one step of the chain is: from look to look, "whole", or its "own"
     least: int = 1  # calls without which it does nothing
-    shape: tuple[str, ...] = ()  # of its populations what may be asked: particles, branch
+    shape: tuple[str, ...] = ()  # what of `Shape` may be asked
 
 
-BOTH = ("particles", "branch")
 METHODS: dict[str, Method] = {
-    "svdd": Method(weighted(per_parent), _svdd, shape=BOTH),
-    "nested": Method(weighted(nested(0.5)), _nested, shape=BOTH),
-    "smc": Method(weighted(smc(0.5)), _smc, shape=("particles",)),
-    "fk": Method(weighted(smc(0.5), maximum), _smc, shape=("particles",)),
-    "best-of-n": Method(weighted(keep_all), lambda b: Plan(b, 1, 0), best=True, step="whole"),
-    "svdd-r": Method(_replacing, _svdd, proper=False, shape=("branch",)),
-    "beam": Method(weighted(greedy), _nested, best=True, proper=False, shape=BOTH),
-    "noise": Method(_noise, _noise_plan, best=True, proper=False, step="whole"),
-    "halving": Method(_halving, _halving_plan, best=True, proper=False, step="own"),
-    "rollover": Method(_rollover, _rollover_plan, best=True, proper=False, least=3),
-    "paths": Method(_paths, _paths_plan, best=True, proper=False, least=_BRANCH * _PATHS + 1),
-    "refine": Method(_refine, _refine_plan, best=True, proper=False, step="own", least=2),
+    "svdd": Method(weighted(per_parent), plans.svdd, shape=(*SIZES, "every")),
+    "nested": Method(resampled(), plans.nested, shape=(*SIZES, "ess", "every")),
+    "smc": Method(resampled(), plans.smc, shape=("particles", "ess", "every")),
+    "fk": Method(resampled(maximum), plans.smc, shape=("particles", "ess", "every")),
+    "best-of-n": Method(weighted(keep_all), plans.best_of, best=True, step="whole"),
+    "svdd-r": Method(_replacing, plans.svdd, proper=False, shape=("branch", "every")),
+    "beam": Method(weighted(greedy), plans.beam, best=True, proper=False, shape=(*SIZES, "every")),
+    "noise": Method(_noise, plans.noise, best=True, proper=False, step="whole"),
+    "halving": Method(_halving, plans.halving, best=True, proper=False, step="own"),
+    "rollover": Method(_rollover, plans.rollover, best=True, proper=False, least=3),
+    "paths": Method(_paths, plans.paths, best=True, proper=False, least=BRANCH * PATHS + 1),
+    "refine": Method(_refine, plans.refine, best=True, proper=False, step="own", least=2),
 }
 """One population a design: proper ones draw it by weight, searches take the best."""
+
+
+def check_shape(name: str, shape: Shape) -> None:
+    """Raise ValueError for a part of a shape that the method does not have, or that cannot be."""
+    for part, asked in shape.items():
+        takers = [m for m, method in METHODS.items() if part in method.shape]
+        if name not in takers:
+            raise ValueError(f"{name} takes no {part}, got {asked}; {', '.join(takers)} do")
+        if part == "ess":
+            Resample(asked)
+        else:
+            positive(part, asked)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from scidiff.api.methods import Method, Task
+from scidiff.api.plans import Plan
 from scidiff.api.token_engine import TokenEngine
 from scidiff.core import Sampler, seeded
 from scidiff.guidance.campaign import Round
@@ -71,20 +70,17 @@ class Drawn:
 
 
 class Populations(Drawn):
-    """n designs, one from each of n populations that spend `calls` each, a chunk a round."""
+    """n designs, one from each of n populations that are run by one plan, a chunk a round."""
 
     batch = None
 
     def __init__(
-        self, model: Model, method: Method, n: int, calls: int,
-        window: tuple[float, float] | None = None, shape: Mapping[str, int] = MappingProxyType({}),
+        self, model: Model, method: Method, n: int, plan: Plan,
+        window: tuple[float, float] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(model)
         self.method, self.n, self.window, self.proper = method, n, window, method.proper
-        self.plan = method.plan(calls)
-        if shape:
-            self.plan = self.plan.shaped(calls, shape.get("particles"), shape.get("branch"))
-        self.rounds = -(-n // self.plan.chunk)
+        self.plan, self.rounds = plan, -(-n // plan.chunk)
 
     def round(self, here: Round) -> Guided:
         designs = min(self.plan.chunk, self.n - here.number * self.plan.chunk)
@@ -104,11 +100,11 @@ class Populations(Drawn):
             return inner
         if self.method.step == "whole":
             return StridedSampler(inner, inner.num_steps)
-        engine, looks = self.model.engine, max(1, self.plan.looks)
-        size = short_blocks(inner)
+        engine, size = self.model.engine, short_blocks(inner)
         if isinstance(engine, TokenEngine) and size is not None:
-            return BlockStridedSampler(inner, max(1, engine.typical_blocks(size) / looks))
-        return StridedSampler(inner, math.ceil(engine.typical_steps(inner) / looks))
+            blocks = engine.typical_blocks(size) / max(1, self.plan.looks)
+            return BlockStridedSampler(inner, max(1, blocks))
+        return StridedSampler(inner, self.plan.stride(engine.typical_steps(inner)))
 
 
 class SurrogatePopulations(Drawn):

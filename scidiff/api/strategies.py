@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from scidiff.api.methods import METHODS
+from scidiff.api.methods import METHODS, check_shape
 from scidiff.api.model import Model
+from scidiff.api.plans import Shape, planned
 from scidiff.api.populations import Populations, SurrogatePopulations, kind_of_look
 from scidiff.api.token_engine import TokenEngine
 from scidiff.core import uniform
@@ -115,22 +116,19 @@ def least_calls(name: str) -> int:
 
 def strategy_of(
     name: str, model: Model, n: int, budget: int, window: tuple[float, float] | None,
-    settings: Mapping[str, Any], shape: Mapping[str, int],
+    settings: Mapping[str, Any], shape: Shape,
 ) -> Strategy:  # fmt: skip
-    """What runs n designs by a method under a budget of calls; `shape` says of its populations how
-    many particles, and candidates (branch), they have.
+    """What runs n designs by a method under a budget of calls, its populations of a `shape`.
 
     Raises ValueError for a window in a method that does not look ahead in the chain, and for a
-    shape that it does not have or that is not positive.
+    shape that it does not have or that cannot be.
     """
-    for part, number in shape.items():
-        takers = [m for m, method in METHODS.items() if part in method.shape]
-        if name not in takers:
-            raise ValueError(f"{name} takes no {part}, got {number}; {', '.join(takers)} do")
-        if number < 1:
-            raise ValueError(f"{part} must be at least 1, got {number}")
+    check_shape(name, shape)
     if name in METHODS:
-        return Populations(model, METHODS[name], n, budget // n, window, shape)
+        steps = model.engine.typical_steps(model.sampler(**settings)) if "every" in shape else 0
+        method = METHODS[name]
+        plan = planned(method.plan, method.shape, budget // n, shape, steps)
+        return Populations(model, method, n, plan, window)
     if window is not None:
         raise ValueError(f"window chooses where a weighted method looks ahead; {name} has no such "
                          f"place, expected a method such as {', '.join(METHODS)}")

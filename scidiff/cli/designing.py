@@ -58,6 +58,14 @@ def design(
     branch: Annotated[
         int | None, typer.Option(help="Candidates of a particle at a look, for weighted methods.")
     ] = None,
+    ess: Annotated[
+        float | None,
+        typer.Option(help="Share of effective particles below which a population is resampled."),
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(help="Steps of the chain from look to look, where it is not the "
+                                      "budget that says so.")
+    ] = None,
     window: Annotated[
         tuple[float, float] | None,
         typer.Option(help="The share of the chain in which the reward is looked ahead at."),
@@ -109,7 +117,7 @@ def design(
     folder = _checked(reward, method, floor, out, resume)
     drawer = load(model, device, dtype)
     told = given(strength=strength, method=method, particles=particles, branch=branch,
-                 window=window, memory=memory, **settings)
+                 ess=ess, every=every, window=window, memory=memory, **settings)
     chosen = drawer.chosen(n, quality, **told)
     with _kept(folder), watching(f"designing {n} objects with {drawer.name}") as watch:
         result = run(drawer, reward, n=n, budget=budget, seed=seed, floor=floor, cache=cache,

@@ -39,7 +39,7 @@ class Atoms:
 
 @pytest.fixture(autouse=True)
 def several_rounds(monkeypatch):
-    monkeypatch.setattr("scidiff.api.methods.ROWS", 12)  # two designs a round
+    monkeypatch.setattr("scidiff.api.plans.ROWS", 12)  # two designs a round
 
 
 @pytest.fixture(autouse=True)
@@ -287,6 +287,15 @@ def test_a_wrong_file_is_told_in_one_line(tiny_model, tmp_path, changes, said):
         sd.campaign(written(tmp_path, tiny_model, **changes))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_says_how_populations_are_run(tiny_model, tmp_path):
+    shape = {"particles": 3, "ess": 0.9, "every": 6}
+    made = sd.campaign(written(tmp_path, tiny_model, **shape))
+    asked = sd.design(load(tiny_model), "qed", 4, "smc", 32, **shape)
+    assert made.to_frame().equals(asked.to_frame())
+    manifest = json.loads((tmp_path / "run" / "campaign.json").read_text())
+    assert {name: manifest[name] for name in shape} == shape
 
 
 def test_settings_are_those_of_the_sampler(tiny_model, tmp_path):

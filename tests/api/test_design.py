@@ -63,7 +63,7 @@ class Watched(Populations):
 
 def run_method(model, name, scorer, n, calls, strength=30.0):
     """The strategy of a method, after all of its rounds."""
-    strategy = Watched(model, METHODS[name], n, calls)
+    strategy = Watched(model, METHODS[name], n, METHODS[name].plan(calls))
     reward = Decoded(model.domain, scorer)
     Campaign(strategy, model.sampler(), reward, model.engine.encode, 0, Limits(), strength).run()
     return strategy
@@ -284,7 +284,7 @@ def test_left_to_right_models_are_looked_ahead_by_rollouts(tmp_path):
                                             ("utr-rna", StridedSampler)])
 def test_models_of_blocks_are_looked_ahead_at_block_ends(name, kind):
     model = load(name, device="cpu")
-    strategy = Populations(model, METHODS["svdd"], 1, 60)
+    strategy = Populations(model, METHODS["svdd"], 1, METHODS["svdd"].plan(60))
     assert type(strategy._strided(model.sampler())) is kind
 
 
@@ -302,7 +302,7 @@ def test_designs_run_in_chunks_are_those_of_their_seeds(tiny_model, monkeypatch)
     model, made = load(tiny_model), {}
     scorer = Scorer(NamedReward(lambda mols: [0.5] * len(mols), "half", (0, 1)))
     for rows in (8192, 8):  # 4 particles a design: all five together, or two at a time
-        monkeypatch.setattr("scidiff.api.methods.ROWS", rows)
+        monkeypatch.setattr("scidiff.api.plans.ROWS", rows)
         made[rows] = run_method(model, "best-of-n", scorer, 5, 4, 1.0)
     assert [m.rounds for m in made.values()] == [1, 3]
     for strategy in made.values():
@@ -406,11 +406,48 @@ def test_populations_are_as_large_as_is_asked(model, method, shape, looks):
     assert again.to_frame().equals(hits.to_frame())
 
 
+@pytest.mark.parametrize(("method", "shape", "plan"), [
+    ("svdd", {}, (1, 19, 3)), ("nested", {}, (3, 6, 3)), ("smc", {}, (16, 1, 3)),
+    ("smc", {"particles": 4}, (4, 1, 3)), ("nested", {"particles": 2}, (2, 9, 3)),
+    ("nested", {"branch": 4}, (4, 4, 3)), ("svdd-r", {"branch": 2}, (1, 2, 3)),
+    ("beam", {"particles": 3, "branch": 2}, (3, 2, 3)),
+])
+def test_every_says_how_often_and_the_budget_how_many(model, method, shape, plan):
+    hits = design(model, Atoms(), 2, method, 116, strength=5.0, every=2, **shape)
+    told = hits.provenance["design"]
+    assert (told["particles"], told["branch"], told["looks"]) == plan and told["every"] == 2
+    assert len(hits) == 2 and hits.ledger.asked <= 116
+
+
+def test_looks_are_as_far_apart_as_is_asked(model):
+    for every, steps in ((2, 3), (5, 2), (6, 1), (100, 1)):
+        strategy = Ask(model, Atoms(), 1, "smc", 60, 0, 30.0, None, None, None, Limits(),
+                       shape={"every": every}).strategy
+        strided = strategy._strided(model.sampler())
+        assert (strided.stride, strided.num_steps) == (every, steps)
+
+
+@pytest.mark.parametrize("method", ["nested", "smc", "fk"])
+def test_populations_are_resampled_below_the_share_that_is_asked(model, method):
+    how = dict(n=4, method=method, budget=240, strength=20.0, seed=1)
+    never, half, always = (design(model, Atoms(), **how, ess=ess) for ess in (0.0, 0.5, 1.0))
+    lines = [hits.certificate.distinct_ancestors for hits in (never, half, always)]
+    assert lines[0] == 4 * never.provenance["design"]["particles"] > lines[1] >= lines[2]
+    assert half.to_frame().equals(design(model, Atoms(), **how).to_frame())
+    assert half.provenance["design"]["ess"] == 0.5
+
+
 @pytest.mark.parametrize(("how", "said"), [
     ({"method": "evolve", "branch": 4}, "evolve takes no branch, got 4; svdd, nested"),
     ({"method": "smc", "branch": 4}, "smc takes no branch"),
     ({"method": "svdd", "particles": 0}, "particles must be at least 1, got 0"),
     ({"method": "svdd", "branch": 30}, "30 candidates each ask 30 .* at least 31, got 20"),
+    ({"method": "svdd", "ess": 0.3}, r"svdd takes no ess, got 0\.3; nested, smc, fk do"),
+    ({"method": "smc", "ess": 1.5}, r"ess is a fraction .* in \[0, 1\], got 1\.5"),
+    ({"method": "best-of-n", "every": 3}, "best-of-n takes no every, got 3; svdd, nested, smc"),
+    ({"method": "smc", "every": 0}, "every must be at least 1, got 0"),
+    ({"method": "smc", "every": 1, "particles": 4},
+     "a look every 1 steps is 6 .* 4 particles with 1 .* ask 24 .* at least 24, got 20"),
 ])
 def test_wrong_sizes_are_told(model, how, said):
     with pytest.raises(ValueError, match=said):

@@ -128,6 +128,8 @@ def test_a_wrong_gap(scidiff, tiny_model):
         (["--reward", "qed", "--resume"], "--resume goes on with a folder, got --out None"),
         (["--reward", "qed", "--window", 0.9, 0.2], "0 <= first < last <= 1, got (0.9, 0.2)"),
         (["--reward", "qed", "--memory", "scafold"], "did you mean 'scaffold'"),
+        (["--reward", "qed", "--method", "svdd", "--ess", 0.3], "nested, smc, fk do"),
+        (["--reward", "qed", "--method", "smc", "--every", 0], "every must be at least 1, got 0"),
         (["--reward", "qed", "--max-seconds", 0], "limit of seconds must be positive"),
     ],
 )

@@ -26,7 +26,7 @@ def rated(tmp_path, monkeypatch):
     """A module with a reward that dies after `left` objects."""
     (tmp_path / "rated_atoms.py").write_text(RATED)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("scidiff.api.methods.ROWS", 12)
+    monkeypatch.setattr("scidiff.api.plans.ROWS", 12)
     monkeypatch.setattr("scidiff.api.design_result.DesignResult.to_html", lambda result: "")
     import importlib
 
