@@ -103,10 +103,12 @@ def design(
     in all, far apart on the front. Their score is the mean, for display.
 
     `memory` ("scaffold", "fingerprint", "edit", or {"like": "scaffold", "bucket": 5}) makes an
-    object worth less the more of its like earlier rounds found. `cache` is a file of scores that
-    runs and processes share; `retry_failed` asks anew what failed or timed out there. With
-    `workers` above 1, or a `timeout` in seconds an object (60 by default there), the reward is
-    asked in processes of its own, with `cluster` on a Ray cluster ("local" starts one); the
+    object worth less the more of its like earlier rounds found; with "as": "resampling" (nested,
+    smc, fk, surrogate) particles are resampled the less the more of their like earlier rounds or
+    their own population hold, and carry weights that leave the law as it is. `cache` is a file of
+    scores that runs and processes share; `retry_failed` asks anew what failed or timed out there.
+    With `workers` above 1, or a `timeout` in seconds an object (60 by default there), the reward
+    is asked in processes of its own, with `cluster` on a Ray cluster ("local" starts one); the
     results are the same.
 
     With `out` a run is a campaign in that folder: every answer and every round is kept as it
@@ -194,12 +196,13 @@ class Ask:
             raise ValueError(f"the front of a pareto(...) is sought by method='evolve', got "
                              f"{self.method!r}, which goes by one number: write mean(...) or "
                              "chebyshev(...) for it")
-        if self.memory is not None:
-            remembering(self.memory)
+        memory, use = (None, "") if self.memory is None else remembering(self.memory)
+        self.remembered, self.discount = memory, memory if use == "penalty" else None
+        spread = memory if use == "resampling" else None
         self.sampler = self._sampler()
         self.strategy: Strategy = strategy_of(
             self.method, self.model, self.n, self.planned, self.window, self.settings,
-            self.shape,
+            self.shape, None if spread is None else spread.among,
         )
 
     def _sampler(self) -> Sampler[Any]:
@@ -255,19 +258,17 @@ class Ask:
     ) -> Campaign:
         """The campaign, before its first round."""
         again = (Status.FAILED, Status.TIMEOUT) if retry_failed else ()
-        domain, memory = self.model.domain, None
-        if self.memory is not None:
-            memory = remembering(self.memory)
+        domain = self.model.domain
         scorer = Scorer(
             self.resolved, key=domain.key, budget=self.limits.calls, kind=domain.kind,
             cache=None if cache is None else Cache(cache, again), executor=executor,
-            discount=memory,
+            discount=self.discount,
         )  # fmt: skip
         return Campaign(
             self.strategy, self.sampler, Decoded(domain, scorer),
             self._encode,
-            self.seed, self.limits, self.strength, self.model.engine.device, memory, self.n,
-            described,
+            self.seed, self.limits, self.strength, self.model.engine.device, self.remembered,
+            self.n, described,
         )  # fmt: skip
 
     def _encode(self, objects: Sequence[Any]) -> Any:
@@ -302,15 +303,23 @@ def given(**arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def remembering(said: str | Mapping[str, Any]) -> DiversityMemory:
-    """The memory that is asked for by name or by its arguments; ValueError for unknown ones."""
-    if isinstance(said, str):
-        return DiversityMemory(said)
-    for name in said:
-        if name not in ("like", "bucket", "threshold"):
-            raise ValueError(f"a memory has like, bucket and threshold, got {name!r}"
-                             f"{nearest(name, ('like', 'bucket', 'threshold'))}")
-    return DiversityMemory(**said)
+USES = ("penalty", "resampling")  # what a memory is there for
+
+
+def remembering(said: str | Mapping[str, Any]) -> tuple[DiversityMemory, str]:
+    """The memory that is asked for by name or by its arguments, and what it is used as; ValueError
+    for unknown ones."""
+    told = {"like": said} if isinstance(said, str) else dict(said)
+    names = ("like", "bucket", "threshold", "as")
+    for name in told:
+        if name not in names:
+            raise ValueError(f"a memory has like, bucket, threshold and as, got {name!r}"
+                             f"{nearest(name, names)}")
+    use = told.pop("as", USES[0])
+    if use not in USES:
+        raise ValueError(f"a memory is used as {' or '.join(USES)}, got {use!r}"
+                         f"{nearest(str(use), USES)}")
+    return DiversityMemory(**told), use
 
 
 @contextmanager

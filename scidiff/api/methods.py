@@ -31,6 +31,7 @@ from scidiff.guidance.search import (
     successive_halving,
 )
 from scidiff.guidance.selection import Replacing, Resample, greedy, keep_all, per_parent
+from scidiff.guidance.spreading import Factors, Spread
 
 _REACH = 0.5  # share of a row's steps that refinement takes back, at most
 
@@ -49,6 +50,7 @@ class Task:
     strength: float
     rng: torch.Generator
     window: tuple[float, float] | None = None  # the share of the chain that is looked at
+    factors: Factors | None = None  # by which populations that are resampled keep apart
 
     @property
     def particles(self) -> int:
@@ -68,10 +70,16 @@ def weighted(select: Select) -> Run:
 
 
 def resampled(potential: Potential = difference) -> Run:
-    """The weighted loop with populations that are resampled as the plan says."""
+    """The weighted loop with populations that are resampled as the plan says, and kept apart
+    where the task says by what."""
 
     def run(task: Task) -> Guided:
-        return _looped(task, Resample(task.plan.ess or 0.0), potential, task.designs)
+        rule = Resample(task.plan.ess or 0.0)
+        if task.factors is None:
+            return _looped(task, rule, potential, task.designs)
+        spread = Spread(task.factors, rule)
+        with task.reward.telling(spread.hear):
+            return _looped(task, spread, potential, task.designs)
 
     return run
 

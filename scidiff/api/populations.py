@@ -16,6 +16,7 @@ from scidiff.guidance.campaign import Round
 from scidiff.guidance.certificate import Certificate, Guided, certify
 from scidiff.guidance.journal import state_of, tensors_of
 from scidiff.guidance.lookahead import Decoded, PosteriorMean, Rollout, Value
+from scidiff.guidance.spreading import Factors
 from scidiff.guidance.surrogate_rounds import SurrogateValued
 from scidiff.guidance.values import bare
 from scidiff.samplers.strided import BlockStridedSampler, StridedSampler, short_blocks
@@ -76,18 +77,18 @@ class Populations(Drawn):
 
     def __init__(
         self, model: Model, method: Method, n: int, plan: Plan,
-        window: tuple[float, float] | None = None,
+        window: tuple[float, float] | None = None, factors: Factors | None = None,
     ) -> None:  # fmt: skip
         super().__init__(model)
         self.method, self.n, self.window, self.proper = method, n, window, method.proper
-        self.plan, self.rounds = plan, -(-n // plan.chunk)
+        self.plan, self.rounds, self.factors = plan, -(-n // plan.chunk), factors
 
     def round(self, here: Round) -> Guided:
         designs = min(self.plan.chunk, self.n - here.number * self.plan.chunk)
         sampler = self._strided(here.sampler)
         value = look_ahead(self.model, sampler, here.reward, here.strength)
         task = Task(sampler, here.reward, value, self.plan, designs, here.strength, here.rng,
-                    self.window)
+                    self.window, self.factors)
         later = max(0, self.n - (here.number + 1) * self.plan.chunk)  # designs that end as well
         with here.reward.keeping(later * self.plan.particles * self.plan.branch):
             run = self.method.run(task)

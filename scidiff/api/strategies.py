@@ -20,6 +20,8 @@ from scidiff.guidance.campaign import Strategy
 from scidiff.guidance.evolving import Evolution, Respell, as_written
 from scidiff.guidance.finetune_likelihoods import Causal, as_causal
 from scidiff.guidance.learner import Learner
+from scidiff.guidance.selection import nested
+from scidiff.guidance.spreading import Factors, Spread
 from scidiff.guidance.surrogate_rounds import Screened, SurrogateValued
 from scidiff.messages import nearest
 from scidiff.rewards.surrogates import Surrogate
@@ -79,13 +81,16 @@ def respelling(model: Model) -> Respell:
     return written
 
 
-def valued(model: Model, budget: int, settings: Mapping[str, Any]) -> SurrogatePopulations:
+def valued(
+    model: Model, budget: int, settings: Mapping[str, Any], factors: Factors | None = None
+) -> SurrogatePopulations:
     """Weighted draws that are looked ahead by the surrogate, rounds of a tenth of the budget."""
     typical = model.engine.typical_steps(model.sampler(**settings))
     batch = max(PARTICLES, min(256, budget // ROUNDS) // PARTICLES * PARTICLES)
     return SurrogatePopulations(model, SurrogateValued(
         Surrogate(model.domain.kind), kind_of_look(model), batch, PARTICLES,
         stretch=math.ceil(typical / LOOKS), looks=LOOKS,
+        select=nested() if factors is None else Spread(factors, nested()),
     ))  # fmt: skip
 
 
@@ -97,6 +102,8 @@ def screened(model: Model, budget: int, settings: Mapping[str, Any]) -> Screened
 
 STRATEGIES: Mapping[str, Make] = {"evolve": evolution, "surrogate": valued, "screened": screened}
 """By the name that `sd.design` takes as its method."""
+
+RESAMPLING = (*(name for name, method in METHODS.items() if "ess" in method.shape), "surrogate")
 
 
 # ---------------------------------------------------------------- of every kind, by name
@@ -116,20 +123,26 @@ def least_calls(name: str) -> int:
 
 def strategy_of(
     name: str, model: Model, n: int, budget: int, window: tuple[float, float] | None,
-    settings: Mapping[str, Any], shape: Shape,
+    settings: Mapping[str, Any], shape: Shape, factors: Factors | None = None,
 ) -> Strategy:  # fmt: skip
-    """What runs n designs by a method under a budget of calls, its populations of a `shape`.
+    """What runs n designs by a method under a budget of calls, its populations of a `shape` and
+    kept apart by `factors` where they are resampled.
 
-    Raises ValueError for a window in a method that does not look ahead in the chain, and for a
-    shape that it does not have or that cannot be.
+    Raises ValueError for a window in a method that does not look ahead in the chain, for a shape
+    that it does not have or that cannot be, and for factors where nothing is resampled.
     """
     check_shape(name, shape)
+    if factors is not None and name not in RESAMPLING:
+        raise ValueError(f"a memory as resampling belongs to a method that resamples, got method "
+                         f"{name}; {', '.join(RESAMPLING)} do")
     if name in METHODS:
         steps = model.engine.typical_steps(model.sampler(**settings)) if "every" in shape else 0
         method = METHODS[name]
         plan = planned(method.plan, method.shape, budget // n, shape, steps)
-        return Populations(model, method, n, plan, window)
+        return Populations(model, method, n, plan, window, factors)
     if window is not None:
         raise ValueError(f"window chooses where a weighted method looks ahead; {name} has no such "
                          f"place, expected a method such as {', '.join(METHODS)}")
+    if name == "surrogate":
+        return valued(model, budget, settings, factors)
     return STRATEGIES[name](model, budget, settings)

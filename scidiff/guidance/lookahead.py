@@ -125,6 +125,13 @@ class Domain(Protocol):
     def encode(self, objects: Sequence[str]) -> Any: ...
 
 
+Listener = Callable[[Sequence[Record]], object]
+
+
+def _nobody(records: Sequence[Record]) -> None:
+    """Listen to nothing."""
+
+
 class Decoded:
     """A reward on states made of a reward on objects.
 
@@ -138,13 +145,25 @@ class Decoded:
         key = getattr(domain, "key", text_key)
         self.scorer = reward if isinstance(reward, Scorer) else Scorer(reward, key)
         self.kept = 0  # calls of the budget that guesses leave to finished states
+        self._listener: Listener = _nobody
 
     def __call__(self, x: Any) -> Scores:
         return self.scorer.score(self.domain.decode(x))
 
     def guess(self, x: Any) -> Scores:
         """Score guesses of the end: SKIPPED once only the calls that are `kept` are left."""
-        return self.scorer.score(self.domain.decode(x), self.kept)
+        records = self.domain.decode(x)
+        self._listener(records)
+        return self.scorer.score(records, self.kept)
+
+    @contextmanager
+    def telling(self, listener: Listener) -> Iterator[None]:
+        """Tell a listener what guesses decode to, before they are scored."""
+        before, self._listener = self._listener, listener
+        try:
+            yield
+        finally:
+            self._listener = before
 
     @contextmanager
     def keeping(self, calls: int) -> Iterator[None]:

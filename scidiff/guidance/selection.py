@@ -178,9 +178,21 @@ class Resample:
 
     def __call__(self, log_w: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
         kept, log_w = per_parent(log_w, rng)
-        drawn = kept.gather(1, SCHEMES[self.scheme](log_w.softmax(-1), rng))
-        low = effective_size(log_w)[:, None] < self.ess * log_w.shape[1]
-        return torch.where(low, drawn, kept), torch.where(low, log_mean_exp(log_w)[:, None], log_w)
+        drawn, log_w = self.by_priority(log_w, torch.zeros_like(log_w), rng)
+        return kept.gather(1, drawn), log_w
+
+    def by_priority(self, log_w: Tensor, log_f: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Resample parents (P, K) in proportion to w f, whatever the factors f > 0 are: j carries
+        mean_k(w_k f_k) / f_j, so that E[sum_j w'_j g(x_j)] = sum_k w_k g(x_k) for every g (Pitt
+        and Shephard 1999, Chopin and Papaspiliopoulos 2020, section 10.3). The effective size is
+        that of w f. Returns an index (P, K) into the parents, and log weights (P, K).
+        """
+        priority = log_w + log_f
+        drawn = SCHEMES[self.scheme](priority.softmax(-1), rng)
+        carried = log_mean_exp(priority)[:, None] - log_f.gather(1, drawn)
+        low = effective_size(priority)[:, None] < self.ess * log_w.shape[1]
+        stay = torch.arange(log_w.shape[1], device=log_w.device)
+        return torch.where(low, drawn, stay), torch.where(low, carried, log_w)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from scidiff.guidance.certificate import Guided, Meter, found
 from scidiff.guidance.lookahead import Decoded, PosteriorMean, Value, end_values
 from scidiff.guidance.particles import guided_sample, positive, sample
 from scidiff.guidance.selection import keep_all, nested
+from scidiff.guidance.spreading import Spread
 from scidiff.samplers.strided import StridedSampler
 
 
@@ -149,11 +151,13 @@ class SurrogateValued(Forgetful):
         stretch = self.stretch or math.ceil(here.sampler.num_steps / self.looks)
         sampler = Finished(StridedSampler(here.sampler, stretch))
         guess = Decoded(here.reward.domain, self.surrogate)
-        return guided_sample(
-            sampler, here.reward, n, here.rng, select=self.select, strength=here.strength,
-            value=self.look(sampler, guess, strength=here.strength), branch=self.branch,
-            populations=populations,
-        )
+        spread = isinstance(self.select, Spread)
+        with guess.telling(self.select.hear) if spread else nullcontext():
+            return guided_sample(
+                sampler, here.reward, n, here.rng, select=self.select, strength=here.strength,
+                value=self.look(sampler, guess, strength=here.strength), branch=self.branch,
+                populations=populations,
+            )
 
 
 # ---------------------------------------------------------------- screening

@@ -3,6 +3,8 @@
 The memory is frozen while objects are scored and grows between rounds (`add`), so that within a
 round the discounted score is a fixed function of the object and the laws of guided runs hold.
 The idea of scaffold memories: Blaschke et al. 2020, J. Cheminformatics 12, 68.
+
+`among` gives factors for a resampling rule instead, which leave scores and laws as they are.
 """
 
 from __future__ import annotations
@@ -31,6 +33,10 @@ class Likeness(Protocol):
         """Number of remembered objects that are like this one."""
         ...
 
+    def alike(self, objects: Sequence[Any]) -> NDArray[np.bool_]:
+        """Which of these objects are like each other, (B, B)."""
+        ...
+
 
 @dataclass
 class SameScaffold:
@@ -43,6 +49,10 @@ class SameScaffold:
 
     def count(self, obj: Any) -> int:
         return self._counts[scaffold(obj)]
+
+    def alike(self, objects: Sequence[Any]) -> NDArray[np.bool_]:
+        names = np.array([scaffold(obj) for obj in objects], dtype=object)
+        return names[:, None] == names
 
 
 @dataclass
@@ -58,6 +68,11 @@ class NearFingerprint:
     def count(self, obj: Any) -> int:
         found = BulkTanimotoSimilarity(fingerprint("ECFP4")(obj), self._prints)
         return sum(t >= self.threshold for t in found)
+
+    def alike(self, objects: Sequence[Any]) -> NDArray[np.bool_]:
+        prints = [fingerprint("ECFP4")(obj) for obj in objects]
+        rows = [BulkTanimotoSimilarity(one, prints) for one in prints]
+        return np.array(rows, dtype=float).reshape(len(prints), -1) >= self.threshold
 
 
 @dataclass
@@ -79,6 +94,14 @@ class NearSequence:
         found = text_distances(obj, chosen)
         return int((found <= self.threshold * longer[near]).sum())
 
+    def alike(self, objects: Sequence[Any]) -> NDArray[np.bool_]:
+        lengths = np.array([len(t) for t in objects], dtype=np.int64)
+        rows = [text_distances(text, objects) for text in objects]
+        distances = np.array(rows, dtype=np.int64).reshape(len(rows), -1)
+        return distances <= self.threshold * np.maximum(lengths[:, None], lengths)
+
+
+LEAST = 0.05  # the factor of a particle with however many of its like: none becomes impossible
 
 LIKENESS: Mapping[str, type[Any]] = {
     "scaffold": SameScaffold, "fingerprint": NearFingerprint, "edit": NearSequence}
@@ -112,6 +135,20 @@ class DiversityMemory:
     def __call__(self, objects: Sequence[Any]) -> list[float]:
         """Factors in [0, 1], one an object."""
         return [max(0.0, 1 - self._likeness.count(o) / self.bucket) for o in objects]
+
+    def among(self, objects: Sequence[Any], copies: Sequence[float]) -> list[float]:
+        """Factors in (0, 1] of the particles of one population of which resampling would make so
+        many `copies`: room / (expected copies of all that are like it), where that is below 1,
+        room being what is left of the bucket beside the remembered ones. Where an object is not
+        known (None) the factor is 1.
+        """
+        rows = [i for i, obj in enumerate(objects) if obj is not None]
+        known, out = [objects[i] for i in rows], [1.0] * len(objects)
+        expected = self._likeness.alike(known) @ np.array(copies, dtype=float)[rows]
+        for i, obj, number in zip(rows, known, expected.tolist(), strict=True):
+            room = self.bucket - self._likeness.count(obj)
+            out[i] = max(LEAST, 1.0 if room >= number else room / number)
+        return out
 
     def add(self, objects: Mapping[str, Any]) -> None:
         """Remember objects by their canonical key; one that is known counts once."""

@@ -11,6 +11,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import scidiff as sd
@@ -18,6 +19,7 @@ from scidiff.api.campaigns import read_campaign
 from scidiff.api.entry import load
 from scidiff.core import ScidiffError
 from scidiff.guidance.journal import CampaignError, Journal
+from scidiff.rewards.diversity import LIKENESS
 
 OUTPUTS = ("designs.csv", "asked.csv")
 
@@ -206,8 +208,45 @@ def test_a_memory_makes_rounds_differ_from_each_other(model):
     assert told.scores.mean() < plain.scores.mean() - 0.1
     first = [d.asked.to_frame().query("round == 0") for d in (plain, told)]
     assert first[0].equals(first[1])
-    with pytest.raises(ValueError, match="like, bucket and threshold, got 'buket'; did you mean"):
+    with pytest.raises(ValueError, match="threshold and as, got 'buket'; did you mean 'bucket'"):
         sd.design(model, Atoms(), 6, memory={"buket": 2})
+
+
+class Chains:
+    """Two likes: molecules with nitrogen, and others. Remembers nothing."""
+
+    def add(self, obj):
+        pass
+
+    def count(self, obj):
+        return 0
+
+    def alike(self, mols):
+        kinds = np.array([any(a.GetSymbol() == "N" for a in m.GetAtoms()) for m in mols])
+        return kinds[:, None] == kinds
+
+
+@pytest.mark.parametrize("method", ["smc", "nested", "fk", "surrogate"])
+def test_a_memory_for_resampling_leaves_scores_as_they_are(model, method, monkeypatch):
+    monkeypatch.setitem(LIKENESS, "scaffold", Chains)
+    how = dict(n=6, method=method, budget=240, seed=3, strength=20.0)
+    memory = {"like": "scaffold", "bucket": 1, "as": "resampling"}
+    plain, told = (sd.design(model, Atoms(), **how, memory=m) for m in (None, memory))
+    scores = told.asked.to_frame().query("status == 'ok'")
+    assert (scores["score"] == [len(s) / 10 for s in scores["smiles"]]).all()
+    assert not told.asked.to_frame().equals(plain.asked.to_frame())
+    assert told.provenance["design"]["memory"] == memory
+    assert told.to_frame().equals(sd.design(model, Atoms(), **how, memory=memory).to_frame())
+
+
+@pytest.mark.parametrize(("method", "memory", "said"), [
+    ("svdd", {"as": "resampling"}, "got method svdd; nested, smc, fk, surrogate do"),
+    ("evolve", {"like": "edit", "as": "resampling"}, "got method evolve; nested"),
+    ("smc", {"as": "resample"}, "penalty or resampling, got 'resample'; did you mean"),
+])
+def test_a_memory_for_resampling_needs_populations(model, method, memory, said):
+    with pytest.raises(ValueError, match=said):
+        sd.design(model, Atoms(), 6, method, memory=memory)
 
 
 def test_windows_choose_what_is_looked_at(model):

@@ -2,12 +2,20 @@
 
 import random
 
+import numpy as np
 import pytest
 from rdkit import Chem
 
 from scidiff.data.alignment import edit_distance
 from scidiff.data.records import Record
-from scidiff.rewards.diversity import DiversityMemory, text_distances
+from scidiff.rewards.diversity import (
+    LEAST,
+    DiversityMemory,
+    NearFingerprint,
+    NearSequence,
+    SameScaffold,
+    text_distances,
+)
 from scidiff.rewards.molecules import Similarity, logp, qed
 from scidiff.rewards.scores import RewardError, Status
 from scidiff.rewards.scoring import Scorer
@@ -50,6 +58,33 @@ def test_sequences_count_neighbours_within_a_share_of_the_length():
         near = sum(edit_distance(word, s) <= 0.25 * max(len(word), len(s)) for s in known)
         assert memory([word]) == [1 - near / 2]
     assert memory(["ACGTACG"]) == [0.0] and memory(["TTTT"]) == [1.0]
+
+
+def test_no_more_of_a_kind_than_the_bucket_holds_are_to_be_copied():
+    memory = DiversityMemory("scaffold", bucket=3)
+    mols = [Chem.MolFromSmiles(s) for s in ("Cc1ccccc1", "CCc1ccccc1", "C1CCCC1", "CCO")]
+    factors = memory.among([*mols, None], [4.0, 2.0, 1.0, 1.0, 9.0])
+    assert factors == [0.5, 0.5, 1.0, 1.0, 1.0]
+    memory.add({"a": Chem.MolFromSmiles("c1ccccc1O"), "b": Chem.MolFromSmiles("c1ccccc1N")})
+    assert memory.among(mols, [4.0, 2.0, 3.0, 1.0]) == pytest.approx([1 / 6, 1 / 6, 1.0, 1.0])
+    memory.add({"c": Chem.MolFromSmiles("c1ccccc1F")})
+    assert memory.among(mols[:2], [0.0, 2.0]) == [LEAST, LEAST]
+    assert memory.among([None], [3.0]) == [1.0] and memory.among([], []) == []
+
+
+@pytest.mark.parametrize(("like", "alike"), [
+    (SameScaffold(), [[1, 1, 0], [1, 1, 0], [0, 0, 1]]),
+    (NearFingerprint(1.0), [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+    (NearFingerprint(0.0), [[1, 1, 1]] * 3),
+])
+def test_which_molecules_are_alike(like, alike):
+    mols = [Chem.MolFromSmiles(s) for s in ("Cc1ccccc1", "CCc1ccccc1", "C1CCCC1")]
+    assert like.alike(mols).tolist() == np.array(alike, dtype=bool).tolist()
+
+
+def test_which_sequences_are_alike():
+    found = NearSequence(0.25).alike(["ACGT", "ACGA", "TTTT", "ACG"])
+    assert found[0].tolist() == [True, True, False, True] and (found == found.T).all()
 
 
 def records(*smiles):
