@@ -25,7 +25,7 @@ from scidiff.processes.flow_bounds import StepBound
 from scidiff.processes.graph_blocks import GraphBlockProcess
 from scidiff.processes.tokens import GraphBlocks, TokenFlow, position_kinds
 from scidiff.samplers.canvas import LengthLaw
-from scidiff.samplers.graph_blocks import BlockDenoiser, GraphBlockSampler
+from scidiff.samplers.graph_blocks import GraphBlockDenoiser, GraphBlockSampler
 from scidiff.samplers.step_annealing import annealed_steps
 from scidiff.training.checkpoint import CheckpointError
 
@@ -125,7 +125,7 @@ class PardEngine:
         s, request = self._chosen(overrides)
         process, nodes = self.config["process"], request.nodes
         return GraphBlockSampler(
-            BlockDenoiser(self.network.eval()),
+            GraphBlockDenoiser(self.network.eval()),
             self._first(nodes),
             self.law,
             steps=annealed_steps(s.steps, s.last_steps, self.typical_blocks, s.annealing),

@@ -34,6 +34,7 @@ from scidiff.networks.size_policy import load_size_policy
 from scidiff.networks.token_denoiser import TokenDenoiser
 from scidiff.networks.token_transformer import TokenTransformer
 from scidiff.processes.block import BlockProcess
+from scidiff.processes.block_sizes import check_block_size
 from scidiff.processes.discrete_flow import eligible
 from scidiff.samplers.block_sizes import LearnedSizes
 from scidiff.samplers.canvas import Canvas
@@ -211,11 +212,8 @@ class TokenEngine:
     def _check_trained(self, block_size: int) -> None:
         """Refuse blocks in which the network was never asked anything."""
         most = self.config["process"].get("block_size") or 1
-        if not 1 <= block_size <= most:
-            raise ScidiffError(
-                f"this model was trained with blocks of {most}: block_size must be in 1..{most}, "
-                f"got {block_size}"
-            )
+        trained = f"this model was trained with blocks of {most}: block_size"
+        check_block_size(block_size, most, name=trained, error=ScidiffError)
 
     def canvas(self, request: Any = None) -> Canvas:
         """Blank rows: of the model's full length where it writes its own end, else of the training

@@ -127,7 +127,7 @@ def reordered(ids: Tensor, order: Tensor) -> Tensor:
     return torch.cat([matrix[:, i, j], ids[:, triangle(N) :]], 1)
 
 
-def in_blocks(ids: Tensor, bonded: Sequence[int], hops: int) -> tuple[Tensor, Blocks]:
+def in_block_order(ids: Tensor, bonded: Sequence[int], hops: int) -> tuple[Tensor, Blocks]:
     """Finished rows (B, L) with their nodes block by block, and the blocks. Nodes of one block
     keep the order they had."""
     found = blocks_of(ids, bonded, hops)

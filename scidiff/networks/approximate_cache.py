@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from scidiff.core import ScidiffError, Shared, Stacked
 from scidiff.data.tokens import PAD, TokenState
-from scidiff.networks.block_cache import check_memory
+from scidiff.networks.block_cache import check_memory, entered
 from scidiff.networks.layers import Seen
 from scidiff.networks.token_denoiser import KEYS_A_CALL, TokenDenoiser
 from scidiff.networks.token_transformer import TokenTransformer
@@ -227,29 +227,19 @@ class ApproximateDenoiser:
     ) -> KeptTokens:  # fmt: skip
         """What is kept of rows that are `open_`, (B,) bool as are `due` and `whole`."""
         anew = due if self.refresh.delayed else whole
+        keys = Shared(cache.keys.values, cache.keys.rows.masked_fill(~open_, 0))
+        if written:
+            rows = torch.cat([at for at, _ in written])
+            keys = entered(keys, rows, [told for _, told in written], slack=1)
         age = torch.where(whole, 0, cache.age + due.long())
         return KeptTokens(
             torch.where(anew[:, None], x.ids, cache.ids),
             torch.where(due[:, None], x.ids, cache.last),
             torch.where(open_, age, FORGOTTEN),
-            _entered(cache.keys, open_, written),
+            keys,
             Shared(out),
             x.condition,
         )
-
-
-def _entered(table: Shared, wanted: Tensor, written: Sequence[tuple[Tensor, Tensor]]) -> Shared:
-    """A table with new entries for some rows; rows that are not `wanted` (B,) point to the first
-    entry, which is blank, what no row points to is dropped, and nothing is overwritten: other
-    states may point there."""
-    if not written:
-        return Shared(table.values, table.rows.masked_fill(~wanted, 0))
-    rows = torch.cat([at for at, _ in written])
-    where = table.rows.masked_fill(~wanted, 0).index_fill(0, rows, 0)
-    used, where = torch.cat([where.new_zeros(1), where]).unique(return_inverse=True)
-    where = where[1:]
-    where[rows] = len(used) + torch.arange(len(rows), device=rows.device)
-    return Shared(torch.cat([table.values[used], *(keys for _, keys in written)]), where)
 
 
 def check_keeps(denoiser: TokenDenoiser) -> None:

@@ -10,7 +10,6 @@ off the row itself: whoever changes tokens need not know of the cache.
 from __future__ import annotations
 
 import math
-import os
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from scidiff.core import ScidiffError, Shared, Stacked
 from scidiff.data.tokens import TokenState
 from scidiff.networks.layers import Seen
 from scidiff.networks.token_transformer import GivenTokens, TokenTransformer
+from scidiff.processes.free_memory import free_bytes
 
 LARGE = 2**30  # bytes from which on it is asked whether the memory is there
 
@@ -64,7 +64,7 @@ class PrefixCache(Stacked):
         whole = right[:, : len(self.pages) * self.block_size].unflatten(1, (-1, self.block_size))
         return whole.all(-1).int().cumprod(1).sum(1)
 
-    def keep(self, x: TokenState, written: Sequence[Written], mask_id: int) -> PrefixCache:
+    def keep(self, x: TokenState, written: Sequence[WrittenBlock], mask_id: int) -> PrefixCache:
         """The cache with what was written of rows of x; later blocks of those rows are
         forgotten."""
         ids, pages, b = self.ids.clone(), list(self.pages), self.block_size
@@ -73,7 +73,7 @@ class PrefixCache(Stacked):
             rows = torch.cat([w.rows for w in parts])
             ids[rows, at * b : (at + 1) * b] = x.ids[rows, at * b : (at + 1) * b]
             ids[rows, (at + 1) * b :] = mask_id
-            pages[at] = _appended(pages[at], rows, [w.keys for w in parts])
+            pages[at] = entered(pages[at], rows, [w.keys for w in parts])
         return replace(self, ids=ids, pages=tuple(pages), condition=x.condition)
 
 
@@ -114,7 +114,7 @@ class Scratch:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenBlock:
     """Keys and values of a block of some rows."""
 
     block: int
@@ -131,18 +131,16 @@ def _entries(page: Shared) -> Tensor:
     return page.dense()
 
 
-def _appended(page: Shared, rows: Tensor, keys: Sequence[Tensor]) -> Shared:
-    """A block's table with new entries for `rows`; the old ones stay where they are while at most
-    half of them are of no use, and none is ever overwritten."""
-    values, where = page.values, page.rows.clone()
-    where[rows] = 0
-    used, place = where.unique(return_inverse=True)
-    if len(values) > 2 * len(used) + 1:
-        if used[0] != 0:
-            used, place = torch.cat([used.new_zeros(1), used]), place + 1
-        values, where = values[used], place
+def entered(table: Shared, rows: Tensor, entries: Sequence[Tensor], slack: int = 2) -> Shared:
+    """A table with new entries for `rows` (n,), of which 0 is blank; the old ones stay where they
+    are while there are at most `slack` times as many as rows point to, and none is overwritten:
+    other states may point there."""
+    values, where = table.values, table.rows.index_fill(0, rows, 0)
+    used, place = torch.cat([where.new_zeros(1), where]).unique(return_inverse=True)
+    if len(values) > slack * len(used):
+        values, where = values[used], place[1:]
     where[rows] = len(values) + torch.arange(len(rows), device=rows.device)
-    return Shared(torch.cat([values, *keys]), where)
+    return Shared(torch.cat([values, *entries]), where)
 
 
 def look(
@@ -178,7 +176,7 @@ def look(
     return network.behind(x.ids, places[:1] if alike else places, mask, seen), own
 
 
-def finished(keys: Tensor, rows: Tensor, first: Tensor, block_size: int) -> list[Written]:
+def finished(keys: Tensor, rows: Tensor, first: Tensor, block_size: int) -> list[WrittenBlock]:
     """The blocks in keys and values (depth, 2, B, H, W, head_dim) of batch `rows` (B,) behind
     their `first` (B,) ones."""
     found = []
@@ -187,7 +185,7 @@ def finished(keys: Tensor, rows: Tensor, first: Tensor, block_size: int) -> list
         entries = block.permute(2, 0, 1, 3, 4, 5)
         for at in (first + m).unique().tolist():
             here = (first + m == at).nonzero()[:, 0]
-            found.append(Written(at, rows[here], entries[here]))
+            found.append(WrittenBlock(at, rows[here], entries[here]))
     return found
 
 
@@ -208,13 +206,10 @@ def check_memory(rows: int, each: int, device: torch.device) -> None:
     """Raise ScidiffError where the keys and values of `rows` rows of `each` bytes cannot fit."""
     if rows * each < LARGE:
         return
-    if device.type == "cuda":
-        room = torch.cuda.mem_get_info(device)[0]
-    else:
-        room = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    room = free_bytes(device)
     if rows * each > room:
         raise ScidiffError(
             f"keys and values of {rows:,} rows take up to {rows * each / 2**30:.1f} GiB "
-            f"({each / 2**20:.1f} MiB a row), {room / 2**30:.1f} GiB are there: draw fewer rows "
+            f"({each / 2**20:.1f} MiB a row), {room / 2**30:.1f} GiB are free: draw fewer rows "
             "at once, or say prefix_cache=False"
         )

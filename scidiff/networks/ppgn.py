@@ -117,7 +117,7 @@ class GraphBlockNetwork(nn.Module):
         self.blocks = nn.ModuleList(MaskedBlock(config) for _ in range(config.depth))
         self.node_norm, self.edge_norm = nn.RMSNorm(D), nn.RMSNorm(E)
         self.node_head, self.edge_head = nn.Linear(D, V), nn.Linear(E, V)
-        self.next = NextBlock(D, N)
+        self.next = NextBlockHead(D, N)
         for head in (self.node_head, self.edge_head):
             nn.init.zeros_(head.weight)
         joined = torch.zeros(V).index_fill(0, torch.tensor(config.bonded), 1.0)
@@ -236,7 +236,7 @@ class GraphBlockNetwork(nn.Module):
         return torch.where(written, told, certain(ids, self.config.vocab_size))
 
 
-class NextBlock(nn.Module):
+class NextBlockHead(nn.Module):
     """How many nodes the next block has (0: none, the graph is finished) and, given that, of which
     degree they are, from the clean nodes so far."""
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import PAD, TokenState
-from scidiff.networks.block_cache import PrefixCache, Scratch, Written, finished, look
+from scidiff.networks.block_cache import PrefixCache, Scratch, WrittenBlock, finished, look
 from scidiff.networks.token_transformer import GivenTokens, TokenTransformer
+from scidiff.processes.block_sizes import check_block_size
 
 TOKENS_A_CALL = 1024  # that fit the cache of a processor
 KEYS_A_CALL = 16_384  # positions whose keys and values are laid side by side at once
@@ -44,11 +45,9 @@ class TokenDenoiser:
         shown: bool = True,
         prefix_cache: bool | None = None,
     ) -> None:
-        if block_size is not None and not 1 <= block_size <= network.config.max_length:
-            raise ScidiffError(
-                f"block_size must be in 1..{network.config.max_length} "
-                f"(the model's length), got {block_size}"
-            )
+        if block_size is not None:
+            length = network.config.max_length
+            check_block_size(block_size, length, why="the model's length", error=ScidiffError)
         self.network, self.block_size, self.dtype = network.eval(), block_size, dtype
         self.micro_batch, self.shown, self.rows = micro_batch, shown, 0
         self.mask_id, self.vocab_size = network.mask_id, network.config.vocab_size
@@ -84,7 +83,7 @@ class TokenDenoiser:
             cache = PrefixCache.blank(self.network, x, self.block_size, self.dtype)
         first, end = cache.known(x, self.mask_id), self._columns(x.ids)
         out = untouched(*x.ids.shape, self.network.trunk_width, device=x.ids.device)
-        written: list[Written] = []
+        written: list[WrittenBlock] = []
         for rows, width in self._windows(first, end):
             part = x[rows]
             kept = self._scratch.read(cache, rows, int(first[rows].max()), width)

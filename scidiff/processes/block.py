@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from scidiff.core import Rng, uniform
 from scidiff.data.tokens import EOS, PAD, TokenState
+from scidiff.processes.block_sizes import check_block_size
 from scidiff.processes.hiding import hide_exactly
 from scidiff.processes.masked import Hidden, TokenNetwork, cross_entropy
 from scidiff.processes.noise_ranges import WHOLE, Moments, Range, check_range, counts
@@ -36,8 +37,7 @@ class BlockProcess:
     auto: bool = False
 
     def __post_init__(self) -> None:
-        if self.block_size < 1:
-            raise ValueError(f"block_size must be at least 1, got {self.block_size}")
+        check_block_size(self.block_size)
         object.__setattr__(self, "noise_range", check_range(self.noise_range))
 
     @property

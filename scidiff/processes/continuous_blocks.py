@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from scidiff.core import Rng, Stacked, uniform
+from scidiff.processes.block_sizes import check_block_size
 from scidiff.processes.gaussian import Component, Parts
 from scidiff.processes.schedules import alpha
 
@@ -61,8 +62,7 @@ def even_blocks(length: int, size: int) -> tuple[int, ...]:
 
     Raises ValueError for a size outside 1 .. length.
     """
-    if not 1 <= size <= length:
-        raise ValueError(f"block size must be in 1 .. {length}, got {size}")
+    check_block_size(size, length)
     return (size,) * (length // size) + ((length % size,) if length % size else ())
 
 
@@ -128,7 +128,7 @@ TIMES = {"block": one_time_a_block, "rising": rising_times}
 # ---------------------------------------------------------------- guesses and the loss
 
 
-class BlockNetwork(Protocol):
+class BlockwiseItemNetwork(Protocol):
     """Both copies in one pass: the clean one tells the blocks behind it, of the noisy is asked."""
 
     def __call__(self, x0: Items, noisy: Tensor, t: Tensor, blocks: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ class BlockwiseGaussian:
         z = self.component.noise(x0.features, x0.mask, rng)
         return x0.moved((a * x0.features + sigma * z,))
 
-    def loss(self, network: BlockNetwork, x0: Items, rng: Rng) -> Tensor:
+    def loss(self, network: BlockwiseItemNetwork, x0: Items, rng: Rng) -> Tensor:
         """Unreduced loss (B,)."""
         B, L, _ = x0.features.shape
         blocks = block_of(even_blocks(L, min(self.block_size, L))).to(x0.tokens.device)

@@ -9,9 +9,7 @@ it is that process and nothing else.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
@@ -19,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scidiff.core import Rng, ScidiffError, uniform
-from scidiff.data.graph_order import Blocks, at_positions, certain, in_blocks
+from scidiff.data.graph_order import Blocks, at_positions, certain, in_block_order
 from scidiff.data.tokens import PAD, TokenState
 from scidiff.processes.discrete_flow import DiscreteFlowProcess
 from scidiff.processes.flow_bounds import JumpBound, StepBound
+from scidiff.processes.free_memory import free_bytes
 
 Inner = DiscreteFlowProcess | JumpBound | StepBound
 MODES = ("parallel", "sequential")
@@ -32,7 +31,7 @@ class TooMuchMemory(ScidiffError):
     """A batch whose training step would not fit."""
 
 
-class NextBlock(Protocol):
+class NextBlockLaw(Protocol):
     """What the law of the next block is asked."""
 
     def state(self, x: Tensor, prefix: Tensor, last: Tensor) -> Tensor:
@@ -49,11 +48,11 @@ class NextBlock(Protocol):
         ...
 
 
-class BlockNetwork(Protocol):
+class BlockwiseGraphNetwork(Protocol):
     """What this process asks of a network."""
 
     @property
-    def next(self) -> NextBlock: ...
+    def next(self) -> NextBlockLaw: ...
 
     def bidirectional(self, ids: Tensor, t: Tensor) -> Tensor: ...
 
@@ -113,11 +112,11 @@ class GraphBlockProcess:
         """Replace each symbol by noise independently with probability t (B,)."""
         return self.inside.noise(x0, t, rng)
 
-    def loss(self, network: BlockNetwork, x0: TokenState, rng: Rng) -> Tensor:
+    def loss(self, network: BlockwiseGraphNetwork, x0: TokenState, rng: Rng) -> Tensor:
         """The loss (B,)."""
         if self.hops == 0:
             return self.inside.loss(network, x0, rng)
-        ids, blocks = in_blocks(x0.ids, self.bonded, self.hops)
+        ids, blocks = in_block_order(x0.ids, self.bonded, self.hops)
         every: EveryBlock | OneBlock
         if self.mode == "parallel":
             every = EveryBlock(network, ids, blocks)
@@ -127,7 +126,7 @@ class GraphBlockProcess:
         return every.weight * (inside + self.structure * every.structure())
 
     def check(
-        self, network: BlockNetwork, rows: int, nodes: int, device: torch.device
+        self, network: BlockwiseGraphNetwork, rows: int, nodes: int, device: torch.device
     ) -> None:
         """Raise TooMuchMemory where a step of `rows` graphs of `nodes` nodes would not fit."""
         parallel = self.mode == "parallel" and self.hops > 0
@@ -145,24 +144,11 @@ class GraphBlockProcess:
             )
 
 
-def free_bytes(device: torch.device, told: Path = Path("/proc/meminfo")) -> int:
-    """Memory that a device can still give, with what its allocator or the system's caches hold
-    for reuse."""
-    if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
-    lines = told.read_text().splitlines() if told.is_file() else []
-    for name, _, value in (line.partition(":") for line in lines):
-        if name == "MemAvailable":
-            return int(value.removesuffix("kB")) * 1024
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 class EveryBlock:
     """A block network as the process inside sees it: all blocks noisy, each told from the clean
     ones before it."""
 
-    def __init__(self, network: BlockNetwork, clean: Tensor, blocks: Blocks) -> None:
+    def __init__(self, network: BlockwiseGraphNetwork, clean: Tensor, blocks: Blocks) -> None:
         self.network, self.clean, self.blocks, self.weight = network, clean, blocks, 1.0
 
     def bidirectional(self, noisy: Tensor, t: Tensor) -> Tensor:
@@ -190,7 +176,7 @@ class OneBlock:
     noisy, or none at the end of the graph: all other tokens are certain and cost nothing."""
 
     def __init__(
-        self, network: BlockNetwork, clean: Tensor, blocks: Blocks, at: Tensor
+        self, network: BlockwiseGraphNetwork, clean: Tensor, blocks: Blocks, at: Tensor
     ) -> None:
         self.network, self.clean, self.blocks, self.at = network, clean, blocks, at
         self.weight = (blocks.count + 1).to(torch.float32)
@@ -198,7 +184,7 @@ class OneBlock:
 
     @classmethod
     def drawn(
-        cls, network: BlockNetwork, clean: Tensor, blocks: Blocks, rng: Rng
+        cls, network: BlockwiseGraphNetwork, clean: Tensor, blocks: Blocks, rng: Rng
     ) -> OneBlock:
         """Draw the block, or the end."""
         u = uniform((len(clean),), rng).to(clean.device)
@@ -230,7 +216,7 @@ class OneBlock:
 
 
 def next_block(
-    law: NextBlock, x: Tensor, prefix: Tensor, last: Tensor, size: Tensor, degree: Tensor
+    law: NextBlockLaw, x: Tensor, prefix: Tensor, last: Tensor, size: Tensor, degree: Tensor
 ) -> Tensor:
     """-log p (B, K) of the `size` (B, K), 0 at the end, and `degree` (B, K) of the block behind
     each of K graphs so far: nodes `prefix` (B, K, N), its last block `last`, features x (B, N, D).

@@ -12,8 +12,8 @@ from scidiff.core import Rng, uniform
 from scidiff.data.tokens import EOS, PAD
 from scidiff.processes.continuous_blocks import (
     TIMES,
-    BlockNetwork,
     BlockwiseGaussian,
+    BlockwiseItemNetwork,
     Items,
     own_frame,
 )
@@ -31,7 +31,7 @@ class SequenceThenStructure(Protocol):
         ...
 
     @property
-    def structure(self) -> BlockNetwork:
+    def structure(self) -> BlockwiseItemNetwork:
         """What is asked where atoms are."""
         ...
 

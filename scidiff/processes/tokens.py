@@ -12,6 +12,7 @@ from torch import Tensor
 from scidiff.data.graph_tokens import bonded_ids, kinds
 from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
 from scidiff.processes.block import AutoregressiveProcess, BlockProcess
+from scidiff.processes.block_sizes import check_block_size
 from scidiff.processes.discrete_flow import (
     DISTORTIONS,
     DiscreteFlowProcess,
@@ -232,8 +233,8 @@ def check_process(kind: str, **settings: Any) -> None:
         if given and kind != owner or not given and kind == owner and name not in OPTIONAL:
             required = "" if name in OPTIONAL else " and is required there"
             raise ValueError(f"{name} belongs to process = {owner!r}{required}")
-    if kind == "block" and settings["block_size"] < 1:
-        raise ValueError(f"block_size must be at least 1, got {settings['block_size']}")
+    if kind == "block":
+        check_block_size(settings["block_size"])
     if settings.get("noise_range") not in (None, AUTO):
         check_range(settings["noise_range"])
 

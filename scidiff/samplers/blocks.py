@@ -19,7 +19,7 @@ def in_current_block(hidden: Tensor, block_size: int, among: Tensor | None = Non
     return (hidden if among is None else among) & here
 
 
-def in_blocks(rows: Tensor, block_size: int, fill: float) -> Tensor:
+def cut_in_blocks(rows: Tensor, block_size: int, fill: float) -> Tensor:
     """Cut rows (B, L) to (B, blocks, b); the last block is completed with `fill`."""
     spare = -rows.shape[1] % block_size
     return F.pad(rows, (0, spare), value=fill).unflatten(1, (-1, block_size))
@@ -27,7 +27,7 @@ def in_blocks(rows: Tensor, block_size: int, fill: float) -> Tensor:
 
 def blocks_left(hidden: Tensor, block_size: int) -> Tensor:
     """How many blocks of each row (B,) hide anything of `hidden` (B, L)."""
-    return in_blocks(hidden, block_size, False).any(-1).sum(-1)
+    return cut_in_blocks(hidden, block_size, False).any(-1).sum(-1)
 
 
 def end_rows(ids: Tensor, block_size: int, mask_id: int) -> Tensor:
@@ -35,7 +35,7 @@ def end_rows(ids: Tensor, block_size: int, mask_id: int) -> Tensor:
     L = ids.shape[1]
     if block_size >= L:
         return ids
-    blocks = in_blocks(ids, block_size, PAD)
+    blocks = cut_in_blocks(ids, block_size, PAD)
     ends = ((blocks == EOS).any(-1) & ~(blocks == mask_id).any(-1)).int()
     ended = (ends.cumsum(1) - ends > 0).repeat_interleave(block_size, 1)[:, :L]
     return ids.masked_fill(ended & (ids == mask_id), PAD)

@@ -93,7 +93,7 @@ def _to_data(scheme: Scheme) -> tuple[Tensor, Tensor]:
 # ---------------------------------------------------------------- the sampler
 
 
-class BlockDenoiser(Protocol):
+class ItemBlockDenoiser(Protocol):
     """A network with its noise: guesses of one block, told the clean ones before it."""
 
     component: Component
@@ -125,7 +125,7 @@ class ContinuousBlockSampler:
 
     def __init__(
         self,
-        denoiser: BlockDenoiser,
+        denoiser: ItemBlockDenoiser,
         canvas: Callable[[int, Rng], Items],
         front: Front,
         device: torch.device | str = "cpu",

@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scidiff.core import Rng, Shared, uniform
-from scidiff.data.graph_order import Blocks, at_positions, certain, in_blocks, present
+from scidiff.data.graph_order import Blocks, at_positions, certain, in_block_order, present
 from scidiff.data.tokens import TokenState
 from scidiff.processes.discrete_flow import TokenNoise, distorted
 from scidiff.processes.flow_bounds import symbols_only
 from scidiff.samplers.canvas import Canvas
 from scidiff.samplers.discrete_flow import FlowRate, Kernel
-from scidiff.samplers.graph_states import Written, appended, cut_behind, holding
+from scidiff.samplers.graph_states import WrittenGraphs, appended, cut_behind, holding
 from scidiff.samplers.orders import race
 from scidiff.samplers.predictions import everywhere, start
 
@@ -56,7 +56,7 @@ class BlockPredictor(Protocol):
         ...
 
 
-class BlockDenoiser:
+class GraphBlockDenoiser:
     """A network as the sampler sees it: `GraphBlockNetwork`, evaluated where rows are live.
 
     One network call takes at most `micro_batch` rows, and no more large graphs than
@@ -73,10 +73,10 @@ class BlockDenoiser:
     def __call__(self, x: TokenState, k: int | Tensor) -> Tensor:
         """Log-probabilities (B, L, V) at times k (B,); rows that have ended are certain."""
         told = certain(x.ids, self.vocab_size)
-        at = Written.of(x).live.nonzero()[:, 0]
+        at = WrittenGraphs.of(x).live.nonzero()[:, 0]
         if not len(at):
             return told
-        here = Written.of(x[at])
+        here = WrittenGraphs.of(x[at])
         t = torch.as_tensor(k, dtype=torch.float32, device=at.device).expand(len(x))[at]
         return told.index_copy(0, at, self._told(x.ids[at], here.blocks, here.written, t)[0])
 
@@ -90,7 +90,7 @@ class BlockDenoiser:
         told = torch.zeros(len(x), law.max_nodes + 1, device=x.ids.device)
         if not len(at):
             return state, told
-        here = Written.of(x[at])
+        here = WrittenGraphs.of(x[at])
         clean = torch.zeros_like(here.last)
         time = torch.zeros(len(at), device=at.device)
         features = self._told(x.ids[at], here.blocks, clean, time)[1]
@@ -175,11 +175,11 @@ class GraphBlockSampler:
         block = present(ids).long() - 1
         degree, live = torch.zeros_like(block), torch.ones_like(block[:, 0], dtype=torch.bool)
         if self.hops:
-            empty = Written(Blocks(torch.full_like(block, -1), degree), live)
+            empty = WrittenGraphs(Blocks(torch.full_like(block, -1), degree), live)
             state, _ = self.denoiser.next_size(holding(x, torch.zeros_like(ids), empty), live)
             told = self.denoiser.next_degree(state, (block == 0).sum(1))
             degree = (block == 0) * race(told, rng)[:, None]
-        return self.arrive(holding(x, ids, Written(Blocks(block, degree), live)), 0)
+        return self.arrive(holding(x, ids, WrittenGraphs(Blocks(block, degree), live)), 0)
 
     def step(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Draw x0 from the stored prediction and x_s from the kernel; where that finishes a block,
@@ -201,13 +201,13 @@ class GraphBlockSampler:
     def renoise(self, clean: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
         """Bring the nodes of finished graphs into block order and draw x_k: what follows the block
         of step k is taken away, the block itself is noisy. Graphs that have no such block stay."""
-        ids, blocks = in_blocks(clean.ids, self.bonded, self.hops)
+        ids, blocks = in_block_order(clean.ids, self.bonded, self.hops)
         step = self._step(k, ids)[:, None]
         at = self.block.to(ids.device)[step].masked_fill(step == self.num_steps, ids.shape[1])
         live = blocks.count[:, None] > at
         block = torch.where(live & (blocks.block > at), -1, blocks.block)
         kept = Blocks(block, blocks.degree * (block >= 0))
-        x = holding(clean, cut_behind(ids, (block >= 0).sum(1)), Written(kept, live[:, 0]))
+        x = holding(clean, cut_behind(ids, (block >= 0).sum(1)), WrittenGraphs(kept, live[:, 0]))
         t = self.interval(k, ids)[0][..., 0]
         noisy = self.free(x) & (uniform(ids.shape, rng) < t)
         return self.arrive(
@@ -216,7 +216,7 @@ class GraphBlockSampler:
 
     def free(self, x: TokenState) -> Tensor:
         """Which positions (B, L) are being written."""
-        return at_positions(Written.of(x).written.long(), x.ids.shape[1], 0) > 0
+        return at_positions(WrittenGraphs.of(x).written.long(), x.ids.shape[1], 0) > 0
 
     def interval(self, k: int | Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """The times t > s of step k, (B, 1, 1) each; 0 and 0 behind the last."""
@@ -242,7 +242,7 @@ class GraphBlockSampler:
         all rows have ended."""
         if isinstance(k, int) and k < self.num_steps and k not in self.begins:
             return x
-        at, was = self._step(k, x.ids), Written.of(x)
+        at, was = self._step(k, x.ids), WrittenGraphs.of(x)
         ended = replace(was, live=was.live & (at < self.num_steps))
         if isinstance(k, int) and k >= self.num_steps:
             return holding(x, x.ids, ended)
@@ -257,7 +257,7 @@ class GraphBlockSampler:
         live = ended.live & (~asked | (size > 0))
         blocks = appended(was.blocks, size, degree)
         ids = torch.where((size > 0)[:, None], cut_behind(x.ids, count + size), x.ids)
-        x = replace(holding(x, ids, Written(blocks, live)), log_ratio=log_ratio)
+        x = replace(holding(x, ids, WrittenGraphs(blocks, live)), log_ratio=log_ratio)
         new = at_positions((blocks.block > was.blocks.block).long(), ids.shape[1], 0) > 0
         return replace(x, ids=torch.where(new, self.law.draw(ids, rng), ids))
 

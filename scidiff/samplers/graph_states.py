@@ -14,14 +14,14 @@ from scidiff.data.tokens import EOS, PAD, TokenState
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenGraphs:
     """What a row of this sampler remembers beside its tokens: nodes stand in block order."""
 
     blocks: Blocks
     live: Tensor  # (B,) bool: whether the last block is being written; else the row has ended
 
     @classmethod
-    def of(cls, x: TokenState) -> Written:
+    def of(cls, x: TokenState) -> WrittenGraphs:
         """Read it from a state. Raises ValueError where it has none."""
         if x.memory is None or len(x.memory) != 3:
             raise ValueError(
@@ -47,7 +47,7 @@ class Written:
         return self.last & self.live[:, None]
 
 
-def holding(x: TokenState, ids: Tensor, written: Written) -> TokenState:
+def holding(x: TokenState, ids: Tensor, written: WrittenGraphs) -> TokenState:
     """A state of these tokens and blocks, without a prediction."""
     return replace(x, ids=ids, memory=written.memory, trunk=None)
 

@@ -19,8 +19,8 @@ from scidiff.data.tokens import PAD, TokenState
 from scidiff.samplers.ancestral import AncestralSampler
 from scidiff.samplers.block_sizes import Sizes, inside
 from scidiff.samplers.blocks import (
+    cut_in_blocks,
     end_rows,
-    in_blocks,
     in_current_block,
     left_per_block,
     step_bound,
@@ -250,7 +250,7 @@ class MaskedSampler:
         right, else a random subset; evaluate."""
         free = self.canvas.free(clean.ids)
         keys = self._late(free, rng).masked_fill(~free, -1.0)
-        keys = in_blocks(keys, self._grain, -1.0)
+        keys = cut_in_blocks(keys, self._grain, -1.0)
         left = left_per_block((keys >= 0).sum(-1), column(k), self.pace)
         rank = keys.argsort(-1, descending=True).argsort(-1)
         hide = (rank < left[..., None]).flatten(1)[:, : free.shape[1]]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scidiff.core import Rng, Shared
 from scidiff.data.tokens import TokenState
+from scidiff.processes.block_sizes import check_block_size
 from scidiff.samplers.canvas import Canvas
 
 
@@ -166,8 +167,8 @@ def known(x: TokenState, which: int = 0) -> Tensor:
 
 def check_block(denoiser: TokenPredictor, block_size: int | None) -> None:
     """Refuse a block that a network has not been trained for; raises ValueError."""
-    if block_size is not None and block_size < 1:
-        raise ValueError(f"block_size must be at least 1 or None, got {block_size}")
+    if block_size is not None:
+        check_block_size(block_size)
     seen = denoiser.block_size
     if seen is not None and (block_size is None or seen % block_size):
         raise ValueError(

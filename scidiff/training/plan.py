@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scidiff.processes.block_sizes import check_block_size
 from scidiff.processes.graph_sde import GraphSDE
 from scidiff.processes.noise_ranges import NoiseRange
 from scidiff.processes.point_blocks import PointBlocks
@@ -184,11 +185,11 @@ def check_network(network: NetworkSize, stages: Sequence[Stage]) -> None:
 def check_blocks(stages: Sequence[Stage], length: int) -> None:
     """Refuse blocks that are longer than rows of `length` tokens."""
     for number, stage in enumerate(stages, start=1):
-        if stage.block_size is not None and stage.block_size > length:
-            raise ValueError(
-                f"block_size of stage {number} must be in 1..{length} (the tokens of a row with "
-                f"its end, network.max_length), got {stage.block_size}"
-            )
+        if stage.block_size is not None:
+            check_block_size(
+                stage.block_size, length, name=f"block_size of stage {number}",
+                why="the tokens of a row with its end, network.max_length",
+            )  # fmt: skip
 
 
 def usual_sampling(stages: Sequence[Stage]) -> dict[str, Any]:

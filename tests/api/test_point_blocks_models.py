@@ -235,8 +235,8 @@ def test_annealing_takes_fewer_steps(model) -> None:
 @pytest.mark.parametrize(
     "asked, why",
     [
-        ({"block_size": 0}, r"block size must be in 1 \.\. 9, got 0"),
-        ({"block_size": 10}, r"block size must be in 1 \.\. 9, got 10"),
+        ({"block_size": 0}, r"block_size must be in 1\.\.9, got 0"),
+        ({"block_size": 10}, r"block_size must be in 1\.\.9, got 10"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"steps": 5, "last_steps": 6}, r"last_steps must be in 1 \.\. 5"),
         ({"last_steps": 0}, r"last_steps must be in 1 \.\. 30"),
@@ -333,4 +333,4 @@ def test_the_command_line_takes_every_setting(trained, tmp_path, capsys) -> None
     assert (sampling["block_size"], sampling["last_steps"]) == (1, 2)
     capsys.readouterr()
     assert run(["sample", str(trained), "-n", "3", "--block-size", "0"]) == 2
-    assert "block size must be in 1 .. 9, got 0" in capsys.readouterr().err
+    assert "block_size must be in 1..9, got 0" in capsys.readouterr().err

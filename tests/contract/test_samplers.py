@@ -31,7 +31,7 @@ from scidiff.samplers.discrete_flow import DiscreteFlowSampler, FlowRate, Poster
 from scidiff.samplers.energy import EnergySampler
 from scidiff.samplers.feynman_kac import FeynmanKac
 from scidiff.samplers.gaussian import GaussianSampler
-from scidiff.samplers.graph_blocks import BlockDenoiser, GraphBlockSampler
+from scidiff.samplers.graph_blocks import GraphBlockDenoiser, GraphBlockSampler
 from scidiff.samplers.guided_flow import GuidedFlow
 from scidiff.samplers.guided_unmasking import GuidedUnmasking
 from scidiff.samplers.masked import (
@@ -137,7 +137,7 @@ def network(block_size=None, **how) -> TokenDenoiser:
 def pard(causal=True, **options) -> GraphBlockSampler:
     rows = LengthLaw([0, 1, 0, 1, 0, 0, 1], tiny_pard.VOCABULARY.mask_id, tiny_pard.LENGTH)
     usual = {"steps": 2, "hops": 2, "blocks": 3, "bonded": tiny_pard.BONDED}
-    denoiser = BlockDenoiser(tiny_pard.network(causal))
+    denoiser = GraphBlockDenoiser(tiny_pard.network(causal))
     return GraphBlockSampler(denoiser, rows, tiny_pard.noise(), **{**usual, **options})
 
 

@@ -11,7 +11,7 @@ from scidiff.data.graph_order import (
     at_positions,
     block_laws,
     blocks_of,
-    in_blocks,
+    in_block_order,
     partial_order,
     reordered,
 )
@@ -100,7 +100,7 @@ def test_a_block_is_what_is_lowest_among_the_nodes_up_to_it(hops):
 
 def test_rows_are_brought_into_order_and_stay_the_same_graphs():
     ids = rows()
-    ordered, blocks = in_blocks(ids, BONDED, 2)
+    ordered, blocks = in_block_order(ids, BONDED, 2)
     shown = blocks.block.where(blocks.block >= 0, 99)
     assert (shown.diff(dim=1) >= 0).all()
     assert torch.equal(blocks.block, blocks_of(ordered, BONDED, 2).block)
@@ -119,7 +119,7 @@ def test_rows_are_brought_into_order_and_stay_the_same_graphs():
 
 def test_one_block_leaves_rows_as_they_are():
     ids = rows()
-    assert torch.equal(in_blocks(ids, BONDED, 0)[0], ids)
+    assert torch.equal(in_block_order(ids, BONDED, 0)[0], ids)
 
 
 def test_another_order_is_undone_by_its_inverse():
@@ -147,7 +147,7 @@ def test_laws_count_graphs():
 
 
 def test_sizes_and_values_by_block():
-    _, blocks = in_blocks(rows(["CCO"]), BONDED, 1)
+    _, blocks = in_block_order(rows(["CCO"]), BONDED, 1)
     assert blocks.block.tolist() == [[0, 1, 1]] and blocks.size.tolist() == [[1, 2, 2]]
     assert blocks.by_block(blocks.size, 3).tolist() == [[1, 2, 0]]
     assert blocks.count.tolist() == [2]

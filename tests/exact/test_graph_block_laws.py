@@ -20,7 +20,7 @@ from scidiff.processes.discrete_flow import TokenNoise, graph_kinds
 from scidiff.samplers.canvas import LengthLaw
 from scidiff.samplers.discrete_flow import FlowRate, Posterior
 from scidiff.samplers.graph_blocks import GraphBlockSampler
-from scidiff.samplers.graph_states import Written
+from scidiff.samplers.graph_states import WrittenGraphs
 
 VOCABULARY = Vocabulary(("a", "b", ".", "-"), "graph")
 A, B, NONE, BOND = range(FIRST_SYMBOL, FIRST_SYMBOL + 4)
@@ -70,7 +70,7 @@ class Oracle:
 
     def prior(self, x):
         """p(x0 at every position | blocks before) (B, L, V)."""
-        told, rows = Written.of(x).blocks, []
+        told, rows = WrittenGraphs.of(x).blocks, []
         for ids, block, degree in zip(
             x.ids[:, 0].tolist(), told.block.tolist(), told.degree.tolist(), strict=True
         ):
@@ -90,7 +90,7 @@ class Oracle:
         return trunk
 
     def next_size(self, x, rows):
-        block, told = Written.of(x).blocks.block, []
+        block, told = WrittenGraphs.of(x).blocks.block, []
         count = (block >= 0).sum(1)
         for ids, n in zip(x.ids.tolist(), count.tolist(), strict=True):
             told.append(law_of_size(n, ids[0]) if n else [0.0, 1.0, 0.0, 0.0])

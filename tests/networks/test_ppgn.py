@@ -6,7 +6,7 @@ import torch
 from tiny_pard import ATOMS, BONDED, LENGTH, NODES, SHAPE, VOCABULARY, network, noise, rows
 
 from scidiff.core import seeded
-from scidiff.data.graph_order import Blocks, at_positions, in_blocks, reordered
+from scidiff.data.graph_order import Blocks, at_positions, in_block_order, reordered
 from scidiff.data.graph_tokens import triangle
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.networks.graph_transformer import GraphTransformerConfig, Triangle
@@ -16,7 +16,7 @@ from scidiff.processes.discrete_flow import DiscreteFlowProcess, replace_tokens
 from scidiff.processes.graph_blocks import GraphBlockProcess, OneBlock
 from scidiff.training.sizes import GraphBlocksSize
 
-IDS, BLOCKS = in_blocks(rows(length=LENGTH), BONDED, 2)
+IDS, BLOCKS = in_block_order(rows(length=LENGTH), BONDED, 2)
 T = torch.full((len(IDS),), 0.6)
 NOISY = replace_tokens(noise(), IDS, T, seeded(0))
 
@@ -165,8 +165,8 @@ def test_rows_do_not_depend_on_their_company():
 )
 def test_memory_is_what_autograd_keeps(mode, changes):
     net = network(**changes).train()
-    ids = in_blocks(rows(["C1CC2CC1O2"] * 8), BONDED, 2)[0]
-    N, blocks = 6, in_blocks(ids, BONDED, 2)[1]
+    ids = in_block_order(rows(["C1CC2CC1O2"] * 8), BONDED, 2)[0]
+    N, blocks = 6, in_block_order(ids, BONDED, 2)[1]
     kept: dict[int, int] = {}
 
     def keep(tensor):

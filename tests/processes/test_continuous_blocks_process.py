@@ -42,7 +42,7 @@ def test_blocks_are_even_and_the_last_may_be_smaller():
 
 @pytest.mark.parametrize("size", [0, 8, -1])
 def test_a_block_size_outside_the_row_is_refused(size):
-    with pytest.raises(ValueError, match=r"block size must be in 1 \.\. 7"):
+    with pytest.raises(ValueError, match=r"block_size must be in 1\.\.7"):
         even_blocks(7, size)
 
 

@@ -9,16 +9,16 @@ from tiny_graphs import VOCABULARY as OTHER
 from tiny_pard import BONDED, LENGTH, NODES, VOCABULARY, network, noise, rows
 
 from scidiff.core import seeded
-from scidiff.data.graph_order import in_blocks
+from scidiff.data.graph_order import in_block_order
 from scidiff.data.tokens import TokenState, Vocabulary
 from scidiff.processes.discrete_flow import DiscreteFlowProcess
 from scidiff.processes.flow_bounds import JumpBound, StepBound
+from scidiff.processes.free_memory import free_bytes
 from scidiff.processes.graph_blocks import (
     EveryBlock,
     GraphBlockProcess,
     OneBlock,
     TooMuchMemory,
-    free_bytes,
     next_block,
 )
 from scidiff.processes.tokens import GraphBlocks, TokenFlow, check_process, token_process
@@ -48,7 +48,7 @@ def test_one_block_is_the_process_inside_whatever_the_network(inside):
 @pytest.mark.parametrize("inside", INSIDE.values(), ids=INSIDE)
 def test_one_block_at_a_time_sums_to_all_blocks_at_once(inside):
     net, process = network(), GraphBlockProcess(inside, BONDED, 2, structure=0.7, memory=FREE)
-    ids, blocks = in_blocks(X0.ids, BONDED, 2)
+    ids, blocks = in_block_order(X0.ids, BONDED, 2)
     with torch.no_grad():
         whole = process.loss(net, X0, seeded(3))
         total = torch.zeros_like(whole)
@@ -61,7 +61,7 @@ def test_one_block_at_a_time_sums_to_all_blocks_at_once(inside):
 
 def test_a_drawn_block_has_the_mean_of_all():
     """Every block is drawn as often as the others, and weighted by how many there are."""
-    ids, blocks = in_blocks(X0.ids, BONDED, 2)
+    ids, blocks = in_block_order(X0.ids, BONDED, 2)
     n = 4000
     many = torch.arange(len(ids)).repeat_interleave(n)
     drawn = OneBlock.drawn(network(), ids[many], blocks[many], seeded(0))
@@ -76,7 +76,7 @@ def test_a_drawn_block_has_the_mean_of_all():
 def test_sequential_training_reads_no_later_block():
     """What comes after the block changes neither its loss nor that of its size."""
     net, ids = network(causal=False), rows(["CCO", "CC(C)O"], LENGTH)
-    ids, blocks = in_blocks(ids, BONDED, 1)
+    ids, blocks = in_block_order(ids, BONDED, 1)
     ids = ids[:1]
     other = ids.clone()
     other[0, 3], other[0, 4] = ids[0, 1], ids[0, 2]
@@ -109,7 +109,7 @@ def test_structure_is_the_law_of_sizes_and_degrees():
         def all_blocks(self, clean, noisy, blocks, t):
             return torch.zeros(*clean.shape, 2), torch.zeros(*blocks.block.shape, 2)
 
-    ids, blocks = in_blocks(rows(["CC(C)O", "CC"]), BONDED, 1)
+    ids, blocks = in_block_order(rows(["CC(C)O", "CC"]), BONDED, 1)
     assert blocks.block[0].tolist() == [0, 1, 1, 1] and blocks.block[1].tolist() == [0, 0, -1, -1]
     every = EveryBlock(Net(), ids, blocks)
     every.bidirectional(ids, torch.ones(2))
@@ -120,7 +120,7 @@ def test_structure_is_the_law_of_sizes_and_degrees():
 
 def test_the_end_of_a_graph_is_a_size_of_nothing():
     net = network()
-    ids, blocks = in_blocks(rows(["CCO"], LENGTH), BONDED, 1)
+    ids, blocks = in_block_order(rows(["CCO"], LENGTH), BONDED, 1)
     end = OneBlock(net, ids, blocks, blocks.count)
     with torch.no_grad():
         inside = DiscreteFlowProcess(noise(), (1.0, 1.0)).loss(end, TokenState(ids), seeded(0))

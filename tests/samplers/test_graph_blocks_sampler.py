@@ -9,7 +9,7 @@ import torch
 from tiny_pard import BONDED, LENGTH, NODES, VOCABULARY, network, noise, rows
 
 from scidiff.core import seeded
-from scidiff.data.graph_order import at_positions, in_blocks
+from scidiff.data.graph_order import at_positions, in_block_order
 from scidiff.data.graph_tokens import read, triangle
 from scidiff.data.tokens import EOS, TokenState
 from scidiff.guidance.chunks import in_chunks
@@ -23,8 +23,8 @@ from scidiff.samplers.discrete_flow import (
     Posterior,
     TimedDenoiser,
 )
-from scidiff.samplers.graph_blocks import BlockDenoiser, GraphBlockSampler
-from scidiff.samplers.graph_states import Written
+from scidiff.samplers.graph_blocks import GraphBlockDenoiser, GraphBlockSampler
+from scidiff.samplers.graph_states import WrittenGraphs
 from scidiff.testing import check_sampler
 
 
@@ -38,7 +38,7 @@ def chain(net=None, canvas=None, **options):
     usual = {"steps": 3, "hops": 2, "blocks": 4, "bonded": BONDED, "kernel": Posterior()}
     net = network() if net is None else net
     return GraphBlockSampler(
-        BlockDenoiser(net), canvas or first(1, 2, 3), noise(), **{**usual, **options}
+        GraphBlockDenoiser(net), canvas or first(1, 2, 3), noise(), **{**usual, **options}
     )
 
 
@@ -73,14 +73,14 @@ def test_rows_are_graphs_all_along_and_end_for_good():
     x = s.init(40, seeded(0))
     for k in range(s.num_steps):
         was, x = x, s.step(x, k, seeded(1, k))
-        ended = ~Written.of(was).live
+        ended = ~WrittenGraphs.of(was).live
         assert torch.equal(x.ids[ended], was.ids[ended])
         for row, block in zip(x.ids, x.memory[0], strict=True):
             names, _ = read(VOCABULARY.decode(row))
             assert len(names) == int((block >= 0).sum())
         if (k + 1) % s.steps[0]:
             assert torch.equal(x.memory[0], was.memory[0])
-    assert not Written.of(x).live.any() and x.trunk is None
+    assert not WrittenGraphs.of(x).live.any() and x.trunk is None
     counts = set((x.memory[0].amax(1) + 1).tolist())
     assert counts > {1} and max(counts) <= 4
 
@@ -88,7 +88,7 @@ def test_rows_are_graphs_all_along_and_end_for_good():
 def test_finished_rows_cost_no_network_rows():
     s = chain(blocks=NODES)
     x = s.init(30, seeded(0))
-    while Written.of(x).live.any():
+    while WrittenGraphs.of(x).live.any():
         x = s.step(x, int(x.memory[0].amax()) * s.steps[0] + s.steps[0] - 1, seeded(1))
     before = s.denoiser.rows
     s.step(x, s.steps[0], seeded(2))
@@ -116,7 +116,9 @@ def test_rows_do_not_depend_on_micro_batches(causal, micro_batch, monkeypatch):
     assert torch.equal(found.ids, usual.ids)
     assert max(rows for rows, _ in calls) <= micro_batch
     x = s.init(30, seeded(1))
-    told = [BlockDenoiser(s.denoiser.network, most)(x, 0).exp() for most in (None, micro_batch)]
+    told = [
+        GraphBlockDenoiser(s.denoiser.network, most)(x, 0).exp() for most in (None, micro_batch)
+    ]
     assert torch.allclose(*told, atol=1e-5)
 
 
@@ -176,17 +178,17 @@ def test_each_row_can_be_at_its_own_step():
         assert torch.equal(after.memory[0][i], alone.memory[0][i])
     end = torch.full((6,), s.num_steps)
     stays = s.step(mixed, end, seeded(8))
-    assert torch.equal(stays.ids, mixed.ids) and not Written.of(stays).live.any()
+    assert torch.equal(stays.ids, mixed.ids) and not WrittenGraphs.of(stays).live.any()
 
 
 def test_going_back_keeps_the_blocks_before_and_noises_the_one_that_is_reached():
     s = chain(blocks=6)
     clean = TokenState(rows(length=LENGTH))
-    ids, blocks = in_blocks(clean.ids, BONDED, s.hops)
+    ids, blocks = in_block_order(clean.ids, BONDED, s.hops)
     for k in range(s.num_steps + 1):
         x, b = s.renoise(clean, k, seeded(1)), k // s.steps[0]
         live = (blocks.count > b) & torch.tensor(k < s.num_steps)
-        assert torch.equal(Written.of(x).live, live)
+        assert torch.equal(WrittenGraphs.of(x).live, live)
         where = at_positions(blocks.block, LENGTH)
         kept = (where >= 0) & (~live[:, None] | (where < b))
         assert torch.equal(x.ids[kept], ids[kept])
@@ -202,8 +204,8 @@ def test_going_back_keeps_the_blocks_before_and_noises_the_one_that_is_reached()
 def test_at_the_end_nothing_is_taken_away_from_graphs_of_more_blocks():
     s, clean = chain(blocks=1), TokenState(rows(length=LENGTH))
     x = s.renoise(clean, s.num_steps, seeded(0))
-    assert torch.equal(x.ids, in_blocks(clean.ids, BONDED, s.hops)[0])
-    assert not Written.of(x).live.any()
+    assert torch.equal(x.ids, in_block_order(clean.ids, BONDED, s.hops)[0])
+    assert not WrittenGraphs.of(x).live.any()
 
 
 def test_degrees_of_the_first_block_are_drawn_and_one_block_has_none():

@@ -8,15 +8,15 @@ from token_engines import engine
 from token_laws import FLAT, exact_law, masked
 
 from scidiff.core import ScidiffError, seeded
-from scidiff.data.graph_order import in_blocks
+from scidiff.data.graph_order import in_block_order
 from scidiff.data.graph_tokens import triangle
 from scidiff.data.tokens import TokenState
 from scidiff.guidance.particles import guided_sample, sample
 from scidiff.guidance.selection import keep_all
 from scidiff.samplers.canvas import FixedCanvas, LengthLaw
 from scidiff.samplers.discrete_flow import Posterior
-from scidiff.samplers.graph_blocks import BlockDenoiser, GraphBlockSampler
-from scidiff.samplers.graph_states import Written
+from scidiff.samplers.graph_blocks import GraphBlockDenoiser, GraphBlockSampler
+from scidiff.samplers.graph_states import WrittenGraphs
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.samplers.orders import Sequential
 from scidiff.samplers.paces import Scheduled
@@ -136,7 +136,7 @@ def chain(**options):
     counts[[triangle(n) for n in (1, 2, 3)]] = 1.0
     usual = {"hops": 2, "bonded": BONDED, "kernel": Posterior()}
     return GraphBlockSampler(
-        BlockDenoiser(network()), LengthLaw(counts, VOCABULARY.mask_id, LENGTH), noise(),
+        GraphBlockDenoiser(network()), LengthLaw(counts, VOCABULARY.mask_id, LENGTH), noise(),
         **{**usual, **options},
     )  # fmt: skip
 
@@ -153,12 +153,12 @@ def test_graphs_take_the_steps_of_their_blocks():
     assert steps == (4, 2, 1) and s.steps == (4, 2, 1, 1, 1) and s.num_steps == 9
     x, opened = s.init(60, seeded(0)), {}
     for k in range(s.num_steps):
-        was, x = Written.of(x), s.step(x, k, seeded(1, k))
-        more = Written.of(x).blocks.count - was.blocks.count
+        was, x = WrittenGraphs.of(x), s.step(x, k, seeded(1, k))
+        more = WrittenGraphs.of(x).blocks.count - was.blocks.count
         if more.any():
             opened[k + 1] = set(was.blocks.count[more > 0].tolist())
     assert opened == {4: {1}, 6: {2}, 7: {3}, 8: {4}}
-    assert not Written.of(x).live.any()
+    assert not WrittenGraphs.of(x).live.any()
 
 
 def test_annealed_graphs_ask_the_network_less():
@@ -166,7 +166,7 @@ def test_annealed_graphs_ask_the_network_less():
     for steps in (4, (4, 1)):
         s = chain(steps=steps, blocks=4)
         x = sample(s, 80, seeded(0))
-        count = Written.of(x).blocks.count
+        count = WrittenGraphs.of(x).blocks.count
         each = torch.tensor([sum(s.steps[:n]) for n in count.tolist()])
         ends = int((count < 4).sum())  # rows that were asked of a next block and had none
         asked[steps] = s.denoiser.rows
@@ -180,15 +180,15 @@ def test_contract_and_steps_back_of_graphs():
     check_sampler(s)
     check_sampler(chain(steps=(3, 1), blocks=4, nodes=5))
     clean = TokenState(rows(length=LENGTH))
-    _, blocks = in_blocks(clean.ids, BONDED, s.hops)
+    _, blocks = in_block_order(clean.ids, BONDED, s.hops)
     begins = (0, 0, 0, 1, 1, 2, 3)
     for k, b in enumerate(begins):
         x = s.renoise(clean, k, seeded(1))
-        assert torch.equal(Written.of(x).live, blocks.count > b)
+        assert torch.equal(WrittenGraphs.of(x).live, blocks.count > b)
     both = torch.tensor([k % 7 for k in range(len(clean))])
     for i, k in enumerate(both.tolist()):
         x = s.renoise(clean, both, seeded(2))
-        assert bool(Written.of(x).live[i]) == bool(blocks.count[i] > begins[k])
+        assert bool(WrittenGraphs.of(x).live[i]) == bool(blocks.count[i] > begins[k])
 
 
 def test_blank_rows_of_one_block_have_nothing_to_anneal():
