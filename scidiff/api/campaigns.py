@@ -52,6 +52,7 @@ class CampaignFile(BaseModel):
     every: int | None = None
     window: tuple[float, float] | None = Field(None, strict=False)
     memory: str | dict[str, Any] | None = None
+    screen: str | dict[str, Any] | None = None
     seconds: float | None = None
     network_rows: int | None = None
     cache: str | None = None

@@ -16,6 +16,7 @@ from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
 from scidiff.api.populations import Drawn, Populations
 from scidiff.api.settings import UnknownSetting
+from scidiff.api.steering import Screen, Steering
 from scidiff.api.strategies import least_calls, strategy_of
 from scidiff.api.typed import typed
 from scidiff.core import Sampler, seeded
@@ -64,6 +65,7 @@ def design(
     every: int | None = None,
     window: tuple[float, float] | None = None,
     memory: str | dict[str, Any] | None = None,
+    screen: Any = None,
     seconds: float | None = None,
     network_rows: int | None = None,
     cache: str | Path | None = None,
@@ -105,7 +107,11 @@ def design(
     `memory` ("scaffold", "fingerprint", "edit", or {"like": "scaffold", "bucket": 5}) makes an
     object worth less the more of its like earlier rounds found; with "as": "resampling" (nested,
     smc, fk, surrogate) particles are resampled the less the more of their like earlier rounds or
-    their own population hold, and carry weights that leave the law as it is. `cache` is a file of
+    their own population hold, and carry weights that leave the law as it is.
+
+    `screen`, for methods with weights, is a cheap reward ("qed", or {"reward": "qed",
+    "candidates": 8}) that chooses among 4 candidates of each particle before `reward` is asked
+    about one; the choice is weighed, whatever the screen says. `cache` is a file of
     scores that runs and processes share; `retry_failed` asks anew what failed or timed out there.
     With `workers` above 1, or a `timeout` in seconds an object (60 by default there), the reward
     is asked in processes of its own, with `cluster` on a Ray cluster ("local" starts one); the
@@ -121,7 +127,7 @@ def design(
         raise ValueError("resume goes on with the campaign in a folder: say which with out")
     ask = Ask(opened(model), reward, n, method, budget, seed, strength, floor, window, memory,
               Limits(None, network_rows, seconds), dict(settings),
-              given(particles=particles, branch=branch, ess=ess, every=every),
+              given(particles=particles, branch=branch, ess=ess, every=every), screen,
               Journal(out).manifest if out is not None and resume else None)
     with executing(ask.resolved, workers, timeout, cluster) as executor:
         if out is None:
@@ -178,7 +184,8 @@ class Ask:
     memory: str | dict[str, Any] | None
     limits: Limits
     settings: dict[str, Any] = field(default_factory=dict)
-    shape: dict[str, Any] = field(default_factory=dict)  # of populations: `methods.Shape`
+    shape: dict[str, Any] = field(default_factory=dict)  # of populations: `plans.Shape`
+    screen: Any = None
     begun: Mapping[str, Any] | None = None  # the campaign that is gone on with
 
     def __post_init__(self) -> None:
@@ -199,10 +206,12 @@ class Ask:
         memory, use = (None, "") if self.memory is None else remembering(self.memory)
         self.remembered, self.discount = memory, memory if use == "penalty" else None
         spread = memory if use == "resampling" else None
+        screen = None if self.screen is None else Screen.read(self.screen)
+        self.also = given(screen=screen and screen.manifest)
         self.sampler = self._sampler()
         self.strategy: Strategy = strategy_of(
-            self.method, self.model, self.n, self.planned, self.window, self.settings,
-            self.shape, None if spread is None else spread.among,
+            self.method, self.model, self.n, self.planned, self.settings, self.shape,
+            Steering(self.window, None if spread is None else spread.among, screen),
         )
 
     def _sampler(self) -> Sampler[Any]:
@@ -249,7 +258,7 @@ class Ask:
             "versions": {source: identity(term) for source, term in terms(self.resolved).items()},
             "floor": self.floor,
             "n": self.n, "method": self.method, "seed": self.seed, "strength": self.strength,
-            **self.shape, "window": self.window, "memory": self.memory,
+            **self.shape, **self.also, "window": self.window, "memory": self.memory,
             "limits": asdict(self.limits), "planned": self.planned, "settings": self.settings,
         }  # fmt: skip
 

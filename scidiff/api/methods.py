@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from scidiff.api import plans
 from scidiff.api.plans import BRANCH, PATHS, SIZES, Plan, Shape
+from scidiff.api.steering import Steering
 from scidiff.core import Select
 from scidiff.guidance.certificate import Guided, Meter, found
 from scidiff.guidance.lookahead import Decoded, Value, end_values
@@ -31,7 +32,7 @@ from scidiff.guidance.search import (
     successive_halving,
 )
 from scidiff.guidance.selection import Replacing, Resample, greedy, keep_all, per_parent
-from scidiff.guidance.spreading import Factors, Spread
+from scidiff.guidance.spreading import Spread
 
 _REACH = 0.5  # share of a row's steps that refinement takes back, at most
 
@@ -49,8 +50,7 @@ class Task:
     designs: int
     strength: float
     rng: torch.Generator
-    window: tuple[float, float] | None = None  # the share of the chain that is looked at
-    factors: Factors | None = None  # by which populations that are resampled keep apart
+    steering: Steering = field(default_factory=Steering)
 
     @property
     def particles(self) -> int:
@@ -75,9 +75,9 @@ def resampled(potential: Potential = difference) -> Run:
 
     def run(task: Task) -> Guided:
         rule = Resample(task.plan.ess or 0.0)
-        if task.factors is None:
+        if task.steering.factors is None:
             return _looped(task, rule, potential, task.designs)
-        spread = Spread(task.factors, rule)
+        spread = Spread(task.steering.factors, rule)
         with task.reward.telling(spread.hear):
             return _looped(task, spread, potential, task.designs)
 
@@ -87,8 +87,8 @@ def resampled(potential: Potential = difference) -> Run:
 def _looped(task: Task, select: Select, potential: Potential, populations: int) -> Guided:
     steps = task.sampler.num_steps
     window = None
-    if task.window is not None:
-        first, last = (round(share * steps) for share in task.window)
+    if task.steering.window is not None:
+        first, last = (round(share * steps) for share in task.steering.window)
         window = max(1, first), max(1, last)
     return guided_sample(
         task.sampler, task.reward, task.particles, task.rng, select=select,
@@ -187,12 +187,32 @@ METHODS: dict[str, Method] = {
 """One population a design: proper ones draw it by weight, searches take the best."""
 
 
+RESAMPLING = (*(name for name, method in METHODS.items() if "ess" in method.shape), "surrogate")
+WEIGHTED = tuple(name for name, method in METHODS.items() if method.proper)
+
+
+def check_taken(name: str, part: str, takers: Iterable[str]) -> None:
+    """Raise ValueError for a method that is not among the `takers` of what is asked for."""
+    if name not in takers:
+        raise ValueError(f"{name} takes no {part}; {', '.join(takers)} do")
+
+
+def check_steering(name: str, steering: Steering) -> None:
+    """Raise ValueError for what a method cannot be steered by."""
+    if steering.window is not None and name not in METHODS:
+        raise ValueError(f"window chooses where a weighted method looks ahead; {name} has no such "
+                         f"place, expected a method such as {', '.join(METHODS)}")
+    if steering.factors is not None:
+        check_taken(name, "memory as resampling", RESAMPLING)
+    if steering.screen is not None:
+        check_taken(name, "screen", WEIGHTED)
+
+
 def check_shape(name: str, shape: Shape) -> None:
     """Raise ValueError for a part of a shape that the method does not have, or that cannot be."""
     for part, asked in shape.items():
         takers = [m for m, method in METHODS.items() if part in method.shape]
-        if name not in takers:
-            raise ValueError(f"{name} takes no {part}, got {asked}; {', '.join(takers)} do")
+        check_taken(name, f"{part}, got {asked}", takers)
         if part == "ess":
             Resample(asked)
         else:

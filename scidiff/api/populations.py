@@ -10,13 +10,13 @@ from torch import Tensor
 
 from scidiff.api.methods import Method, Task
 from scidiff.api.plans import Plan
+from scidiff.api.steering import Steering
 from scidiff.api.token_engine import TokenEngine
 from scidiff.core import Sampler, seeded
 from scidiff.guidance.campaign import Round
 from scidiff.guidance.certificate import Certificate, Guided, certify
 from scidiff.guidance.journal import state_of, tensors_of
-from scidiff.guidance.lookahead import Decoded, PosteriorMean, Rollout, Value
-from scidiff.guidance.spreading import Factors
+from scidiff.guidance.lookahead import PosteriorMean, Rollout
 from scidiff.guidance.surrogate_rounds import SurrogateValued
 from scidiff.guidance.values import bare
 from scidiff.samplers.strided import BlockStridedSampler, StridedSampler, short_blocks
@@ -77,18 +77,22 @@ class Populations(Drawn):
 
     def __init__(
         self, model: Model, method: Method, n: int, plan: Plan,
-        window: tuple[float, float] | None = None, factors: Factors | None = None,
+        steering: Steering | None = None,
     ) -> None:  # fmt: skip
         super().__init__(model)
-        self.method, self.n, self.window, self.proper = method, n, window, method.proper
-        self.plan, self.rounds, self.factors = plan, -(-n // plan.chunk), factors
+        self.method, self.n, self.proper = method, n, method.proper
+        self.plan, self.rounds = plan, -(-n // plan.chunk)
+        self.steering = steering or Steering()
 
     def round(self, here: Round) -> Guided:
         designs = min(self.plan.chunk, self.n - here.number * self.plan.chunk)
         sampler = self._strided(here.sampler)
-        value = look_ahead(self.model, sampler, here.reward, here.strength)
+        look = kind_of_look(self.model)
+        value = look(sampler, here.reward, strength=here.strength)
+        if self.steering.screen is not None:
+            sampler = self.steering.screen.around(sampler, self.model, look, here.strength)
         task = Task(sampler, here.reward, value, self.plan, designs, here.strength, here.rng,
-                    self.window, self.factors)
+                    self.steering)
         later = max(0, self.n - (here.number + 1) * self.plan.chunk)  # designs that end as well
         with here.reward.keeping(later * self.plan.particles * self.plan.branch):
             run = self.method.run(task)
@@ -123,13 +127,6 @@ class SurrogatePopulations(Drawn):
         if run is not None and len(run.log_w) == len(run.log_z) * self.inner.particles:
             self.keep(run, run.draw(here.rng), here.number)  # not of what a budget's rest allowed
         return run
-
-
-def look_ahead(
-    model: Model, sampler: Sampler[Any], reward: Decoded, strength: float
-) -> Value:
-    """What a model's particles are looked ahead by."""
-    return kind_of_look(model)(sampler, reward, strength=strength)
 
 
 def kind_of_look(model: Model) -> type[Rollout] | type[PosteriorMean]:

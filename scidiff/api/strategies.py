@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from scidiff.api.methods import METHODS, check_shape
+from scidiff.api.methods import METHODS, check_shape, check_steering
 from scidiff.api.model import Model
 from scidiff.api.plans import Shape, planned
 from scidiff.api.populations import Populations, SurrogatePopulations, kind_of_look
+from scidiff.api.steering import Steering
 from scidiff.api.token_engine import TokenEngine
 from scidiff.core import uniform
 from scidiff.guidance.campaign import Strategy
@@ -103,8 +104,6 @@ def screened(model: Model, budget: int, settings: Mapping[str, Any]) -> Screened
 STRATEGIES: Mapping[str, Make] = {"evolve": evolution, "surrogate": valued, "screened": screened}
 """By the name that `sd.design` takes as its method."""
 
-RESAMPLING = (*(name for name, method in METHODS.items() if "ess" in method.shape), "surrogate")
-
 
 # ---------------------------------------------------------------- of every kind, by name
 
@@ -122,27 +121,21 @@ def least_calls(name: str) -> int:
 
 
 def strategy_of(
-    name: str, model: Model, n: int, budget: int, window: tuple[float, float] | None,
-    settings: Mapping[str, Any], shape: Shape, factors: Factors | None = None,
+    name: str, model: Model, n: int, budget: int, settings: Mapping[str, Any], shape: Shape,
+    steering: Steering,
 ) -> Strategy:  # fmt: skip
     """What runs n designs by a method under a budget of calls, its populations of a `shape` and
-    kept apart by `factors` where they are resampled.
+    chosen by more than the reward where `steering` says so.
 
-    Raises ValueError for a window in a method that does not look ahead in the chain, for a shape
-    that it does not have or that cannot be, and for factors where nothing is resampled.
+    Raises ValueError for a shape or a steering that the method does not have or that cannot be.
     """
     check_shape(name, shape)
-    if factors is not None and name not in RESAMPLING:
-        raise ValueError(f"a memory as resampling belongs to a method that resamples, got method "
-                         f"{name}; {', '.join(RESAMPLING)} do")
+    check_steering(name, steering)
     if name in METHODS:
         steps = model.engine.typical_steps(model.sampler(**settings)) if "every" in shape else 0
         method = METHODS[name]
         plan = planned(method.plan, method.shape, budget // n, shape, steps)
-        return Populations(model, method, n, plan, window, factors)
-    if window is not None:
-        raise ValueError(f"window chooses where a weighted method looks ahead; {name} has no such "
-                         f"place, expected a method such as {', '.join(METHODS)}")
+        return Populations(model, method, n, plan, steering)
     if name == "surrogate":
-        return valued(model, budget, settings, factors)
+        return valued(model, budget, settings, steering.factors)
     return STRATEGIES[name](model, budget, settings)

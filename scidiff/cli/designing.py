@@ -74,6 +74,11 @@ def design(
         str | None,
         typer.Option(help="scaffold, fingerprint or edit: later rounds look elsewhere."),
     ] = None,
+    screen: Annotated[
+        str | None,
+        typer.Option(help="A cheap reward that chooses which candidates the dear one is asked "
+                          "about, for weighted methods."),
+    ] = None,
     max_seconds: Annotated[
         float | None, typer.Option(help="End after the round in which so many have passed.")
     ] = None,
@@ -117,7 +122,8 @@ def design(
     folder = _checked(reward, method, floor, out, resume)
     drawer = load(model, device, dtype)
     told = given(strength=strength, method=method, particles=particles, branch=branch,
-                 ess=ess, every=every, window=window, memory=memory, **settings)
+                 ess=ess, every=every, window=window, memory=memory,
+                 screen=screen, **settings)
     chosen = drawer.chosen(n, quality, **told)
     with _kept(folder), watching(f"designing {n} objects with {drawer.name}") as watch:
         result = run(drawer, reward, n=n, budget=budget, seed=seed, floor=floor, cache=cache,

@@ -33,6 +33,8 @@ class Cascade:
     `strength` times it. Rows without a score count as the worst of their siblings.
     """
 
+    same_ends = True  # a row is finished where it is for the inner sampler
+
     def __init__(
         self,
         inner: Sampler[Any],

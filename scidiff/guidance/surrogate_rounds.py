@@ -151,10 +151,10 @@ class SurrogateValued(Forgetful):
         stretch = self.stretch or math.ceil(here.sampler.num_steps / self.looks)
         sampler = Finished(StridedSampler(here.sampler, stretch))
         guess = Decoded(here.reward.domain, self.surrogate)
-        spread = isinstance(self.select, Spread)
-        with guess.telling(self.select.hear) if spread else nullcontext():
+        rule = self.select
+        with guess.telling(rule.hear) if isinstance(rule, Spread) else nullcontext():
             return guided_sample(
-                sampler, here.reward, n, here.rng, select=self.select, strength=here.strength,
+                sampler, here.reward, n, here.rng, select=rule, strength=here.strength,
                 value=self.look(sampler, guess, strength=here.strength), branch=self.branch,
                 populations=populations,
             )

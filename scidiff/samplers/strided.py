@@ -195,7 +195,9 @@ def finished(sampler: Sampler[Any], x: Any) -> Tensor:
     """Rows (B,) that no step changes any more, as far as this is known: those of a masked sampler
     that hide nothing."""
     inner: Any = sampler
-    while isinstance(inner, StridedSampler | BlockStridedSampler | Around):
+    while isinstance(inner, StridedSampler | BlockStridedSampler | Around) or getattr(
+        inner, "same_ends", False
+    ):
         inner = inner.inner
     if not isinstance(inner, MaskedSampler):
         return torch.zeros(len(x), dtype=torch.bool)

@@ -240,8 +240,8 @@ def test_a_memory_for_resampling_leaves_scores_as_they_are(model, method, monkey
 
 
 @pytest.mark.parametrize(("method", "memory", "said"), [
-    ("svdd", {"as": "resampling"}, "got method svdd; nested, smc, fk, surrogate do"),
-    ("evolve", {"like": "edit", "as": "resampling"}, "got method evolve; nested"),
+    ("svdd", {"as": "resampling"}, "no memory as resampling; nested, smc, fk, surrogate do"),
+    ("evolve", {"like": "edit", "as": "resampling"}, "evolve takes no memory as"),
     ("smc", {"as": "resample"}, "penalty or resampling, got 'resample'; did you mean"),
 ])
 def test_a_memory_for_resampling_needs_populations(model, method, memory, said):
@@ -330,11 +330,12 @@ def test_a_wrong_file_is_told_in_one_line(tiny_model, tmp_path, changes, said):
 
 def test_a_file_says_how_populations_are_run(tiny_model, tmp_path):
     shape = {"particles": 3, "ess": 0.9, "every": 6}
-    made = sd.campaign(written(tmp_path, tiny_model, **shape))
-    asked = sd.design(load(tiny_model), "qed", 4, "smc", 32, **shape)
+    made = sd.campaign(written(tmp_path, tiny_model, **shape, screen="logp"))
+    asked = sd.design(load(tiny_model), "qed", 4, "smc", 32, **shape, screen="logp")
     assert made.to_frame().equals(asked.to_frame())
     manifest = json.loads((tmp_path / "run" / "campaign.json").read_text())
     assert {name: manifest[name] for name in shape} == shape
+    assert manifest["screen"]["reward"] == "logp" and manifest["screen"]["candidates"] == 4
 
 
 def test_settings_are_those_of_the_sampler(tiny_model, tmp_path):

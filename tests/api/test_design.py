@@ -7,6 +7,7 @@ from itertools import count
 import numpy as np
 import pytest
 import torch
+from tiny_models import write_tiny_model
 
 from scidiff.api.design import Ask, design
 from scidiff.api.entry import load
@@ -272,8 +273,6 @@ def test_unknown_settings_are_named(model):
 
 
 def test_left_to_right_models_are_looked_ahead_by_rollouts(tmp_path):
-    from tiny_models import write_tiny_model
-
     model = load(write_tiny_model(tmp_path / "block", "block"), device="cpu")
     a, b = (design(model, Atoms(), 3, "nested", 60, seed=0) for _ in range(2))
     assert a.to_frame().equals(b.to_frame()) and a.ledger.asked <= 60
@@ -388,6 +387,50 @@ def test_what_failed_is_asked_anew_where_that_is_wanted(model, tmp_path):
     assert mended.seen == []
     hits = design(model, mended, **how, retry_failed=True)
     assert set(hits.asked.columns["status"]) == {"ok"} and mended.seen
+
+
+# ---------------------------------------------------------------- screens
+
+
+def few(mols):
+    """Cheap: rather few atoms."""
+    return [1 - m.GetNumAtoms() / 10 for m in mols]
+
+
+@pytest.mark.parametrize("method", ["svdd", "nested", "smc", "fk", "best-of-n"])
+def test_a_screen_chooses_what_the_reward_is_asked_about(model, method):
+    how = dict(n=3, method=method, budget=48, strength=8.0, seed=2)
+    plain, bent = design(model, Atoms(), **how), design(model, Atoms(), **how, screen=few)
+    assert not bent.asked.to_frame().equals(plain.asked.to_frame())
+    assert bent.ledger.asked <= 48 and len(bent) == 3
+    again = design(model, Atoms(), **how, screen={"reward": few, "candidates": 4})
+    assert again.to_frame().equals(bent.to_frame())
+    told = bent.provenance["design"]["screen"]
+    assert (told["reward"], told["candidates"]) == ("few", 4)
+    assert set(bent.asked.columns) == set(plain.asked.columns)
+
+
+@pytest.mark.parametrize("kind", ["block", "autoregressive"])
+def test_a_good_screen_finds_better_objects(tmp_path, kind):
+    """Of what writes from left to right every candidate is written to its end."""
+    model = load(write_tiny_model(tmp_path, kind))
+    how = dict(n=6, method="best-of-n", budget=24, strength=30.0, seed=1)
+    plain, told = (design(model, Atoms(), **how, screen=s).asked.to_frame()["score"].mean()
+                   for s in (None, {"reward": Atoms(), "candidates": 8}))
+    assert told > plain
+
+
+@pytest.mark.parametrize(("how", "said"), [
+    ({"screen": "qed"}, "evolve takes no screen; svdd, nested, smc, fk, best-of-n do"),
+    ({"method": "smc", "screen": "qedd"}, "qed"),
+    ({"method": "smc", "screen": {"reward": "qed", "candidate": 2}}, "did you mean 'candidates'"),
+    ({"method": "smc", "screen": {"candidates": 2}}, "a screen needs a reward"),
+    ({"method": "smc", "screen": {"reward": "qed", "candidates": 0}}, "at least 1, got 0"),
+    ({"method": "smc", "screen": {"reward": "qed", "candidates": 2.5}}, "whole number, got 2.5"),
+])
+def test_wrong_screens_are_told(model, how, said):
+    with pytest.raises(ValueError, match=said):
+        design(model, Atoms(), 2, budget=40, **how)
 
 
 # ---------------------------------------------------------------- populations of one's own size

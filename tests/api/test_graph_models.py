@@ -126,6 +126,14 @@ def test_designs_run_through_the_same_call(models, kind, method):
         assert row.score == pytest.approx(sum(c.upper() in "CNOF" for c in row.smiles) / 10)
 
 
+@pytest.mark.parametrize("method", ["smc", "best-of-n"])
+def test_screened_designs_run_through_the_same_call(models, kind, method):
+    how = dict(floor=0.0, screen={"reward": _atoms, "candidates": 2}, **FEW[kind])
+    run = [design(models[kind], _atoms, 2, method, 40, 1, **how) for _ in "ab"]
+    assert run[0].to_frame().equals(run[1].to_frame())
+    assert len(run[0]) == 2 and run[0].ledger.asked <= 40
+
+
 def _atoms(mols):
     return [m.GetNumAtoms() / 10 for m in mols]
 

@@ -130,6 +130,7 @@ def test_a_wrong_gap(scidiff, tiny_model):
         (["--reward", "qed", "--memory", "scafold"], "did you mean 'scaffold'"),
         (["--reward", "qed", "--method", "svdd", "--ess", 0.3], "nested, smc, fk do"),
         (["--reward", "qed", "--method", "smc", "--every", 0], "every must be at least 1, got 0"),
+        (["--reward", "qed", "--screen", "sa"], "evolve takes no screen; svdd, nested"),
         (["--reward", "qed", "--max-seconds", 0], "limit of seconds must be positive"),
     ],
 )
