@@ -20,6 +20,7 @@ _PUBLIC = {
     "design": "scidiff.api.design",
     "campaign": "scidiff.api.campaigns",
     "finetune": "scidiff.api.finetuning",
+    "fit_value": "scidiff.api.soft_values",
     "report": "scidiff.api.reporting",
     "tune": "scidiff.api.tuning",
     "learn_block_policy": "scidiff.api.block_policies",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from scidiff.api.products import superpose as superpose
     from scidiff.api.properties import Property as Property
     from scidiff.api.reporting import report as report
+    from scidiff.api.soft_values import fit_value as fit_value
     from scidiff.api.string_constraints import Fixed as Fixed
     from scidiff.api.string_constraints import Forbid as Forbid
     from scidiff.api.string_constraints import Grammar as Grammar

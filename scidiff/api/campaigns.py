@@ -53,6 +53,7 @@ class CampaignFile(BaseModel):
     window: tuple[float, float] | None = Field(None, strict=False)
     memory: str | dict[str, Any] | None = None
     screen: str | dict[str, Any] | None = None
+    value: str | None = None
     seconds: float | None = None
     network_rows: int | None = None
     cache: str | None = None

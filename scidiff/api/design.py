@@ -14,8 +14,10 @@ from scidiff.api.entry import opened
 from scidiff.api.harvest import described, harvest
 from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
+from scidiff.api.plans import STRENGTH
 from scidiff.api.populations import Drawn, Populations
 from scidiff.api.settings import UnknownSetting
+from scidiff.api.soft_values import read_value
 from scidiff.api.steering import Screen, Steering
 from scidiff.api.strategies import least_calls, strategy_of
 from scidiff.api.typed import typed
@@ -35,6 +37,7 @@ from scidiff.rewards.identity import identity
 from scidiff.rewards.scores import Status, terms
 from scidiff.rewards.scoring import RewardError, Scorer, require_floor
 from scidiff.rewards.workers import Processes, pickled
+from scidiff.training.checkpoint import read_config
 from scidiff.training.interrupts import held_back
 
 if TYPE_CHECKING:
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
 
 CALLS = 128  # reward calls a design where no budget is given
 TIMEOUT = 60.0  # seconds an object, where a reward is asked in processes of its own
-STRENGTH = 100.0  # for rewards in [0, 1]: alpha = 0.01 of the SVDD paper
 SCORES = "scores.db"  # of a campaign that is given no cache of its own
 
 Watch = Callable[[Campaign], object]
@@ -66,6 +68,7 @@ def design(
     window: tuple[float, float] | None = None,
     memory: str | dict[str, Any] | None = None,
     screen: Any = None,
+    value: str | Path | None = None,
     seconds: float | None = None,
     network_rows: int | None = None,
     cache: str | Path | None = None,
@@ -111,7 +114,9 @@ def design(
 
     `screen`, for methods with weights, is a cheap reward ("qed", or {"reward": "qed",
     "candidates": 8}) that chooses among 4 candidates of each particle before `reward` is asked
-    about one; the choice is weighed, whatever the screen says. `cache` is a file of
+    about one; the choice is weighed, whatever the screen says. `value` is a folder of
+    `sd.fit_value`: methods that look ahead do so by what it has learned, and ask for finished
+    objects alone. `cache` is a file of
     scores that runs and processes share; `retry_failed` asks anew what failed or timed out there.
     With `workers` above 1, or a `timeout` in seconds an object (60 by default there), the reward
     is asked in processes of its own, with `cluster` on a Ray cluster ("local" starts one); the
@@ -127,7 +132,7 @@ def design(
         raise ValueError("resume goes on with the campaign in a folder: say which with out")
     ask = Ask(opened(model), reward, n, method, budget, seed, strength, floor, window, memory,
               Limits(None, network_rows, seconds), dict(settings),
-              given(particles=particles, branch=branch, ess=ess, every=every), screen,
+              given(particles=particles, branch=branch, ess=ess, every=every), screen, value,
               Journal(out).manifest if out is not None and resume else None)
     with executing(ask.resolved, workers, timeout, cluster) as executor:
         if out is None:
@@ -186,6 +191,7 @@ class Ask:
     settings: dict[str, Any] = field(default_factory=dict)
     shape: dict[str, Any] = field(default_factory=dict)  # of populations: `plans.Shape`
     screen: Any = None
+    value: str | Path | None = None
     begun: Mapping[str, Any] | None = None  # the campaign that is gone on with
 
     def __post_init__(self) -> None:
@@ -207,11 +213,13 @@ class Ask:
         self.remembered, self.discount = memory, memory if use == "penalty" else None
         spread = memory if use == "resampling" else None
         screen = None if self.screen is None else Screen.read(self.screen)
-        self.also = given(screen=screen and screen.manifest)
         self.sampler = self._sampler()
+        value = None if self.value is None else read_value(self.value, self.model, self.sampler)
+        self.also = given(screen=screen and screen.manifest,
+                          value=self.value and read_config(Path(self.value))["sha256"])
         self.strategy: Strategy = strategy_of(
             self.method, self.model, self.n, self.planned, self.settings, self.shape,
-            Steering(self.window, None if spread is None else spread.among, screen),
+            Steering(self.window, None if spread is None else spread.among, screen, value),
         )
 
     def _sampler(self) -> Sampler[Any]:

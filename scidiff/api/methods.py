@@ -206,6 +206,11 @@ def check_steering(name: str, steering: Steering) -> None:
         check_taken(name, "memory as resampling", RESAMPLING)
     if steering.screen is not None:
         check_taken(name, "screen", WEIGHTED)
+    if steering.value is not None:
+        check_taken(name, "value", [m for m, how in METHODS.items() if "every" in how.shape])
+        if steering.factors is not None:
+            raise ValueError("a memory as resampling reads what look-aheads decode to, and a "
+                             "learned value decodes nothing: give one of the two")
 
 
 def check_shape(name: str, shape: Shape) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 ROWS = 8192  # particles and candidates run together; part of what a seed means
+STRENGTH = 100.0  # for rewards in [0, 1]: alpha = 0.01 of the SVDD paper
 ESS = 0.5  # share of effective particles below which populations are resampled
 BRANCH, PATHS = 2, 8  # copies of a path, and how often paths are compared at most
 

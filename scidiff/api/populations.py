@@ -88,7 +88,9 @@ class Populations(Drawn):
         designs = min(self.plan.chunk, self.n - here.number * self.plan.chunk)
         sampler = self._strided(here.sampler)
         look = kind_of_look(self.model)
-        value = look(sampler, here.reward, strength=here.strength)
+        learned = self.steering.value
+        value = (learned.along(sampler) if learned is not None
+                 else look(sampler, here.reward, strength=here.strength))
         if self.steering.screen is not None:
             sampler = self.steering.screen.around(sampler, self.model, look, here.strength)
         task = Task(sampler, here.reward, value, self.plan, designs, here.strength, here.rng,

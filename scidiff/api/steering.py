@@ -11,6 +11,7 @@ from scidiff.guidance.cascade import Cascade
 from scidiff.guidance.lookahead import Decoded, PosteriorMean, Rollout
 from scidiff.guidance.particles import positive
 from scidiff.guidance.spreading import Factors
+from scidiff.guidance.values import LearnedValue
 from scidiff.messages import nearest
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.identity import identity
@@ -75,3 +76,4 @@ class Steering:
     window: tuple[float, float] | None = None  # the share of the chain that is looked at
     factors: Factors | None = None  # by which populations that are resampled keep apart
     screen: Screen | None = None
+    value: LearnedValue | None = None  # what looks ahead in place of the reward

@@ -79,6 +79,10 @@ def design(
         typer.Option(help="A cheap reward that chooses which candidates the dear one is asked "
                           "about, for weighted methods."),
     ] = None,
+    value: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="A value of sd.fit_value, which looks ahead."),
+    ] = None,
     max_seconds: Annotated[
         float | None, typer.Option(help="End after the round in which so many have passed.")
     ] = None,
@@ -123,7 +127,7 @@ def design(
     drawer = load(model, device, dtype)
     told = given(strength=strength, method=method, particles=particles, branch=branch,
                  ess=ess, every=every, window=window, memory=memory,
-                 screen=screen, **settings)
+                 screen=screen, value=value, **settings)
     chosen = drawer.chosen(n, quality, **told)
     with _kept(folder), watching(f"designing {n} objects with {drawer.name}") as watch:
         result = run(drawer, reward, n=n, budget=budget, seed=seed, floor=floor, cache=cache,

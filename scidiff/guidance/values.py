@@ -5,9 +5,11 @@ Train one with `value_training.fit_value`; save and load it like any model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from torch.nn import functional as F
 
 from scidiff.core import Rng
 from scidiff.data.tokens import PAD
+from scidiff.guidance.lookahead import Value
 from scidiff.training.checkpoint import CheckpointError, load_network, read_config, save_model
 
 # ---------------------------------------------------------------- networks on states
@@ -131,13 +134,21 @@ class LearnedValue:
         steps = torch.as_tensor(k, device=rng.device).expand(len(x))
         return (self.network(bare(x), steps).double() + self.offset) / self.strength
 
+    def along(self, sampler: Any) -> Value:
+        """The same for particles of a strided sampler over the one that it was learned on."""
+        return lambda x, k, rng: self(x, sampler.place(k), rng)
+
     def to(self, device: torch.device | str) -> LearnedValue:
         """The same with its network moved to `device`."""
         return LearnedValue(self.network.to(device), self.strength, self.offset)
 
-    def save(self, folder: Path | str, card: str = "# A learned value\n") -> None:
-        """Write a model directory: model.safetensors, config.json and README.md."""
-        told = {"strength": self.strength, "offset": self.offset}
+    def save(
+        self, folder: Path | str, card: str = "# A learned value\n",
+        made: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """Write a model directory: model.safetensors, config.json, which also tells how it was
+        `made`, and README.md."""
+        told = {**made, "strength": self.strength, "offset": self.offset}
         save_model(Path(folder), self.network, {"domain": "value", "value": told}, card)
 
     @classmethod

@@ -50,12 +50,12 @@ class StridedSampler:
         return replace(x, log_ratio=torch.stack(told).sum(0)) if told else x
 
     def predict_clean(self, x: Any, k: int | Tensor, rng: Rng) -> Any:
-        return self.inner.predict_clean(x, self._place(k), rng)
+        return self.inner.predict_clean(x, self.place(k), rng)
 
     def renoise(self, clean: Any, k: int, rng: Rng) -> Any:
-        return self.inner.renoise(clean, self._place(k), rng)  # type: ignore[attr-defined]
+        return self.inner.renoise(clean, self.place(k), rng)  # type: ignore[attr-defined]
 
-    def _place(self, k: int | Tensor) -> int | Tensor:
+    def place(self, k: int | Tensor) -> int | Tensor:
         """The inner step that k stands for."""
         if isinstance(k, int):
             return min(k * self.stride, self.inner.num_steps)
@@ -114,11 +114,11 @@ class BlockStridedSampler:
         return replace(x, log_ratio=torch.stack(told).sum(0)) if told else x
 
     def predict_clean(self, x: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        guess: TokenState = self.inner.predict_clean(x, self._start(k), rng)
+        guess: TokenState = self.inner.predict_clean(x, self.place(k), rng)
         return guess
 
     def renoise(self, clean: TokenState, k: int | Tensor, rng: Rng) -> TokenState:
-        noisy: TokenState = self.inner.renoise(clean, self._start(k), rng)
+        noisy: TokenState = self.inner.renoise(clean, self.place(k), rng)
         return noisy
 
     def _left(self, x: TokenState) -> Tensor:
@@ -133,7 +133,7 @@ class BlockStridedSampler:
         """Blocks that are written at k."""
         return _entry(self._ends, k)
 
-    def _start(self, k: int | Tensor) -> int | Tensor:
+    def place(self, k: int | Tensor) -> int | Tensor:
         """The inner step at which the slowest row stands at k."""
         return _up_to(self.inner.num_steps, _entry(self._begins, self._end(k)))
 

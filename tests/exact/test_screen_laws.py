@@ -1,4 +1,5 @@
-"""A cheap reward that chooses among candidates on the way changes no law, however wrong it is."""
+"""Neither a cheap reward that chooses among candidates on the way nor a learned value that looks
+ahead changes a law, however wrong they are."""
 
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from scidiff.api.populations import Populations
 from scidiff.api.steering import Screen, Steering
 from scidiff.core import seeded
 from scidiff.guidance.cascade import Cascade
+from scidiff.guidance.values import LearnedValue
 from scidiff.samplers.strided import StridedSampler, finished
 
 STRENGTH, RUNS, K = 1.2, 700, 6
@@ -36,10 +38,10 @@ def model(block_causal=False, forbidden=None):
     return SimpleNamespace(domain=LetterDomain(forbidden), engine=engine)
 
 
-def drawn(method, plan, screen, block_causal=False, forbidden=None):
+def drawn(method, plan, screen=None, block_causal=False, forbidden=None, value=None):
     """One round of populations over the table, and the rows that its reward was asked for."""
     strategy = Populations(model(block_causal, forbidden), METHODS[method], RUNS, plan,
-                           Steering(screen=screen))
+                           Steering(screen=screen, value=value))
     here = table_round(pool_of(["AAAA"]), RUNS * K, 0, STRENGTH, forbidden=forbidden, floor=0.3)
     run = strategy.round(here)
     return run, here.reward.scorer.asked + here.reward.scorer.cache_hits
@@ -100,3 +102,23 @@ def test_rows_that_are_finished_are_known_through_a_screen():
     for k in range(cascade.num_steps):
         x = cascade.step(x, k, seeded(k))
     assert finished(cascade, x).all()
+
+
+# ---------------------------------------------------------------- learned values
+
+
+@pytest.mark.parametrize("screen", [None, Screen(wrong, 3)])
+@pytest.mark.parametrize("method", ["svdd", "smc", "nested", "fk"])
+def test_a_wrong_value_keeps_the_law_and_asks_at_the_end_alone(method, screen):
+    steps = []
+
+    def lies(x, k):
+        steps.extend(k.tolist())
+        return torch.sin(7.0 * x.ids.sum(1))
+
+    plan = PLANS[method]
+    run, asked = drawn(method, plan, screen, value=LearnedValue(lies, STRENGTH))
+    assert all(abs(z) < 4 for z in z_scores(run, tilt(STRENGTH)))
+    assert asked == RUNS * plan.particles * plan.branch
+    stride = plan.stride(4)
+    assert set(steps) == set(range(stride, 4, stride))  # places of the chain, not of its strides

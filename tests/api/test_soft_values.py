@@ -1,0 +1,99 @@
+"""Values that are learned once and look ahead in designs."""
+
+import json
+
+import pytest
+from tiny_graphs import write_graph_sde
+from tiny_models import write_tiny_model
+
+import scidiff as sd
+from scidiff.api.entry import load
+from scidiff.core import ScidiffError
+from scidiff.training.checkpoint import CheckpointError
+
+HOW = dict(n=3, budget=60, seed=1, strength=8.0)
+
+
+class Atoms:
+    """Heavy atoms / 10; counts the objects it is asked for."""
+
+    floor, name, version = 0.0, "atoms", "1"
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self, mols):
+        self.seen += len(mols)
+        return [m.GetNumAtoms() / 10 for m in mols]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("values")
+    seeds = {"masked": 0, "block": 1}
+    models = {k: load(write_tiny_model(folder / k, k, seed)) for k, seed in seeds.items()}
+    for kind in models:
+        sd.fit_value(models[kind], Atoms(), folder / f"{kind}-value", 64, strength=8.0, steps=20)
+    return models, folder
+
+
+@pytest.mark.parametrize("kind", ["masked", "block"])
+@pytest.mark.parametrize("method", ["svdd", "smc", "nested", "beam"])
+def test_a_value_looks_ahead_and_the_reward_is_asked_at_the_end(made, kind, method):
+    models, folder = made
+    how = {**HOW, "method": method, "value": folder / f"{kind}-value"}
+    hits = sd.design(models[kind], Atoms(), **how)
+    plan = hits.provenance["design"]
+    assert hits.ledger.asked <= 3 * plan["particles"] * plan["branch"]
+    assert len(hits) == 3 and plan["value"]
+    assert hits.to_frame().equals(sd.design(models[kind], Atoms(), **how).to_frame())
+
+
+def test_a_value_of_graphs(tmp_path):
+    model, reward = load(write_graph_sde(tmp_path / "sde")), Atoms()
+    sd.fit_value(model, reward, tmp_path / "value", 32, strength=8.0, steps=5, nodes=3)
+    hits = sd.design(model, reward, **HOW, method="smc", value=tmp_path / "value", nodes=3)
+    assert len(hits) == 3
+
+
+def test_a_value_says_what_it_is_of(made):
+    models, folder = made
+    told = json.loads((folder / "masked-value" / "config.json").read_text())["value"]
+    assert told["model"] == "tiny-masked" and told["reward"] == "atoms" and told["n"] == 64
+    assert told["model_sha256"] == models["masked"].config["sha256"]
+
+
+@pytest.mark.parametrize(("kind", "value", "how", "said"), [
+    ("block", "masked-value", {}, "holds a value of model tiny-masked, got tiny-block"),
+    ("masked", "masked-value", {"tokens_per_step": 3}, "of a chain of 6 steps, got one of 2"),
+    ("masked", "masked-value", {"method": "evolve"}, "evolve takes no value; svdd, nested"),
+    ("masked", "masked-value", {"memory": {"as": "resampling"}}, "give one of the two"),
+    ("masked", "masked", {}, "holds a model of domain 'smiles', expected a value"),
+    ("masked", "nowhere", {}, "nowhere"),
+])
+def test_wrong_values_are_told(made, kind, value, how, said):
+    models, folder = made
+    with pytest.raises((ScidiffError, ValueError), match=said):
+        how = {**HOW, "method": "smc", "value": folder / value, **how}
+        sd.design(models[kind], Atoms(), **how)
+
+
+def test_a_damaged_value_is_told(made, tmp_path):
+    models, _ = made
+    sd.fit_value(models["masked"], Atoms(), tmp_path / "value", 16, strength=8.0, steps=2)
+    file = tmp_path / "value" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"abcd")
+    with pytest.raises(CheckpointError, match="value"):
+        sd.design(models["masked"], Atoms(), **HOW, method="smc", value=tmp_path / "value")
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"strength": 0.0}, "strength must be positive and finite, got 0"),
+    ({"n": 0}, "n must be at least 1, got 0"), ({"steps": 0}, "steps must be at least 1"),
+])
+def test_wrong_fits_are_told(made, tmp_path, changes, said):
+    models, _ = made
+    reward = Atoms()
+    with pytest.raises(ValueError, match=said):
+        sd.fit_value(models["masked"], reward, tmp_path / "v", **{"n": 8, **changes})
+    assert not (tmp_path / "v").exists() and not reward.seen
