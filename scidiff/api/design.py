@@ -116,11 +116,12 @@ def design(
     "candidates": 8}) that chooses among 4 candidates of each particle before `reward` is asked
     about one; the choice is weighed, whatever the screen says. `value` is a folder of
     `sd.fit_value`: methods that look ahead do so by what it has learned, and ask for finished
-    objects alone. `cache` is a file of
-    scores that runs and processes share; `retry_failed` asks anew what failed or timed out there.
-    With `workers` above 1, or a `timeout` in seconds an object (60 by default there), the reward
-    is asked in processes of its own, with `cluster` on a Ray cluster ("local" starts one); the
-    results are the same.
+    objects alone.
+
+    `cache` is a file of scores that runs and processes share; `retry_failed` asks anew what failed
+    or timed out there. With `workers` above 1, or a `timeout` in seconds an object (60 by default
+    there), the reward is asked in processes of its own, with `cluster` on a Ray cluster ("local"
+    starts one); the results are the same.
 
     With `out` a run is a campaign in that folder: every answer and every round is kept as it
     comes, a run that was killed goes on with `resume` and ends with the same designs (a limit that
