@@ -98,11 +98,12 @@ SIZES = ("particles", "branch")
 
 
 def planned(
-    plan_of: Callable[..., Plan], takes: Collection[str], calls: int, shape: Shape, steps: int
-) -> Plan:
+    plan_of: Callable[..., Plan], takes: Collection[str], calls: int, shape: Shape, steps: int,
+    *, free: bool = False,
+) -> Plan:  # fmt: skip
     """The plan of a method in a population of a `shape`, of which it `takes` some parts: what the
     shape does not say follows from the budget. `steps` are those of the chain in which typical
-    rows end.
+    rows end; `free` look-aheads ask nothing, so that all calls are there for the end.
 
     Raises ValueError where the calls do not pay one look, or those that were asked for.
     """
@@ -110,6 +111,8 @@ def planned(
     looks = None if every is None else math.ceil(steps / every)
     plan = plan_of(calls) if looks is None else plan_of(calls, looks)
     plan = replace(plan, ess=shape.get("ess", plan.ess), every=every)
+    if free:
+        return _at_the_end(plan, takes, calls, shape)
     if any(part in shape for part in SIZES):
         plan = _sized(plan, takes, calls, shape)
     K, M, L = plan.particles, plan.branch, plan.looks
@@ -120,6 +123,23 @@ def planned(
             f"{K * M * L}, got {calls}"
         )
     return plan
+
+
+def _at_the_end(plan: Plan, takes: Collection[str], calls: int, shape: Shape) -> Plan:
+    """All calls spent on finished candidates: of one particle, of particles with one each, or of
+    as many of both, as the plan has them."""
+    K, M = (shape.get(part) for part in SIZES)
+    if K is None:
+        even = 1 if plan.particles == 1 else math.isqrt(calls) if "branch" in takes else calls
+        K = even if M is None else max(1, calls // M)
+    if M is None:
+        M = max(1, calls // K) if "branch" in takes else 1
+    if K * M > calls:
+        raise ValueError(
+            f"{K} particles with {M} candidates each ask {K * M} objects at the end: every design "
+            f"needs a budget of at least {K * M}, got {calls}"
+        )
+    return replace(plan, particles=K, branch=M)
 
 
 def _sized(plan: Plan, takes: Collection[str], calls: int, shape: Shape) -> Plan:

@@ -134,7 +134,8 @@ def strategy_of(
     if name in METHODS:
         steps = model.engine.typical_steps(model.sampler(**settings)) if "every" in shape else 0
         method = METHODS[name]
-        plan = planned(method.plan, method.shape, budget // n, shape, steps)
+        plan = planned(method.plan, method.shape, budget // n, shape, steps,
+                       free=steering.value is not None)
         return Populations(model, method, n, plan, steering)
     if name == "surrogate":
         return valued(model, budget, settings, steering.factors)

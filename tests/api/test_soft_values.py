@@ -8,6 +8,8 @@ from tiny_models import write_tiny_model
 
 import scidiff as sd
 from scidiff.api.entry import load
+from scidiff.api.methods import METHODS
+from scidiff.api.plans import planned
 from scidiff.core import ScidiffError
 from scidiff.training.checkpoint import CheckpointError
 
@@ -47,6 +49,18 @@ def test_a_value_looks_ahead_and_the_reward_is_asked_at_the_end(made, kind, meth
     assert hits.ledger.asked <= 3 * plan["particles"] * plan["branch"]
     assert len(hits) == 3 and plan["value"]
     assert hits.to_frame().equals(sd.design(models[kind], Atoms(), **how).to_frame())
+
+
+@pytest.mark.parametrize(("method", "shape", "sizes"), [
+    ("svdd", {}, (1, 30)), ("smc", {}, (30, 1)), ("nested", {}, (5, 6)),
+    ("nested", {"particles": 10}, (10, 3)), ("nested", {"branch": 4}, (7, 4)),
+    ("smc", {"particles": 12, "every": 2}, (12, 1))])
+def test_all_calls_are_there_for_the_end(method, shape, sizes):
+    how = METHODS[method]
+    plan = planned(how.plan, how.shape, 30, shape, 8, free=True)
+    assert (plan.particles, plan.branch) == sizes and plan.looks >= 1
+    with pytest.raises(ValueError, match="ask 40 objects at the end: .* at least 40, got 30"):
+        planned(how.plan, how.shape, 30, {"particles": 40, "branch": 1}, 8, free=True)
 
 
 def test_a_value_of_graphs(tmp_path):
