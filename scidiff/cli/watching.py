@@ -44,7 +44,7 @@ class Board:
         self.campaign = campaign
 
     def facts(self) -> dict[str, str]:
-        """Round, calls, hits, best, mean, diversity, time left."""
+        """Round, calls, hits, best, mean, diversity, hypervolume of a front, time left."""
         campaign = self.campaign
         if campaign is None:
             return {"": "loading"}
@@ -57,6 +57,7 @@ class Board:
             "best": _number(last.get("best")),
             "ten best": _number(last.get("mean_10")),
             "diversity": _number(last.get("diversity")),
+            **({"hypervolume": _number(last["hypervolume"])} if "hypervolume" in last else {}),
             "left": self._left(scorer.asked, limit),
         }
 

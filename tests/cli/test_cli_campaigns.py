@@ -86,5 +86,7 @@ def test_the_board_tells_how_long_it_will_take(tiny_model):
     scorer.asked, board.begun = 50, board.begun - 60
     assert board.facts()["left"] == "about 60 s" and board.facts()["cache hits"] == "3"
     scorer.asked = 10
-    assert board.facts()["left"] == "about 9 min"
+    assert board.facts()["left"] == "about 9 min" and "hypervolume" not in board.facts()
+    campaign.history.append({"hypervolume": 0.25})
+    assert board.facts()["hypervolume"] == "0.250"
     assert board.table().row_count == 2
