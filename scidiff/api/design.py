@@ -204,24 +204,32 @@ class Ask:
                              f"negative, got {self.strength}; to avoid what a reward is high "
                              "for, negate the reward")
         self.limits, self.planned = self._limited(least * self.n)
-        self.resolved = resolve_reward(self.reward, floor=self.floor)
-        require_floor(self.resolved)
-        if getattr(self.resolved, "objectives", ()) and self.method != "evolve":
+        self.resolved = self._resolved()
+        memory, use = (None, "") if self.memory is None else remembering(self.memory)
+        self.remembered, self.discount = memory, memory if use == "penalty" else None
+        self.sampler = self._sampler()
+        self.strategy: Strategy = strategy_of(
+            self.method, self.model, self.n, self.planned, self.settings, self.shape,
+            self._steering(memory if use == "resampling" else None),
+        )
+
+    def _resolved(self) -> Any:
+        """The reward, which has a floor, and is one number where the method goes by one."""
+        found = resolve_reward(self.reward, floor=self.floor)
+        require_floor(found)
+        if getattr(found, "objectives", ()) and self.method != "evolve":
             raise ValueError(f"the front of a pareto(...) is sought by method='evolve', got "
                              f"{self.method!r}, which goes by one number: write mean(...) or "
                              "chebyshev(...) for it")
-        memory, use = (None, "") if self.memory is None else remembering(self.memory)
-        self.remembered, self.discount = memory, memory if use == "penalty" else None
-        spread = memory if use == "resampling" else None
+        return found
+
+    def _steering(self, apart: DiversityMemory | None) -> Steering:
+        """What particles are chosen by beside the reward; `also` is what a manifest says of it."""
         screen = None if self.screen is None else Screen.read(self.screen)
-        self.sampler = self._sampler()
         value = None if self.value is None else read_value(self.value, self.model, self.sampler)
         self.also = given(screen=screen and screen.manifest,
                           value=self.value and read_config(Path(self.value))["sha256"])
-        self.strategy: Strategy = strategy_of(
-            self.method, self.model, self.n, self.planned, self.settings, self.shape,
-            Steering(self.window, None if spread is None else spread.among, screen, value),
-        )
+        return Steering(self.window, None if apart is None else apart.among, screen, value)
 
     def _sampler(self) -> Sampler[Any]:
         try:
