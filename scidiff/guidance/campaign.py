@@ -216,9 +216,7 @@ class Campaign:
 
     def restore(self, saved: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `saved` and the strategy's `state` said."""
-        self.number = saved["number"]
-        over = saved["stopped"] == "exhausted"  # other limits may have changed since
-        self.stopped = saved["stopped"] if over else None
+        self.number, self.stopped = saved["number"], saved["stopped"]  # at a limit it is None yet
         self.history = [{name: math.nan if told is None else told for name, told in line.items()}
                         for line in saved["history"]]
         self.ledger = Ledger(**saved["ledger"])

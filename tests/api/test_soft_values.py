@@ -48,6 +48,7 @@ def test_a_value_looks_ahead_and_the_reward_is_asked_at_the_end(made, kind, meth
     plan = hits.provenance["design"]
     assert hits.ledger.asked <= 3 * plan["particles"] * plan["branch"]
     assert len(hits) == 3 and plan["value"]
+    assert 15 < plan["particles"] * plan["branch"] <= 20  # of 60 calls, none on the way
     assert hits.to_frame().equals(sd.design(models[kind], Atoms(), **how).to_frame())
 
 
