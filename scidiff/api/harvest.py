@@ -20,7 +20,7 @@ from scidiff.guidance.campaign import TOP, Campaign
 from scidiff.guidance.certificate import Certificate, certify
 from scidiff.rewards.pareto import handed_on, hypervolume, objectives, ranks
 from scidiff.rewards.portfolio import apart, comparison, portfolio, similarities
-from scidiff.rewards.scoring import Scorer, Scores, Status
+from scidiff.rewards.scoring import Scorer, Scores, Status, sought
 
 DIVERSE = 100  # best objects whose diversity is told
 FEW = 2 * TOP  # designs that are the best ones: beside the ten best, few others could make up
@@ -74,7 +74,7 @@ def _handed_on(campaign: Campaign, n: int, kind: str) -> list[int]:
     """Rows of the pool: of a `pareto(...)` front by front; else the n best; of more than `FEW`, by
     a strategy with a `diversity`, the ten best, and others that make up for how alike these are,
     until all are that share as far apart as the first round."""
-    if sought(campaign):
+    if sought(campaign.reward.scorer.reward):
         scored = sorted(campaign.pool.best())
         return [scored[i] for i in handed_on(campaign.pool.objectives.values[scored], n)]
     share = getattr(campaign.strategy, "diversity", None) if n > FEW else None
@@ -88,12 +88,6 @@ def _handed_on(campaign: Campaign, n: int, kind: str) -> list[int]:
     least = share * apart(similarities(kind, drawn))
     scores = [values[row] for row in rows]
     return [rows[i] for i in portfolio(kind, objects, scores, n, least, keep=TOP)]
-
-
-def sought(campaign: Campaign) -> tuple[str, ...]:
-    """The objectives of a reward that is a `pareto(...)`."""
-    names: tuple[str, ...] = getattr(campaign.reward.scorer.reward, "objectives", ())
-    return names
 
 
 def _cost(campaign: Campaign) -> dict[str, int]:
@@ -171,7 +165,7 @@ def described(campaign: Campaign) -> dict[str, float]:
         rows = _read(campaign, campaign.pool.best(DIVERSE))
         found = [r.obj for r in rows if r.obj is not None]
         told["diversity"] = internal_diversity(fingerprints(found))[0] if found else math.nan
-    if sought(campaign) and (volume := dominated(campaign)) is not None:
+    if sought(campaign.reward.scorer.reward) and (volume := dominated(campaign)) is not None:
         told["hypervolume"] = volume
     return told
 
@@ -196,6 +190,6 @@ def _terms(scorer: Scorer, records: Sequence[Record]) -> dict[str, list[float]]:
 def _fronts(scorer: Scorer, records: Sequence[Record]) -> list[int]:
     """The front, from 1, that each design of a `pareto(...)` is on; none where there is one
     number."""
-    if not getattr(scorer.reward, "objectives", ()):
+    if not sought(scorer.reward):
         return []
     return (ranks(objectives(scorer.reward, scorer.parts(records)).values) + 1).tolist()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from scidiff.core import uniform
-from scidiff.rewards.scoring import Objectives, Scorer, Scores, Status, require_floor
+from scidiff.rewards.scoring import Objectives, Scorer, Scores, Status, require_floor, sought
 
 
 class Pool:
@@ -115,7 +115,7 @@ class Directed(Pool):
 def directed(pool: Pool, rng: torch.Generator) -> Pool:
     """The pool of a reward of one number; of a `pareto(...)`, the view along a direction drawn
     evenly from the simplex."""
-    names = getattr(pool.scorer.reward, "objectives", ())
+    names = sought(pool.scorer.reward)
     if not names:
         return pool
     gaps = -uniform((len(names),), rng).double().cpu().clamp(min=1e-12).log()

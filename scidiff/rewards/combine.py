@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from scidiff.rewards import expressions, registry
-from scidiff.rewards.scores import Scores, Status, combined, evaluate, reward_name, several, terms
+from scidiff.rewards.scores import (
+    Scores,
+    Status,
+    combined,
+    evaluate,
+    reward_name,
+    several,
+    sought,
+    terms,
+)
 
 _PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -185,7 +194,7 @@ class Declared:
     @property
     def objectives(self) -> tuple[str, ...]:
         """What the reward underneath seeks the front of."""
-        return getattr(self.reward, "objectives", ())
+        return sought(self.reward)
 
     def objective_values(self, parts: Mapping[str, Scores]) -> Tensor:
         """See Expression.objective_values."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scidiff.rewards.scores import Scores, terms
+from scidiff.rewards.scores import Scores, sought, terms
 
 SLOPE = 0.05  # of the mean in an augmented Chebyshev scalarisation
 _ROWS = 1024  # compared with all others at once
@@ -176,8 +176,7 @@ class Objectives:
 def objectives(reward: Any, parts: Mapping[str, Scores]) -> Objectives:
     """Objectives of a reward from the scores of its terms (`Scorer.parts`): what stands in its
     `pareto(...)`, or the terms themselves."""
-    names: tuple[str, ...] = getattr(reward, "objectives", ())
-    if names:
+    if names := sought(reward):
         return Objectives(names, reward.objective_values(parts), reward.objective_floors)
     floors = [getattr(term, "floor", None) for term in terms(reward).values()]
     told = [p.values.masked_fill(~p.ok, math.nan) for p in (parts[n] for n in terms(reward))]

@@ -204,6 +204,13 @@ def terms(reward: Any) -> Mapping[str, Any]:
     return leaves or {reward_name(reward): reward}
 
 
+def sought(reward: Any) -> tuple[str, ...]:
+    """The objectives of which a reward seeks the front, as `pareto(...)` does; empty for a reward
+    of one number."""
+    names: tuple[str, ...] = getattr(reward, "objectives", ())
+    return names
+
+
 def combined(reward: Any, parts: Mapping[str, Scores]) -> Scores:
     """Scores of a reward from those of its `terms`."""
     if getattr(reward, "leaves", None):

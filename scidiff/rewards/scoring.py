@@ -35,6 +35,7 @@ from scidiff.rewards.scores import (
     read,
     require_floor,
     reward_name,
+    sought,
     terms,
     written,
 )
@@ -188,7 +189,7 @@ class Scorer:
 
     def parts_of(self, keys: Sequence[str | None]) -> dict[str, Scores]:
         """The same of objects by their canonical keys, None for an invalid one."""
-        if len(self._terms) == 1 and not getattr(self.reward, "objectives", ()):
+        if len(self._terms) == 1 and not sought(self.reward):
             return {}
         return {source: self._rows([k and self._named(source, k) for k in keys],
                                    self._parts[source], getattr(term, "floor", None))
@@ -330,4 +331,4 @@ def _hint(message: str) -> str:
 
 
 __all__ = ["NamedReward", "Objectives", "RewardError", "Scorer", "Scores", "Status", "bounded",
-           "evaluate", "require_floor", "reward_name", "text_key"]
+           "evaluate", "require_floor", "reward_name", "sought", "text_key"]

@@ -9,7 +9,8 @@ import pytest
 import torch
 from tiny_models import write_tiny_model
 
-from scidiff.api.design import Ask, design
+from scidiff.api.ask import Ask
+from scidiff.api.design import design
 from scidiff.api.entry import load
 from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
