@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scidiff.core import ScidiffError
 from scidiff.data.tokens import FIRST_SYMBOL, Vocabulary
-from scidiff.rewards.learned import Oracle
+from scidiff.rewards.learned import Oracle, loaded
 from scidiff.rewards.predictors import Letters
 from scidiff.samplers.classifier import Classifier, ClassifierGuided, ExactChange
 from scidiff.samplers.predictions import TokenPredictor
@@ -55,7 +55,7 @@ class ClassifierRequest:
 
 def opened(source: str | Path | Oracle) -> Oracle:
     """An oracle, or that of this name or folder."""
-    return source if isinstance(source, Oracle) else Oracle.load(source)
+    return source if isinstance(source, Oracle) else loaded(str(source))
 
 
 def find_classifier(source: Any, label: str | None, vocabulary: Vocabulary) -> Classifier:

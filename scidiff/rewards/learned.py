@@ -226,7 +226,7 @@ class OracleReward:
     one_by_one: ClassVar[bool] = False  # the last bits depend on the batch
 
     def __post_init__(self) -> None:
-        oracle = _loaded(self.folder)
+        oracle = loaded(self.folder)
         oracle.index(self.output)
         if self.kappa and not oracle.uncertain:
             oracle.sd([])
@@ -243,7 +243,7 @@ class OracleReward:
 
     @property
     def floor(self) -> float:
-        oracle = _loaded(self.folder)
+        oracle = loaded(self.folder)
         column = oracle.index(self.output)
         less = self.kappa * oracle.widest[column] if self.kappa < 0 else 0.0
         return oracle.floors[column] + less
@@ -253,7 +253,7 @@ class OracleReward:
 
     def answers(self, objects: Sequence[Any]) -> list[Answer]:
         """Values, and why an object has none."""
-        oracle = _loaded(self.folder)
+        oracle = loaded(self.folder)
         column, spelled = oracle.index(self.output), [oracle.reader.spell(o) for o in objects]
         reasons = [oracle.reason(o) for o in spelled]
         known = [o for o, reason in zip(spelled, reasons, strict=True) if not reason]
@@ -281,12 +281,12 @@ def _find(folder: str | Path) -> Path:
         return path
     known = sorted(p.name for p in SHIPPED.glob("*") if p.is_dir())
     if str(folder) not in known:
-        raise CheckpointError(f"no oracle {str(folder)!r}{nearest(str(folder), known)}; "
-                              f"expected a folder or one of {', '.join(known)}")
+        raise CheckpointError(f"no oracle {str(folder)!r}; expected a folder or one of "
+                              f"{', '.join(known)}{nearest(str(folder), known)}")
     return SHIPPED / str(folder)
 
 
-_loaded = lru_cache(maxsize=8)(Oracle.load)
+loaded = lru_cache(maxsize=8)(Oracle.load)
 REWARDS = {"oracle": OracleReward}
 
-__all__ = ["REWARDS", "Oracle", "OracleReward", "log_odds"]
+__all__ = ["REWARDS", "Oracle", "OracleReward", "loaded", "log_odds"]

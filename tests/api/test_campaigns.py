@@ -231,7 +231,11 @@ def test_a_memory_for_resampling_leaves_scores_as_they_are(model, method, monkey
     monkeypatch.setitem(LIKENESS, "scaffold", Chains)
     how = dict(n=6, method=method, budget=240, seed=3, strength=20.0)
     memory = {"like": "scaffold", "bucket": 1, "as": "resampling"}
-    plain, told = (sd.design(model, Atoms(), **how, memory=m) for m in (None, memory))
+    discounts = []
+    plain, told = (sd.design(model, Atoms(), **how, memory=m,
+                             watch=lambda c: discounts.append(c.reward.scorer.discount))
+                   for m in (None, memory))  # fmt: skip
+    assert discounts and not any(d is not None for d in discounts)
     scores = told.asked.to_frame().query("status == 'ok'")
     assert (scores["score"] == [len(s) / 10 for s in scores["smiles"]]).all()
     assert not told.asked.to_frame().equals(plain.asked.to_frame())

@@ -7,11 +7,14 @@ from token_engines import VOCABULARY, L, engine
 
 from scidiff.api.classifiers import OracleClassifier
 from scidiff.core import ScidiffError, seeded
+from scidiff.data import alphabets
+from scidiff.data.strands import reverse_complement
 from scidiff.data.tokens import FIRST_SYMBOL, PAD, Vocabulary
 from scidiff.guidance.particles import guided_sample, sample
 from scidiff.guidance.selection import keep_all
 from scidiff.networks.token_denoiser import TokenDenoiser
-from scidiff.rewards.learned import Oracle
+from scidiff.rewards.learned import Oracle, _other_strand
+from scidiff.rewards.predictors import Letters
 from scidiff.samplers.canvas import FixedCanvas
 from scidiff.samplers.classifier import ClassifierGuided, ExactChange
 from scidiff.samplers.masked import MaskedSampler
@@ -83,6 +86,20 @@ def test_the_weights_undo_what_a_wrong_classifier_does():
 
 def rows(texts):
     return torch.tensor([[FIRST_SYMBOL + "ACGT".index(c) for c in text] for text in texts])
+
+
+def test_the_other_strand_keeps_what_is_behind_a_row_behind_it():
+    letters = Letters(alphabets.DNA)
+    acgt, rows = alphabets.DNA.letters, ["AACG", "ACGTAC", ""]
+    ids = torch.full((3, 6), -1)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor([acgt.index(c) for c in row])
+    told = _other_strand(ids, letters)
+    for row, got in zip(rows, told.tolist(), strict=True):
+        other = [acgt.index(c) for c in reverse_complement(row)]
+        assert got == other + [-1] * (6 - len(row))
+    ids[1, 2] = -1  # hidden, not behind
+    assert (_other_strand(ids, letters)[1] < 0).tolist() == [False] * 3 + [True] + [False] * 2
 
 
 def test_an_oracle_says_of_whole_rows_what_it_predicts():

@@ -55,7 +55,7 @@ def oracle():
 @pytest.fixture
 def folder(oracle, tmp_path):
     oracle.save(tmp_path / "tata", "# card")
-    learned._loaded.cache_clear()
+    learned.loaded.cache_clear()
     return tmp_path / "tata"
 
 

@@ -60,7 +60,7 @@ def committee():
 @pytest.fixture
 def folder(process, tmp_path):
     process.save(tmp_path / "logp", "# card")
-    learned._loaded.cache_clear()
+    learned.loaded.cache_clear()
     return tmp_path / "logp"
 
 
