@@ -40,7 +40,7 @@ AT_TOP = {
     "data": {"torch", "numpy", "networkx", "torch_geometric"},
     "processes": {"torch", "numpy"},
     "networks": {"torch", "numpy", "safetensors", "torch_geometric", "e3nn"},
-    "training": {"torch", "numpy", "safetensors", "lightning", "rich"},  # rich: the bar only
+    "training": {"torch", "numpy", "safetensors", "rich"},  # rich: the bar only
     "samplers": {"torch", "numpy"},
     "rewards": {"torch", "numpy", "rdkit", "pydantic"},
     "guidance": {"torch", "numpy", "safetensors"},
@@ -70,7 +70,7 @@ AT_TOP = {
 }
 IN_FUNCTIONS = {
     "data": {"pandas", "pyarrow", "rdkit"},
-    "training": {"huggingface_hub", "tensorboard"},
+    "training": {"huggingface_hub", "lightning", "tensorboard"},
     "rewards": {  # extras
         "RNA",
         "chemprop",

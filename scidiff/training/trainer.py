@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from scidiff.core import Process, ScidiffError, seeded
@@ -72,6 +71,8 @@ class Trainer:
         self.network, self.config, self.out = network, config, Path(out)
         self.process: Process[Any] = process
         self.batches, self.validation, self._asked = batches, validation, repr(process)
+        from lightning.fabric import Fabric  # takes seconds, which only who trains is to wait for
+
         here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun
         nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
         self.fabric = Fabric(
