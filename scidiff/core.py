@@ -10,6 +10,7 @@ Time t is in [0, 1], 0 = data and 1 = noise; samplers count steps k = 0 (noise) 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
@@ -214,6 +215,15 @@ def seeded(seed: int, chunk: int = 0, device: torch.device | str = "cpu") -> tor
         raise ValueError(f"seed must be 0 or more, got {seed}")
     state = np.random.SeedSequence([seed, chunk]).generate_state(1, np.uint64)[0]
     return torch.Generator(device).manual_seed(int(state >> 1))
+
+
+@contextmanager
+def torch_seeded(seed: int) -> Iterator[None]:
+    """Lend torch's own generator of the CPU, from which modules draw first weights and dropout:
+    inside it starts from a seed, afterwards it is as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 # ---------------------------------------------------------------- protocols

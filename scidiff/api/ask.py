@@ -12,6 +12,7 @@ from scidiff.api.harvest import described, harvest
 from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
 from scidiff.api.populations import Drawn, Populations
+from scidiff.api.scorers import Scoring
 from scidiff.api.soft_values import read_value
 from scidiff.api.steering import Screen, Steering
 from scidiff.api.strategies import least_calls, strategy_of
@@ -22,13 +23,12 @@ from scidiff.guidance.campaign import Campaign, Limits, Strategy
 from scidiff.guidance.lookahead import Decoded
 from scidiff.guidance.values import bare
 from scidiff.messages import nearest
-from scidiff.rewards.cache import Cache
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.diversity import DiversityMemory
 from scidiff.rewards.executors import Executor
 from scidiff.rewards.identity import identity
-from scidiff.rewards.scores import Status, sought, terms
-from scidiff.rewards.scoring import RewardError, Scorer, require_floor
+from scidiff.rewards.scores import sought, terms
+from scidiff.rewards.scoring import RewardError, require_floor
 from scidiff.training.checkpoint import read_config
 
 if TYPE_CHECKING:
@@ -133,17 +133,11 @@ class Ask:
             "limits": asdict(self.limits), "planned": self.planned, "settings": self.settings,
         }  # fmt: skip
 
-    def campaign(
-        self, executor: Executor, cache: str | Path | None, retry_failed: bool = False
-    ) -> Campaign:
+    def campaign(self, scoring: Scoring, executor: Executor) -> Campaign:
         """The campaign, before its first round."""
-        again = (Status.FAILED, Status.TIMEOUT) if retry_failed else ()
         domain = self.model.domain
-        scorer = Scorer(
-            self.resolved, key=domain.key, budget=self.limits.calls, kind=domain.kind,
-            cache=None if cache is None else Cache(cache, again), executor=executor,
-            discount=self.discount,
-        )  # fmt: skip
+        scorer = scoring.scorer(self.resolved, domain, executor, budget=self.limits.calls,
+                                discount=self.discount)
         return Campaign(
             self.strategy, self.sampler, Decoded(domain, scorer),
             self._encode,
@@ -184,19 +178,35 @@ def given(**arguments: Any) -> dict[str, Any]:
 
 
 USES = ("penalty", "resampling")  # what a memory is there for
+MEMORY = {"like": str, "bucket": int, "threshold": float, "as": str}  # what it is told
 
 
 def remembering(said: str | Mapping[str, Any]) -> tuple[DiversityMemory, str]:
-    """The memory that is asked for by name or by its arguments, and what it is used as; ValueError
-    for unknown ones."""
-    told = {"like": said} if isinstance(said, str) else dict(said)
-    names = ("like", "bucket", "threshold", "as")
+    """The memory that is asked for, and what it is used as: its arguments, or a text such as
+    "scaffold" or "scaffold:bucket=5,as=resampling". ValueError for unknown ones."""
+    told = _memory(said) if isinstance(said, str) else dict(said)
     for name in told:
-        if name not in names:
+        if name not in MEMORY:
             raise ValueError(f"a memory has like, bucket, threshold and as, got {name!r}"
-                             f"{nearest(name, names)}")
+                             f"{nearest(name, MEMORY)}")
     use = told.pop("as", USES[0])
     if use not in USES:
         raise ValueError(f"a memory is used as {' or '.join(USES)}, got {use!r}"
                          f"{nearest(str(use), USES)}")
     return DiversityMemory(**told), use
+
+
+def _memory(text: str) -> dict[str, Any]:
+    """scaffold:bucket=5,as=resampling"""
+    like, colon, rest = text.partition(":")
+    told: dict[str, Any] = {"like": like}
+    for part in rest.split(",") if colon else ():
+        name, equals, value = part.partition("=")
+        try:
+            told[name] = MEMORY.get(name, str)(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ValueError(f"memory {text!r}: got {part!r}, expected what is written as "
+                             "'scaffold:bucket=5' or 'edit:threshold=0.3,as=resampling'")
+    return told

@@ -13,7 +13,7 @@ from torch import Tensor
 from scidiff.api.infilling import read_rows
 from scidiff.api.token_engine import TokenEngine
 from scidiff.api.typed import typed
-from scidiff.core import ScidiffError, seeded
+from scidiff.core import ScidiffError, seeded, torch_seeded
 from scidiff.data.tokens import TokenState
 from scidiff.guidance.size_learning import Round, learn_sizes
 from scidiff.networks.size_policy import SizePolicy, SizePolicyConfig
@@ -53,8 +53,8 @@ def learn_block_policy(
     most = engine.config["process"].get("block_size") or 1
     if max(sizes, default=0) > most:
         raise ScidiffError(f"sizes must be at most the model's block_size {most}, got {sizes}")
-    torch.manual_seed(seed)  # the only place that needs the global generator: torch's init
-    policy = SizePolicy(SizePolicyConfig(tuple(sizes), engine.network.trunk_width, lean=LEAN))
+    with torch_seeded(seed):
+        policy = SizePolicy(SizePolicyConfig(tuple(sizes), engine.network.trunk_width, lean=LEAN))
 
     def make(chosen: LearnedSizes) -> MaskedSampler:
         return engine.with_sizes(chosen, most)

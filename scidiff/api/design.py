@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from inspect import signature
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +10,15 @@ from scidiff.api.ask import Ask, given
 from scidiff.api.entry import opened
 from scidiff.api.model import Model
 from scidiff.api.plans import STRENGTH
-from scidiff.api.settings import UnknownSetting
+from scidiff.api.scorers import Scoring
+from scidiff.api.settings import UnknownSetting, misspelled
 from scidiff.api.typed import typed
 from scidiff.guidance.campaign import Campaign, Limits
 from scidiff.guidance.journal import Journal
-from scidiff.messages import closest, nearest
-from scidiff.rewards.executors import Executor, Serial
-from scidiff.rewards.scores import terms
-from scidiff.rewards.workers import Processes, pickled
 from scidiff.training.interrupts import held_back
 
 if TYPE_CHECKING:
     from scidiff.api.design_result import DesignResult
-
-TIMEOUT = 60.0  # seconds an object, where a reward is asked in processes of its own
-SCORES = "scores.db"  # of a campaign that is given no cache of its own
 
 Watch = Callable[[Campaign], object]
 
@@ -118,28 +110,20 @@ def design(
                   given(particles=particles, branch=branch, ess=ess, every=every), screen, value,
                   Journal(out).manifest if out is not None and resume else None)
     except UnknownSetting as error:
-        raise _misspelled(error) from None
-    with executing(ask.resolved, workers, timeout, cluster) as executor:
+        raise misspelled(error, design) from None
+    scoring = Scoring(cache, workers, timeout, cluster, retry_failed)
+    with scoring.executor(ask.resolved) as executor:
         if out is None:
-            campaign = ask.campaign(executor, cache, retry_failed)
+            campaign = ask.campaign(scoring, executor)
             watch(campaign)
             campaign.run(watch)
             return ask.result(campaign)
         journal = Journal(out)
         with journal.held():
             journal.claim(ask.manifest, resume)
-            campaign = ask.campaign(executor, cache or journal.folder / SCORES, retry_failed)
+            campaign = ask.campaign(scoring.kept_in(journal.folder), executor)
             journal.restore(campaign)
             return _journalled(ask, campaign, journal, watch)
-
-
-def _misspelled(error: UnknownSetting) -> ValueError:
-    """The same error where what was meant may be an argument of `design`."""
-    own = [name for name in signature(design).parameters if name != "settings"]
-    if not closest(error.name, own):
-        return error
-    return ValueError(f"unknown argument {error.name!r}"
-                      f"{nearest(error.name, [*own, *error.known])}")
 
 
 def _journalled(ask: Ask, campaign: Campaign, journal: Journal, watch: Watch) -> DesignResult:
@@ -165,30 +149,3 @@ def _journalled(ask: Ask, campaign: Campaign, journal: Journal, watch: Watch) ->
             saved_designs(ask.result(campaign), journal.folder)
         raise
     return saved_designs(ask.result(campaign), journal.folder)
-
-
-@contextmanager
-def executing(
-    reward: Any, workers: int, timeout: float | None, cluster: str | None = None
-) -> Iterator[Executor]:
-    """Where a reward is asked: here, in processes or on a cluster that are closed afterwards.
-
-    Only a process can be ended that does not answer in time, so one is used for a `timeout`.
-    Raises RewardError for a reward that cannot be sent to another process.
-    """
-    seconds = TIMEOUT if timeout is None else timeout
-    if cluster is not None:
-        from scidiff.rewards.clusters import RayExecutor
-
-        ray = RayExecutor(None if cluster == "local" else cluster, timeout=seconds)
-        try:
-            yield ray
-        finally:
-            ray.close()
-    elif workers == 1 and timeout is None:
-        yield Serial()
-    else:
-        for term in terms(reward).values():
-            pickled(term)
-        with Processes(workers, seconds) as processes:
-            yield processes

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import copy
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from scidiff.api.entry import load, opened
 from scidiff.api.likelihoods import likelihood_of, policy_of, sampler_of
 from scidiff.api.model import Model
 from scidiff.api.scored_pool import ScoredPool, read_pool, tell_problems
+from scidiff.api.scorers import Scoring
 from scidiff.api.typed import typed
 from scidiff.core import Process, ScidiffError
 from scidiff.data.conditions import Asked
@@ -32,7 +34,7 @@ from scidiff.guidance.policy_gradient import Rollouts
 from scidiff.guidance.soft_rewards import Draws, SoftReward
 from scidiff.messages import nearest
 from scidiff.rewards.combine import reward as resolve_reward
-from scidiff.rewards.scoring import Scorer, require_floor
+from scidiff.rewards.scoring import require_floor
 from scidiff.training.batches import Batches
 from scidiff.training.checkpoint import save_model
 from scidiff.training.config import TrainConfig
@@ -71,6 +73,10 @@ def finetune(
     score: str = "score",
     floor: float | None = None,
     condition: Asked | None = None,
+    cache: str | Path | None = None,
+    workers: int = 1,
+    timeout: float | None = None,
+    cluster: str | None = None,
     device: str | None = None,
     on_log: OnLog | None = None,
 ) -> Path:
@@ -88,6 +94,9 @@ def finetune(
     rewards in [0, 1]. `condition`: what a conditional model is asked for. Started again with the
     same `out`, a killed run goes on where it was. Rows that cannot be used are in
     `out`/rejects.csv with the reason. Raises ScidiffError for a model that has no such loss.
+
+    `cache`, `workers`, `timeout` and `cluster` say how policy asks its reward, as for `sd.design`;
+    without another cache the answers are kept in `out`.
     """
     out, parent = Path(out), _parent(model, device)
     if method not in METHODS:
@@ -100,16 +109,18 @@ def finetune(
         log_every=min(10, steps), checkpoint_every=min(25, steps),
     )  # fmt: skip
     network = copy.deepcopy(parent.engine.network).requires_grad_(True)
-    wish = Wish(method, pool, reward, strength, config, condition, column, score, floor)
-    run = _MAKE.get(method, _offline)(parent, network, wish)
-    if run.pool is not None:
-        tell_problems(run.pool, out)
-    trainer = Trainer(
-        network, run.process, run.batches, config, out / STAGE,
-        accelerator=parent.engine.device.type,
-    )  # fmt: skip
-    trainer.resume()
-    trainer.fit(None if on_log is None else lambda step, row: on_log(STAGE, step, row))
+    scoring = Scoring(cache, workers, timeout, cluster)
+    wish = Wish(method, pool, reward, strength, config, condition, column, score, floor, scoring,
+                out)
+    with _MAKE.get(method, _offline)(parent, network, wish) as run:
+        if run.pool is not None:
+            tell_problems(run.pool, out)
+        trainer = Trainer(
+            network, run.process, run.batches, config, out / STAGE,
+            accelerator=parent.engine.device.type,
+        )  # fmt: skip
+        trainer.resume()
+        trainer.fit(None if on_log is None else lambda step, row: on_log(STAGE, step, row))
     facts = {"method": method, **run.facts, "steps": trainer.step, "rows a step": batch_size,
              "lr": lr, "seed": seed}  # fmt: skip
     return _write(out / "model", parent, network.cpu(), facts, trainer.seconds)
@@ -128,9 +139,12 @@ class Wish:
     column: str | None
     score: str
     floor: float | None
+    scoring: Scoring
+    out: Path
 
     def of_pool(self) -> None:
         """Raise ValueError where what was given is not a pool."""
+        self.asks_nobody()
         if self.pool is None or self.reward is not None:
             raise ValueError(
                 f"method {self.method!r} learns from a pool of scored objects, got "
@@ -144,6 +158,14 @@ class Wish:
             raise ValueError(
                 f"method {self.method!r} draws its own objects and asks a reward, got "
                 f"{'no reward' if self.reward is None else 'a pool'}"
+            )
+
+    def asks_nobody(self) -> None:
+        """Raise ValueError where it was said how to ask a reward that nobody asks."""
+        if self.scoring != Scoring():
+            raise ValueError(
+                "cache, workers, timeout and cluster say how method 'policy' asks its reward, got "
+                f"method {self.method!r}, which asks none"
             )
 
     @property
@@ -162,7 +184,8 @@ class Run:
     pool: ScoredPool | None = None
 
 
-def _offline(parent: Model, network: nn.Module, wish: Wish) -> Run:
+@contextmanager
+def _offline(parent: Model, network: nn.Module, wish: Wish) -> Iterator[Run]:
     """Batches of a scored pool."""
     wish.of_pool()
     likelihood, config = likelihood_of(parent), wish.config
@@ -178,29 +201,35 @@ def _offline(parent: Model, network: nn.Module, wish: Wish) -> Run:
     facts = {"pool": found.source, "objects": len(found.texts), "left out": len(found.problems),
              "pool sha256": found.digest, "strength": strength}  # fmt: skip
     batches = ScoredBatches(scored, config.batch_size, config.seed, ranked)
-    return Run(tuning, batches, facts, found)
+    yield Run(tuning, batches, facts, found)
 
 
-def _policy(parent: Model, network: nn.Module, wish: Wish) -> Run:
+@contextmanager
+def _policy(parent: Model, network: nn.Module, wish: Wish) -> Iterator[Run]:
     """Batches that are drawn from the network as it changes."""
     wish.of_reward()
     resolved = resolve_reward(wish.reward, floor=wish.floor)
     require_floor(resolved)
-    scorer = Scorer(resolved, key=parent.domain.key, kind=parent.domain.kind)
     sampler, likelihood, whole = policy_of(parent, network, wish.settings)
     strength = STRENGTH if wish.strength is None else wish.strength
-    about = f"{parent.config['sha256']} {scorer.name}"
-    tuning = Tuning(likelihood, Reinforce(strength), parent.engine.network, about=about)
-    batches = Rollouts(
-        sampler, Decoded(parent.domain, scorer), wish.config.batch_size, wish.config.seed, whole,
-        parent.engine.device,
-    )  # fmt: skip
-    return Run(tuning, batches, {"reward": scorer.name, "strength": strength})
+    scoring = wish.scoring.kept_in(wish.out)
+    with scoring.executor(resolved) as executor:
+        wish.out.mkdir(parents=True, exist_ok=True)
+        scorer = scoring.scorer(resolved, parent.domain, executor)
+        about = f"{parent.config['sha256']} {scorer.name}"
+        tuning = Tuning(likelihood, Reinforce(strength), parent.engine.network, about=about)
+        batches = Rollouts(
+            sampler, Decoded(parent.domain, scorer), wish.config.batch_size, wish.config.seed,
+            whole, parent.engine.device,
+        )  # fmt: skip
+        yield Run(tuning, batches, {"reward": scorer.name, "strength": strength})
 
 
-def _drakes(parent: Model, network: nn.Module, wish: Wish) -> Run:
+@contextmanager
+def _drakes(parent: Model, network: nn.Module, wish: Wish) -> Iterator[Run]:
     """The gradient of a reward on soft rows."""
     wish.of_reward()
+    wish.asks_nobody()
     if not callable(wish.reward):
         raise ValueError(
             "method 'drakes' needs a differentiable function of soft token rows (B, L, V) that "
@@ -214,10 +243,11 @@ def _drakes(parent: Model, network: nn.Module, wish: Wish) -> Run:
         about=f"{parent.config['sha256']} {name}",
     )  # fmt: skip
     facts = {"reward": name, "strength": strength}
-    return Run(process, Draws(wish.config.batch_size), facts)
+    yield Run(process, Draws(wish.config.batch_size), facts)
 
 
-_MAKE: dict[str, Callable[[Model, nn.Module, Wish], Run]] = {"policy": _policy, "drakes": _drakes}
+_MAKE: dict[str, Callable[[Model, nn.Module, Wish], AbstractContextManager[Run]]] = {
+    "policy": _policy, "drakes": _drakes}
 
 
 def pool_states(engine: Engine, texts: list[str], condition: Asked | None) -> TokenState:

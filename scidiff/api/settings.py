@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from inspect import signature
 from typing import Any, cast
 
 from scidiff.api.string_constraints import read
 from scidiff.api.typed import check_type
-from scidiff.messages import nearest
+from scidiff.messages import closest, nearest
 from scidiff.samplers.discrete_flow import EulerJumps, FlowRate, Kernel, Posterior
 from scidiff.samplers.orders import (
     Confidence,
@@ -287,6 +288,16 @@ class UnknownSetting(ValueError):
             f"unknown sampling setting {name!r}; expected one of {', '.join(known)}"
             f"{nearest(name, known)}"
         )
+
+
+def misspelled(error: UnknownSetting, function: Callable[..., Any]) -> ValueError:
+    """The same error, where what was meant may be an argument of a function that takes settings
+    too."""
+    own = [name for name in signature(function).parameters if name != "settings"]
+    if not closest(error.name, own):
+        return error
+    return ValueError(f"unknown argument {error.name!r}"
+                      f"{nearest(error.name, [*own, *error.known])}")
 
 
 def choose(records: Sequence[type], chosen: Mapping[str, Any]) -> list[Any]:

@@ -10,8 +10,10 @@ from scidiff.api.entry import opened
 from scidiff.api.model import Model
 from scidiff.api.plans import STRENGTH
 from scidiff.api.saving import check_output
+from scidiff.api.scorers import Scoring
+from scidiff.api.settings import UnknownSetting, misspelled
 from scidiff.api.typed import typed
-from scidiff.core import Sampler, ScidiffError, seeded
+from scidiff.core import Sampler, ScidiffError, seeded, torch_seeded
 from scidiff.data.graphs import GraphState
 from scidiff.data.tokens import TokenState
 from scidiff.guidance.lookahead import Decoded
@@ -28,7 +30,7 @@ from scidiff.guidance.values import (
 )
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.scores import reward_name
-from scidiff.rewards.scoring import Scorer, require_floor
+from scidiff.rewards.scoring import require_floor
 from scidiff.training.checkpoint import read_config
 from scidiff.training.config import TrainConfig
 
@@ -45,32 +47,47 @@ def fit_value(
     *,
     strength: float = STRENGTH,
     floor: float | None = None,
-    steps: int = 1000,
+    fit_steps: int = 1000,
+    cache: str | Path | None = None,
+    workers: int = 1,
+    timeout: float | None = None,
+    cluster: str | None = None,
     **settings: Any,
 ) -> LearnedValue:
     """Learn what particles of a model are worth on the way, and save it in the folder `out`.
 
     The model draws n objects, `reward` is asked about each distinct one, and a small network
     learns the soft value log E[exp(strength r) | particle] / strength of what was passed at about
-    8 places of every run, in `steps` steps (Monte Carlo regression; Li et al. 2024, arXiv
+    8 places of every run, in `fit_steps` steps (Monte Carlo regression; Li et al. 2024, arXiv
     2408.08252). `sd.design(..., value=out)` then looks ahead by it: no reward is asked on the way,
     and the law is exact whatever the value says. `settings` are the model's, for both alike.
     Models of token rows and of graphs have one.
+
+    `cache`, `workers`, `timeout` and `cluster` as for `sd.design`. Answers are kept in `out` where
+    there is no other cache: started again, a killed run asks for the rest.
     """
     model, resolved = opened(model), resolve_reward(reward, floor=floor)
     require_floor(resolved)
     if not 0 < strength < math.inf:
         raise ValueError(f"strength must be positive and finite, got {strength}")
     positive("n", n)
-    config = TrainConfig(steps, batch_size=512, lr=2e-3, precision="32-true", seed=seed)
+    config = TrainConfig(positive("fit_steps", fit_steps), batch_size=512, lr=2e-3,
+                         precision="32-true", seed=seed)
     inside = Path(out) / "config.json" if Path(out).is_dir() else Path(out)
     check_output(inside, (inside.suffix,))
-    sampler, domain = model.sampler(**settings), model.domain
+    try:
+        sampler, domain = model.sampler(**settings), model.domain
+    except UnknownSetting as error:
+        raise misspelled(error, fit_value) from None
     rng = seeded(seed, 0, model.engine.device)
-    network = _network(model, sampler, rng)
-    asked = Decoded(domain, Scorer(resolved, key=domain.key, kind=domain.kind))
+    with torch_seeded(seed):
+        network = _network(model, sampler, rng)
     every = max(1, model.engine.typical_steps(sampler) // LOOKS)
-    runs = collect(sampler, asked, n, rng, strength=strength, every=every)
+    scoring = Scoring(cache, workers, timeout, cluster).kept_in(out)
+    with scoring.executor(resolved) as executor:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        asked = Decoded(domain, scoring.scorer(resolved, domain, executor))
+        runs = collect(sampler, asked, n, rng, strength=strength, every=every)
     value = fitted(network, runs, config)
     made = {"model": model.name, "model_sha256": model.config["sha256"],
             "reward": reward_name(resolved), "n": n, "seed": seed}

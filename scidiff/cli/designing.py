@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +9,20 @@ import typer
 
 from scidiff.cli.answers import Answer, command, records
 from scidiff.cli.errors import saving
-from scidiff.cli.options import Device, Dtype, Quality, Seed, given, load, said
+from scidiff.cli.options import (
+    Cache,
+    Cluster,
+    Device,
+    Dtype,
+    Floor,
+    Quality,
+    Seed,
+    Timeout,
+    Workers,
+    given,
+    load,
+    said,
+)
 from scidiff.cli.sampling import at_least_one, rows_table
 from scidiff.cli.watching import watching
 
@@ -49,9 +60,7 @@ def design(
     strength: Annotated[
         float | None, typer.Option(help="How hard the reward pulls: p(x) exp(strength reward).")
     ] = None,
-    floor: Annotated[
-        float | None, typer.Option(help="The score of an invalid object, for an unbounded reward.")
-    ] = None,
+    floor: Floor = None,
     particles: Annotated[
         int | None, typer.Option(help="Of a population, for weighted methods.")
     ] = None,
@@ -72,7 +81,8 @@ def design(
     ] = None,
     memory: Annotated[
         str | None,
-        typer.Option(help="scaffold, fingerprint or edit: later rounds look elsewhere."),
+        typer.Option(help="scaffold, fingerprint or edit, or in full scaffold:bucket=5,"
+                          "as=resampling: later rounds look elsewhere."),
     ] = None,
     screen: Annotated[
         str | None,
@@ -81,7 +91,7 @@ def design(
     ] = None,
     value: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="A value of sd.fit_value, which looks ahead."),
+        typer.Option(metavar="FOLDER", help="What scidiff value has learned looks ahead."),
     ] = None,
     max_seconds: Annotated[
         float | None, typer.Option(help="End after the round in which so many have passed.")
@@ -89,20 +99,13 @@ def design(
     max_rows: Annotated[
         int | None, typer.Option(help="End after so many rows of the network.")
     ] = None,
-    cache: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Scores that runs and processes share.")
-    ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that ask the reward.")] = 1,
-    timeout: Annotated[
-        float | None,
-        typer.Option(help="Seconds an object may take. (default: 60 with several processes)"),
-    ] = None,
+    cache: Cache = None,
+    workers: Workers = 1,
+    timeout: Timeout = None,
     retry_failed: Annotated[
         bool, typer.Option(help="Ask anew what failed or timed out in the cache.")
     ] = False,
-    cluster: Annotated[
-        str | None, typer.Option(help="Address of a Ray cluster that asks the reward, or local.")
-    ] = None,
+    cluster: Cluster = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -117,7 +120,6 @@ def design(
     **settings: Any,
 ) -> Answer:
     """Design N objects that the model likes and the reward scores high, under a budget."""
-    sys.path.insert(0, os.getcwd())  # a script's path lacks the user's own modules
     if model.endswith(".toml"):
         return _from_file(Path(model), out, resume, said(context))
     from scidiff.api.design import design as run

@@ -9,7 +9,16 @@ import typer
 
 from scidiff.cli.answers import Answer, command, pairs
 from scidiff.cli.errors import saving
-from scidiff.cli.options import Device, ModelName, check_folder, given
+from scidiff.cli.options import (
+    Cache,
+    Cluster,
+    Device,
+    ModelName,
+    Timeout,
+    Workers,
+    check_folder,
+    given,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +59,10 @@ def finetune(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="What a conditional model is asked for."),
     ] = None,
+    cache: Cache = None,
+    workers: Workers = 1,
+    timeout: Timeout = None,
+    cluster: Cluster = None,
     seed: Annotated[int, typer.Option(help="Order of the pool, and of what is drawn.")] = 0,
     device: Device = None,
 ) -> Answer:
@@ -60,11 +73,11 @@ def finetune(
     from scidiff.training.progress import TrainingProgress
 
     told = given(reward=reward, strength=strength, column=column, floor=floor, device=device,
-                 condition=condition)  # fmt: skip
+                 condition=condition, cache=cache, timeout=timeout, cluster=cluster)  # fmt: skip
     note = f"{out} holds the last checkpoint; the same command continues from it"
     with saving(lambda: note), TrainingProgress({STAGE: steps}, out) as progress:
         folder = run(
             model, pool, out=out, method=method, steps=steps, batch_size=batch_size, lr=lr,
-            score=score, seed=seed, on_log=progress, **told,
+            score=score, seed=seed, workers=workers, on_log=progress, **told,
         )  # fmt: skip
     return Answer({"model": folder}, [pairs({"model": folder, "card": folder / "README.md"})])

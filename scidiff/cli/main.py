@@ -7,6 +7,7 @@ immediate.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from scidiff.cli import (
     sampling,
     training,
     tuning,
+    valuing,
 )
 from scidiff.cli.errors import WRONG_INPUT, CommandError
 
@@ -47,8 +49,8 @@ def build() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(_root)
     for group in (
-        sampling, fragments, designing, training, finetuning, tuning, evaluating, reporting,
-        models, data, rewards, doctor,
+        sampling, fragments, designing, training, finetuning, valuing, tuning, evaluating,
+        reporting, models, data, rewards, doctor,
     ):  # fmt: skip
         group.register(app)
     return app
@@ -70,6 +72,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     An expected error is one line on stderr; `--debug` raises it instead.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a script's path lacks the user's own modules
     debug = DEBUG in typed
     try:
         with _messages():

@@ -56,6 +56,20 @@ Quality = Annotated[
     str | None,
     typer.Option("--quality", help="draft, balanced or exact: a point of the model's frontier."),
 ]
+Floor = Annotated[
+    float | None, typer.Option(help="The score of an invalid object, for an unbounded reward.")
+]
+Cache = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Scores that runs and processes share.")
+]
+Workers = Annotated[int, typer.Option(help="Processes that ask the reward.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(help="Seconds an object may take. (default: 60 with several processes)"),
+]
+Cluster = Annotated[
+    str | None, typer.Option(help="Address of a Ray cluster that asks the reward, or local.")
+]
 Seconds = Annotated[
     float | None, typer.Option("--seconds", help="The best quality that N rows can be had for.")
 ]

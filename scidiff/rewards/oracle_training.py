@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
+from scidiff.core import torch_seeded
 from scidiff.data.alphabets import Alphabet
 from scidiff.data.strands import both_strands
 from scidiff.networks.committee import Committee
@@ -120,9 +121,7 @@ def fit(
     """Train a network on (table, target) in the one training loop, and leave its EMA weights."""
     held = None if validation is None else LabelledBatches(*validation, config.batch_size)
     batches = LabelledBatches(*rows, config.batch_size, config.seed)
-    # initial weights and dropout draw from torch's own generator, which is lent and given back
-    with tempfile.TemporaryDirectory() as out, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with tempfile.TemporaryDirectory() as out, torch_seeded(config.seed):
         network = make()
         trainer = Trainer(network, Supervised(task), batches, config, Path(out), validation=held,
                           accelerator="cpu")

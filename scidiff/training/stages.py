@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scidiff.core import Process, ScidiffError
+from scidiff.core import Process, ScidiffError, torch_seeded
 from scidiff.data.conditions import Conditions
 from scidiff.data.graph_order import block_laws
 from scidiff.data.graph_tokens import bonded_ids, node_count
@@ -255,16 +255,16 @@ def _same_rows(out: Path, data: Rows) -> None:
 def build_network(plan: Plan, data: Rows) -> nn.Module:
     """A fresh network of the recipe's kind and size, initialised by its seed."""
     check_network(plan.network, plan.stages)
-    torch.manual_seed(plan.seed)  # the only place that needs the global generator: torch's init
     if data.conditions is None:
-        return plan.network.build(data.vocabulary, data.longest)
+        with torch_seeded(plan.seed):
+            return plan.network.build(data.vocabulary, data.longest)
     if not plan.network.takes_conditions:
         raise ScidiffError(
             f"network.kind {plan.network.kind!r} takes no conditions, got data.condition = "
             f"{', '.join(data.conditions.names)}"
         )
-    asked = data.conditions.standard
-    return plan.network.build(data.vocabulary, data.longest, asked)
+    with torch_seeded(plan.seed):
+        return plan.network.build(data.vocabulary, data.longest, data.conditions.standard)
 
 
 def extend_network(network: nn.Module, old: Vocabulary, new: Vocabulary) -> nn.Module:

@@ -15,6 +15,7 @@ from scidiff.api.entry import load
 from scidiff.api.methods import METHODS
 from scidiff.api.model import Model
 from scidiff.api.populations import Populations, pick
+from scidiff.api.scorers import Scoring
 from scidiff.api.strategies import STRATEGIES, least_calls
 from scidiff.core import seeded
 from scidiff.guidance.campaign import Campaign, Limits
@@ -318,7 +319,7 @@ def test_designs_run_in_chunks_are_those_of_their_seeds(tiny_model, monkeypatch)
 def test_ends_that_were_never_asked_are_told(model):
     """A budget that another run has spent: the designs are there, without a score."""
     ask = Ask(model, Atoms(), 6, "smc", 60, 0, 30.0, None, None, None, Limits(60))
-    campaign = ask.campaign(Serial(), None)
+    campaign = ask.campaign(Scoring(), Serial())
     campaign.reward.scorer.budget = 1
     campaign.run()
     made = ask.result(campaign)
@@ -346,7 +347,7 @@ def test_designs_of_surrogate_rounds_are_draws_with_weights(model):
 
 def test_designs_of_surrogate_rounds_are_those_of_the_last_populations(model):
     ask = Ask(model, Atoms(), 3, "surrogate", 160, 0, 5.0, None, None, None, Limits())
-    campaign = ask.campaign(Serial(), None)
+    campaign = ask.campaign(Scoring(), Serial())
     campaign.run()
     drawn = ask.strategy.designs(ask.sampler, 1000)
     assert len(drawn) == len(ask.strategy.log_z) > 3

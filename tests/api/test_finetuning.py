@@ -1,6 +1,7 @@
 """Fine-tuning as a person does it: pools of any origin, every family of model, runs that are
 killed, errors of one line."""
 
+import shutil
 from types import SimpleNamespace
 
 import pandas as pd
@@ -141,6 +142,41 @@ def test_a_policy_learns_from_a_reward(models, tmp_path, kind):
     )
     assert asked and after > 1.3 * before
     assert read_config(folder)["finetuned"]["method"] == "policy"
+
+
+def test_a_policy_that_was_killed_asks_for_the_rest(models, tmp_path):
+    asked = []
+
+    def counted(mols):
+        asked.extend(mols)
+        return oxygens(mols)
+
+    counted.version = "1"
+    how = dict(out=tmp_path / "run", method="policy", reward=counted, floor=0.0, steps=2,
+               batch_size=16, lr=5e-3)  # fmt: skip
+    weights, first = (finetune(models["masked"], **how) / "model.safetensors"), len(asked)
+    learned = weights.read_bytes()
+    for part in ("finetune", "model"):
+        shutil.rmtree(tmp_path / "run" / part)
+    finetune(models["masked"], **how)
+    assert 0 < first == len(asked) and weights.read_bytes() == learned
+
+
+def test_a_policy_asks_in_processes(models, tmp_path):
+    how = dict(method="policy", reward="qed", steps=1, batch_size=16, lr=5e-3)
+    found = [
+        finetune(models["masked"], out=tmp_path / f"{n}", workers=n, **how) / "model.safetensors"
+        for n in (1, 2)
+    ]
+    assert found[0].read_bytes() == found[1].read_bytes()
+
+
+@pytest.mark.parametrize("method", ["group", "drakes"])
+def test_only_a_policy_asks(models, tmp_path, method):
+    what = {"pool": pool()} if method == "group" else {"reward": sum}
+    with pytest.raises(ValueError, match=f"how method 'policy' asks its reward, got .*'{method}'"):
+        finetune(models["masked"], out=tmp_path / "run", method=method, workers=2, **what)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_gradient_of_soft_rows_is_followed(models, tmp_path):

@@ -35,7 +35,8 @@ def made(tmp_path_factory):
     seeds = {"masked": 0, "block": 1}
     models = {k: load(write_tiny_model(folder / k, k, seed)) for k, seed in seeds.items()}
     for kind in models:
-        sd.fit_value(models[kind], Atoms(), folder / f"{kind}-value", 64, strength=8.0, steps=20)
+        out = folder / f"{kind}-value"
+        sd.fit_value(models[kind], Atoms(), out, 64, strength=8.0, fit_steps=20)
     return models, folder
 
 
@@ -66,9 +67,38 @@ def test_all_calls_are_there_for_the_end(method, shape, sizes):
 
 def test_a_value_of_graphs(tmp_path):
     model, reward = load(write_graph_sde(tmp_path / "sde")), Atoms()
-    sd.fit_value(model, reward, tmp_path / "value", 32, strength=8.0, steps=5, nodes=3)
+    sd.fit_value(model, reward, tmp_path / "value", 32, strength=8.0, fit_steps=5, nodes=3)
     hits = sd.design(model, reward, **HOW, method="smc", value=tmp_path / "value", nodes=3)
     assert len(hits) == 3
+
+
+def test_what_was_answered_is_not_asked_again(made, tmp_path):
+    models, _ = made
+    reward, out = Atoms(), tmp_path / "value"
+    how = dict(n=32, strength=8.0, fit_steps=3)
+    sd.fit_value(models["masked"], reward, out, **how)
+    weights, asked = (out / "model.safetensors").read_bytes(), reward.seen
+    (out / "model.safetensors").unlink()  # as a run that was killed while it learned
+    sd.fit_value(models["masked"], reward, out, **how)
+    assert 0 < asked == reward.seen and (out / "model.safetensors").read_bytes() == weights
+    sd.fit_value(models["masked"], reward, tmp_path / "other", cache=out / "scores.db", **how)
+    assert asked == reward.seen and not (tmp_path / "other" / "scores.db").exists()
+
+
+def test_a_value_is_asked_in_processes(made, tmp_path):
+    models, _ = made
+    found = []
+    for workers in (1, 2):
+        out = tmp_path / f"{workers}"
+        sd.fit_value(models["masked"], "qed", out, 32, fit_steps=3, workers=workers)
+        found.append((out / "model.safetensors").read_bytes())
+    assert found[0] == found[1]
+
+
+def test_steps_are_those_of_the_model(tmp_path):
+    model = load(write_graph_sde(tmp_path / "sde"))
+    value = sd.fit_value(model, Atoms(), tmp_path / "value", 16, fit_steps=2, steps=7, nodes=3)
+    assert value.network.config.num_steps == 7
 
 
 def test_a_value_says_what_it_is_of(made):
@@ -95,7 +125,7 @@ def test_wrong_values_are_told(made, kind, value, how, said):
 
 def test_a_damaged_value_is_told(made, tmp_path):
     models, _ = made
-    sd.fit_value(models["masked"], Atoms(), tmp_path / "value", 16, strength=8.0, steps=2)
+    sd.fit_value(models["masked"], Atoms(), tmp_path / "value", 16, strength=8.0, fit_steps=2)
     file = tmp_path / "value" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-4] + b"abcd")
     with pytest.raises(CheckpointError, match="value"):
@@ -104,7 +134,10 @@ def test_a_damaged_value_is_told(made, tmp_path):
 
 @pytest.mark.parametrize(("changes", "said"), [
     ({"strength": 0.0}, "strength must be positive and finite, got 0"),
-    ({"n": 0}, "n must be at least 1, got 0"), ({"steps": 0}, "steps must be at least 1"),
+    ({"n": 0}, "n must be at least 1, got 0"),
+    ({"fit_steps": 0}, "fit_steps must be at least 1, got 0"),
+    ({"strenght": 1.0}, "unknown argument 'strenght'; did you mean 'strength'"),
+    ({"tokens_pre_step": 1}, "unknown sampling setting 'tokens_pre_step'; .* 'tokens_per_step'"),
 ])
 def test_wrong_fits_are_told(made, tmp_path, changes, said):
     models, _ = made

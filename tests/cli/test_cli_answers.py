@@ -21,6 +21,7 @@ COMMANDS = [
     ["design"],
     ["train"],
     ["finetune"],
+    ["value"],
     ["tune"],
     ["evaluate"],
     ["report"],
