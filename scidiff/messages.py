@@ -13,6 +13,13 @@ def nearest(name: object, known: Iterable[str], *, most: int = 1, cutoff: float 
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Names in a row, the first `most` of them where there are more."""
+    found = list(names)
+    more = f", ... ({len(found):,} in all)" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
+
+
 def closest(
     name: object, known: Iterable[str], *, most: int = 1, cutoff: float = 0.6
 ) -> list[str]:

@@ -16,7 +16,7 @@ import logging
 import math
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -30,6 +30,7 @@ from scidiff.api.intake import load_strings
 from scidiff.api.recipes import Recipe
 from scidiff.core import ScidiffError
 from scidiff.data.splits import random_split, scaffold_split
+from scidiff.data.tables import as_numbers, words_of
 from scidiff.evaluation.discriminator import auroc
 from scidiff.messages import nearest
 from scidiff.rewards.learned import Oracle
@@ -137,8 +138,9 @@ def train_predictor(recipe: PredictorRecipe, out: Path) -> Path:
     """
     objects, labels, notes = _measured(recipe, out)
     parts = _split(recipe, objects)
-    rows = {name: ([objects[i] for i in part], [labels[i] for i in part])
-            for name, part in parts.items()}
+    rows = _of_known_classes(recipe, {
+        name: ([objects[i] for i in part], [labels[i] for i in part])
+        for name, part in parts.items()})
     try:
         oracle = _train(recipe, rows["training"], rows["validation"])
         found = measured(oracle, *rows["test"])
@@ -173,45 +175,41 @@ def _measured(recipe: PredictorRecipe, out: Path) -> tuple[list[str], list[Any],
     kept = [(o, v) for o, v in zip(source.strings, source.told[name], strict=True)
             if v is not None and v != "" and v == v]  # a NaN is no value
     empty = len(source.strings) - len(kept)
-    if empty:
-        _log.warning("%s: %d rows have no value of %s and are left out", recipe.data.source,
-                     empty, name)
     where = f"{recipe.data.source}: column {name!r}"
     if len(kept) < LEAST:
         raise ScidiffError(f"{where} has a value in {len(kept)} usable rows; an oracle needs at "
                            f"least {LEAST}")
-    labels = _labels([v for _, v in kept], recipe.predictor.task, where)
+    labels, words = _labels([v for _, v in kept], recipe.predictor.task, where)
+    if empty or words:
+        first = f", {len(words)} no number (the first {words[0]!r})" if words else ""
+        _log.warning("%s: %d rows have no value of %s%s and are left out", recipe.data.source,
+                     empty, name, first)
     notes = f"; {source.rejected:,} rejected, {empty:,} without a value"
-    return [o for o, _ in kept], labels, notes
-
-
-def _labels(values: list[Any], task: str, where: str) -> list[Any]:
-    """Numbers as floats, classes as text."""
-    if len(set(values)) == 1:
-        raise ScidiffError(f"{where} holds one value, {values[0]!r}, in all {len(values)} rows: "
+    notes += f", {len(words):,} without a number" if words else ""
+    found = [(o, x) for (o, _), x in zip(kept, labels, strict=True) if x is not None]
+    if len({x for _, x in found}) == 1:
+        raise ScidiffError(f"{where} holds one value, {found[0][1]!r}, in all {len(found)} rows: "
                            "there is nothing to learn")
-    words = [v for v in values if isinstance(v, str) and not _is_number(v)]
-    if task == "number" or (task == "auto" and len(words) < len(values) / 2):
-        if words:
-            raise ScidiffError(f"{where} is not numeric: {len(words)} of {len(values)} values are "
-                               f"not numbers, the first {words[0]!r}")
-        numbers = [float(v) for v in values]
-        if not all(map(math.isfinite, numbers)):
+    return [o for o, _ in found], [x for _, x in found], notes
+
+
+def _labels(values: list[Any], task: str, where: str) -> tuple[list[Any], list[str]]:
+    """Numbers as floats, None where a cell holds none, and those cells; or classes as text."""
+    numbers = as_numbers(values)
+    words = words_of(values, numbers)
+    few = len(words) < len(values) / 2
+    if task == "number" and not few:
+        raise ScidiffError(f"{where} is not numeric: {len(words)} of {len(values)} values are not "
+                           f"numbers, the first {words[0]!r}")
+    if task == "number" or (task == "auto" and few):
+        if np.isinf(numbers).any():
             raise ScidiffError(f"{where} holds an infinite value")
-        return numbers
+        return [None if math.isnan(x) else x for x in numbers.tolist()], words
     counts = Counter(map(str, values))
     if len(counts) > len(values) / 3:
         raise ScidiffError(f"{where} holds {len(counts)} different texts in {len(values)} rows; "
                            "classes must be met several times")
-    return list(map(str, values))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return list(map(str, values)), []
 
 
 def _split(recipe: PredictorRecipe, objects: Sequence[str]) -> dict[str, NDArray[np.int64]]:
@@ -226,6 +224,26 @@ def _split(recipe: PredictorRecipe, objects: Sequence[str]) -> dict[str, NDArray
     if recipe.predictor.split == "scaffold":
         return scaffold_split(objects, sizes, recipe.seed)
     return random_split(n, sizes, recipe.seed)
+
+
+def _of_known_classes(
+    recipe: PredictorRecipe, rows: Mapping[str, Labelled]
+) -> Mapping[str, Labelled]:
+    """The rows without those of a class that no training row has: a network has no output for
+    it."""
+    known, strange = set(rows["training"][1]), []
+    out: dict[str, Labelled] = {}
+    if not all(isinstance(label, str) for label in known):
+        return rows
+    for name, (objects, labels) in rows.items():
+        kept = [i for i, label in enumerate(labels) if label in known]
+        strange += [label for label in labels if label not in known]
+        out[name] = [objects[i] for i in kept], [labels[i] for i in kept]
+    if strange:
+        _log.warning("%s: %d rows of %s %s are left out: no row that is trained on has that class",
+                     recipe.data.source, len(strange), recipe.predicts,
+                     ", ".join(sorted(set(strange))))
+    return out
 
 
 def _how(recipe: PredictorRecipe) -> str:

@@ -8,13 +8,17 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scidiff.api.model import Model
 from scidiff.core import ScidiffError
 from scidiff.data import tables
-from scidiff.data.tables import Problem, Table
+from scidiff.data.tables import Problem, Table, words_of
 from scidiff.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 _log = logging.getLogger("scidiff")
 ASKED = "asked.csv"  # what a campaign's folder holds of every object that was asked
@@ -81,15 +85,15 @@ def tell_problems(pool: ScoredPool, out: Path) -> None:
 
 
 def _usable(table: Table, model: Model, score: str) -> ScoredPool:
-    values = table.numbers(score)
+    cells, values = table.values(score), table.numbers(score)
     status = table.values("status") if "status" in table.columns else ["ok"] * len(table)
     texts: list[str] = []
     kept: list[float] = []
     problems = list(table.problems)
-    for row, (text, value, said) in enumerate(
-        zip(table.objects(), values.tolist(), status, strict=True), start=1
+    for row, (text, cell, value, said) in enumerate(
+        zip(table.objects(), cells, values.tolist(), status, strict=True), start=1
     ):
-        reason = _problem(text, value, said, model)
+        reason = _problem(text, cell, value, said, model)
         if reason:
             problems.append(Problem(row, str(text), reason))
         else:
@@ -98,12 +102,14 @@ def _usable(table: Table, model: Model, score: str) -> ScoredPool:
     return ScoredPool(texts, kept, tuple(problems), table.source)
 
 
-def _problem(text: Any, value: float, status: Any, model: Model) -> str:
-    """Why a row cannot be learned from, or ""."""
+def _problem(text: Any, cell: Any, value: float, status: Any, model: Model) -> str:
+    """Why a row cannot be learned from, whose `cell` says a score of `value`, or ""."""
     if not isinstance(text, str) or not text:
         return "no object"
     if str(status).lower() != "ok":
         return f"its status is {status}"
+    if words_of([cell], [value]):
+        return f"its score {cell!r} is not a number"
     if not math.isfinite(value):
         return "no score" if math.isnan(value) else f"its score is {value}"
     return model.unreadable(text)
@@ -130,7 +136,16 @@ def _table(pool: Any, column: str | None) -> Table:
             f"{type(pool).__name__}"
         )
     names = [str(name) for name in found.columns]
-    return Table(
-        pa.Table.from_pandas(found.set_axis(names, axis=1), preserve_index=False),
-        tables.choose_column(names, column, "pool"), "pool",
-    )  # fmt: skip
+    columns = [_column(found.iloc[:, i]) for i in range(len(names))]
+    return Table(pa.table(columns, names), tables.choose_column(names, column, "pool"), "pool")
+
+
+def _column(cells: pd.Series) -> pa.Array:
+    """A column of a DataFrame; where it holds Python objects, all of them as text."""
+    import pyarrow as pa
+
+    if cells.dtype != object:
+        return pa.array(cells, from_pandas=True)
+    there = cells.notna()
+    return pa.array([str(v) if known else None for v, known in zip(cells, there, strict=True)],
+                    pa.string())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import lzma
+import math
+import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -25,6 +27,8 @@ COLUMNS = (
     "smiles", "canonical_smiles", "smi", "isomeric_smiles", "structure", "mol", "molecule",
     "sequence", "seq", "dna", "rna", "peptide", "protein", "utr", "text", "graph",
 )
+_COMMA = re.compile(r"[+-]?\d*,(\d+)(?:[eE][+-]?\d+)?")  # 4,01
+_POINT = re.compile(r"\d\.\d")
 Check = Callable[[str], str]  # an object -> "" or the one-line reason why it cannot be used
 
 
@@ -42,7 +46,8 @@ class Problem:
 class Table:
     """Rows of a file, or of a data set, with one column that holds the objects.
 
-    `data` is an Arrow table; text columns of a file whose every value is a number are numbers.
+    `data` is an Arrow table; text columns of a file whose every value is a number are numbers,
+    with a decimal point or, all of them, a decimal comma.
     """
 
     data: pa.Table
@@ -71,13 +76,16 @@ class Table:
         return self.data.column(find_column(self.columns, column, self.source)).to_pylist()
 
     def numbers(self, column: str) -> NDArray[np.float64]:
-        """A column as (B,) float64, NaN where a cell is empty; raises TableError for text."""
+        """A column as (B,) float64, NaN where a cell is empty or holds no number (`as_numbers`);
+        raises TableError for text, where half of the cells or more hold none."""
         values = self.values(column)
-        for row, value in enumerate(values):
-            if isinstance(value, str):
-                raise TableError(f"{self.source}: column {column!r} is not numeric, "
-                                 f"row {row} of the table holds {value!r}")
-        return np.array([np.nan if v is None else v for v in values], np.float64)
+        numbers = as_numbers(values)
+        words = words_of(values, numbers)
+        there = sum(v is not None and v != "" for v in values)
+        if words and 2 * len(words) >= there:
+            raise TableError(f"{self.source}: column {column!r} is not numeric: {len(words):,} of "
+                             f"{there:,} values are not numbers, the first {words[0]!r}")
+        return numbers
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Table:
         """Some rows, in the order given; the problems stay those of the whole."""
@@ -210,6 +218,35 @@ def _tables(source: Iterator[Row], sort: _Sorter, size: int) -> Iterator[Table]:
         raise TableError(f"{sort.path.name} has a header but no rows")
 
 
+def as_numbers(values: Sequence[Any]) -> NDArray[np.float64]:
+    """Cells as (B,) float64, NaN for those that are empty or hold no number: '>8', 'n.d.'. A comma
+    is a decimal point where it is in some cells, no cell has a point and they do not all have the
+    three digits behind it of 1,234."""
+    texts = [v for v in values if isinstance(v, str)]
+    commas = _decimal_commas(texts)
+
+    def number(value: Any) -> float:
+        if not isinstance(value, str):
+            return math.nan if value is None else float(value)
+        try:
+            return float(value.replace(",", ".") if commas else value)
+        except ValueError:
+            return math.nan
+
+    return np.array([number(v) for v in values], np.float64)
+
+
+def words_of(values: Sequence[Any], numbers: Iterable[float]) -> list[str]:
+    """The cells, not empty, in which `as_numbers` found none of these numbers."""
+    return [v for v, x in zip(values, numbers, strict=True)
+            if math.isnan(x) and isinstance(v, str) and v.strip().lower() not in ("", "nan")]
+
+
+def _decimal_commas(texts: Sequence[str]) -> bool:
+    behind = [len(m[1]) for text in texts if (m := _COMMA.fullmatch(text.strip()))]
+    return any(digits != 3 for digits in behind) and not any(map(_POINT.search, texts))
+
+
 def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Text whose every value is a number becomes int64 or float64; names like 007 stay text."""
     import pyarrow as pa
@@ -226,7 +263,11 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
             return cells.cast(kind)
         except pa.ArrowInvalid:
             continue
-    return column
+    if not pc.any(pc.match_substring(cells, ",")).as_py():
+        return column
+    values = cells.to_pylist()
+    numbers = as_numbers(values)
+    return column if words_of(values, numbers) else pa.array(numbers, from_pandas=True)
 
 
 def smiles_reason(smiles: str) -> str:

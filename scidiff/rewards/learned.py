@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from scidiff.data.letters import letter_ids
 from scidiff.data.strands import reverse_complement
-from scidiff.messages import nearest
+from scidiff.messages import listed, nearest
 from scidiff.processes.supervised import Task
 from scidiff.rewards.predictors import Reader, Table, find_reader
 from scidiff.rewards.scores import NO_NUMBER, Answer, Status
@@ -141,7 +141,7 @@ class Oracle:
         if output is None and len(self.outputs) == 1:
             return 0
         if output not in self.outputs:
-            raise ValueError(f"oracle {self.name!r} predicts {', '.join(self.outputs)}, "
+            raise ValueError(f"oracle {self.name!r} predicts {listed(self.outputs)}, "
                              f"got {output!r}{nearest(str(output), self.outputs)}")
         return self.outputs.index(str(output))
 

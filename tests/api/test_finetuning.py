@@ -286,18 +286,19 @@ def test_pools_of_every_origin(models, tmp_path):
 
 def test_rows_that_cannot_be_used_are_listed(models, tmp_path, caplog):
     odd = pd.DataFrame({
-        "smiles": [*TEXTS, "CS", "CCCCCCCCCCCCCC", "CCF", "CCN", None],
-        "score": [*SCORES, 1.0, 1.0, float("nan"), 2.0, 1.0],
-        "status": ["ok"] * 13 + ["failed", "ok"],
+        "smiles": [*TEXTS, "CS", "CCCCCCCCCCCCCC", "CCF", "CCN", None, "CCO"],
+        "score": [*SCORES, 1.0, 1.0, float("nan"), 2.0, 1.0, ">8"],
+        "status": ["ok"] * 13 + ["failed", "ok", "ok"],
     })  # fmt: skip
     folder = finetune(models["masked"], odd, out=tmp_path / "run", steps=1)
     told = read_config(folder)["finetuned"]
-    assert (told["objects"], told["left out"]) == (10, 5)
+    assert (told["objects"], told["left out"]) == (10, 6)
     rejects = pd.read_csv(tmp_path / "run" / "rejects.csv")
     reasons = dict(zip(rejects.row, rejects.reason, strict=True))
     assert "unknown token 'S'" in reasons[11] and "takes at most 11" in reasons[12]
     assert [reasons[i] for i in (13, 14, 15)] == ["no score", "its status is failed", "no object"]
-    assert "5 of 15 rows left out" in caplog.text
+    assert reasons[16] == "its score '>8' is not a number"
+    assert "6 of 16 rows left out" in caplog.text
 
 
 BAD_POOLS = {
@@ -305,7 +306,7 @@ BAD_POOLS = {
     "nearly named": (pd.DataFrame({"smiles": TEXTS, "Score_1": SCORES}), "mean score='Score_1'"),
     "one score": (pool().assign(score=0.5), "all 10 scores are 0.5; there is nothing to prefer"),
     "none": (pool().assign(score=float("nan")), "no row can be learned from: no score"),
-    "text": (pool().assign(score="good"), "column 'score' is not numeric"),
+    "text": (pool().assign(score="good"), "column 'score' is not numeric: 10 of 10 values"),
     "a list": (TEXTS, "pool must be a file, a DataFrame, a result or a campaign's folder"),
 }
 

@@ -131,7 +131,8 @@ def test_rows_without_a_value_are_counted(tmp_path, caplog):
 
 @pytest.mark.parametrize("values, said", [
     ([1.5] * 60, "holds one value, 1.5, in all 60 rows: there is nothing to learn"),
-    ([*range(58), "n/a", "ten"], "is not numeric: 2 of 60 values .* numbers, the first 'n/a'"),
+    ([*range(30), *["n/a"] * 31], "holds 31 different texts in 61 rows; classes must be met"),
+    ([7.0] * 58 + [">8", "n.d."], "holds one value, 7.0, in all 58 rows: there is nothing"),
     ([f"batch {i}" for i in range(60)], "60 different texts in 60 rows; classes must be met"),
     ([*range(59), "inf"], "holds an infinite value"),
     ([*range(20), *[""] * 40], "has a value in 20 usable rows; an oracle needs at least 30"),
@@ -140,6 +141,40 @@ def test_columns_that_cannot_be_learned_are_said(tmp_path, values, said):
     with pytest.raises(ScidiffError, match=said):
         sd.train(written(tmp_path / "a.csv", "y", values), tmp_path / "out", predicts="y")
     assert not (tmp_path / "out/model").exists()
+
+
+@pytest.mark.parametrize("task", ["auto", "number"])
+def test_cells_without_a_number_are_counted(tmp_path, caplog, task):
+    values = [*[f"{v:.2f}".replace(".", ",") for v in logp(60)], ">8,0", "n.d."]
+    file = written(tmp_path / "a.csv", "y", values)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'name = "x"\npredicts = "y"\n[data]\nsource = "{file}"\n'
+                      f'[predictor]\ntask = "{task}"\n')
+    folder = sd.train(recipe, tmp_path / "out")
+    assert "0 rows have no value of y, 2 no number (the first '>8,0')" in caplog.text
+    assert "2 without a number" in (folder / "README.md").read_text()
+    oracle = Oracle.load(folder)
+    assert oracle.task != "classes" and oracle.mean == pytest.approx(np.mean(logp(60)), abs=0.2)
+
+
+def test_a_column_of_text_is_no_number(tmp_path):
+    file = written(tmp_path / "a.csv", "y", ["low", "high"] * 30)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'name = "x"\npredicts = "y"\n[data]\nsource = "{file}"\n'
+                      '[predictor]\ntask = "number"\n')
+    with pytest.raises(ScidiffError, match="is not numeric: 60 of 60 .* the first 'low'"):
+        sd.train(recipe, tmp_path / "out")
+
+
+def test_classes_that_no_training_row_has_are_left_out(tmp_path, caplog):
+    values = ["low", "high"] * 40 + ["rare"]
+    for seed in range(20):  # until the rare one is not trained on
+        caplog.clear()
+        file = written(tmp_path / f"{seed}.csv", "y", values)
+        folder = sd.train(file, tmp_path / f"out{seed}", predicts="y", seed=seed, steps=2)
+        if "1 rows of y rare are left out: no row that is trained on" in caplog.text:
+            break
+    assert set(Oracle.load(folder).outputs) == {"low", "high"}
 
 
 def test_a_missing_column_names_the_nearest(tmp_path):

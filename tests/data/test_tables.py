@@ -65,8 +65,29 @@ def test_delimiter_and_byte_order_mark(tmp_path, header):
 def test_a_name_like_007_stays_text(tmp_path):
     table = read(write(tmp_path, "a.csv", "smiles,id,n\nC,007,1\nCC,8,x\n"))
     assert table.values("id") == ["007", "8"]
-    with pytest.raises(TableError, match="'n' is not numeric, row 0"):
+    with pytest.raises(TableError, match="'n' is not numeric: 1 of 2 .* the first 'x'"):
         table.numbers("n")
+
+
+@pytest.mark.parametrize(("cells", "numbers"), [
+    (["4,01", "-0,5", "7", "", "1,5e-3"], [4.01, -0.5, 7, None, 0.0015]),
+    (["1,234", "2,500", "", "3", "4"], None),  # thousands, for all that is known
+    (["1,234", "2,50", "", "3", "4"], [1.234, 2.5, None, 3, 4]),
+    (["1.234,5", "2,5", "3", "4", "5"], None),
+    (["4,01", "3.5", "1", "2", "5"], None),
+    (["4,01", ">8,0", "1", "2", "5"], None),
+])
+def test_decimal_commas(tmp_path, cells, numbers):
+    rows = "".join(f"C;{cell}\n" for cell in cells)
+    table = read(write(tmp_path, "a.csv", f"smiles;y\n{rows}"))
+    assert table.values("y") == (numbers or cells)
+
+
+def test_a_few_cells_may_hold_no_number(tmp_path):
+    cells = ["4,01", ">8,0", "1", "n.d.", "5", "", "nan"]
+    rows = "".join(f"C;{cell}\n" for cell in cells)
+    found = read(write(tmp_path, "a.csv", f"smiles;y\n{rows}")).numbers("y")
+    np.testing.assert_array_equal(found, [4.01, np.nan, 1, np.nan, 5, np.nan, np.nan])
 
 
 @pytest.mark.parametrize("suffix, pack", [(".gz", gzip.compress), (".xz", lzma.compress)])
