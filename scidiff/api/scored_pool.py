@@ -90,8 +90,8 @@ def _usable(table: Table, model: Model, score: str) -> ScoredPool:
     texts: list[str] = []
     kept: list[float] = []
     problems = list(table.problems)
-    for row, (text, cell, value, said) in enumerate(
-        zip(table.objects(), cells, values.tolist(), status, strict=True), start=1
+    for row, text, cell, value, said in zip(
+        table.rows.tolist(), table.objects(), cells, values.tolist(), status, strict=True
     ):
         reason = _problem(text, cell, value, said, model)
         if reason:
@@ -99,6 +99,7 @@ def _usable(table: Table, model: Model, score: str) -> ScoredPool:
         else:
             texts.append(model.domain.spell(text))
             kept.append(value)
+    problems.sort(key=lambda problem: problem.row)
     return ScoredPool(texts, kept, tuple(problems), table.source)
 
 

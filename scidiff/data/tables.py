@@ -54,6 +54,7 @@ class Table:
     column: str  # the objects: SMILES, sequences or other text
     source: str
     problems: tuple[Problem, ...] = ()
+    places: NDArray[np.int64] | None = None  # (B,) of the rows, as `Problem.row`; None: in a row
 
     def __len__(self) -> int:
         return self.data.num_rows
@@ -89,7 +90,13 @@ class Table:
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> Table:
         """Some rows, in the order given; the problems stay those of the whole."""
-        return replace(self, data=self.data.take(np.asarray(rows, np.int64)))
+        rows = np.asarray(rows, np.int64)
+        return replace(self, data=self.data.take(rows), places=self.rows[rows])
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Where each row of the table was (B,), as `Problem.row`."""
+        return np.arange(1, len(self) + 1) if self.places is None else self.places
 
     def frame(self) -> pd.DataFrame:
         return self.data.to_pandas()
@@ -119,7 +126,8 @@ def read(path: str | Path, column: str | None = None, check: Check | None = None
     data = pa.concat_tables([p.data for p in parts], promote_options="permissive")
     typed = pa.table({name: data[name] if name == parts[0].column else _typed(data[name])
                       for name in data.column_names})
-    return replace(parts[0], data=typed, problems=tuple(q for p in parts for q in p.problems))
+    return replace(parts[0], data=typed, problems=tuple(q for p in parts for q in p.problems),
+                   places=np.concatenate([p.rows for p in parts]))
 
 
 def stream(
@@ -208,11 +216,13 @@ def _tables(source: Iterator[Row], sort: _Sorter, size: int) -> Iterator[Table]:
     while batch := list(islice(source, size)):
         found = [sort(row) for row in batch]
         problems += [p for p in found if p]
-        kept = [r.values for r, p in zip(batch, found, strict=True) if p is None or p.kept]
-        columns = zip(*kept, strict=True) if kept else ([] for _ in sort.names)
-        data = pa.table({name: pa.array(list(cells))
-                         for name, cells in zip(sort.names, columns, strict=True)})
-        yield Table(data, sort.column, sort.path.name, tuple(problems))
+        kept = [r for r, p in zip(batch, found, strict=True) if p is None or p.kept]
+        cells = [r.values for r in kept]
+        columns = zip(*cells, strict=True) if cells else ([] for _ in sort.names)
+        data = pa.table({name: pa.array(list(column))
+                         for name, column in zip(sort.names, columns, strict=True)})
+        places = np.array([r.number for r in kept], np.int64)
+        yield Table(data, sort.column, sort.path.name, tuple(problems), places)
         problems, yielded = [], True
     if not yielded:
         raise TableError(f"{sort.path.name} has a header but no rows")

@@ -301,6 +301,15 @@ def test_rows_that_cannot_be_used_are_listed(models, tmp_path, caplog):
     assert "6 of 16 rows left out" in caplog.text
 
 
+def test_rows_of_a_file_are_found_by_their_lines(models, tmp_path):
+    lines = ["smiles;score", "CCO;1,5", "", "CCN;", "COC;>3", "CCC;0,25", "CNC;2"]
+    (tmp_path / "pool.csv").write_text("\n".join(lines) + "\n")
+    found = read_pool(tmp_path / "pool.csv", Model(models["masked"], device="cpu"))
+    assert found.values == [1.5, 0.25, 2.0]
+    assert [(p.row, p.reason) for p in found.problems if p.text] == [
+        (4, "no score"), (5, "its score '>3' is not a number")]
+
+
 BAD_POOLS = {
     "unscored": (pd.DataFrame({"smiles": TEXTS}), "pool is not scored: it has no column 'score'"),
     "nearly named": (pd.DataFrame({"smiles": TEXTS, "Score_1": SCORES}), "mean score='Score_1'"),

@@ -83,6 +83,15 @@ def test_decimal_commas(tmp_path, cells, numbers):
     assert table.values("y") == (numbers or cells)
 
 
+def test_rows_know_where_they_were(tmp_path):
+    table = read(write(tmp_path, "a.csv", "smiles\nC\nxx\nCC\n\nCCC\nCCCC\n"),
+                 check=smiles_reason)
+    assert table.rows.tolist() == [2, 4, 6, 7] and table.rejects[0].row == 3
+    assert table.take([2, 0]).take([0]).rows.tolist() == [6]
+    parts = stream(write(tmp_path, "b.csv", "smiles\nC\nCC\nCCC\n"), rows=2)
+    assert [p.rows.tolist() for p in parts] == [[2, 3], [4]]
+
+
 def test_a_few_cells_may_hold_no_number(tmp_path):
     cells = ["4,01", ">8,0", "1", "n.d.", "5", "", "nan"]
     rows = "".join(f"C;{cell}\n" for cell in cells)
