@@ -236,20 +236,18 @@ def as_numbers(values: Sequence[Any]) -> NDArray[np.float64]:
     commas = _decimal_commas(texts)
 
     def number(value: Any) -> float:
-        if not isinstance(value, str):
-            return math.nan if value is None else float(value)
         try:
-            return float(value.replace(",", ".") if commas else value)
-        except ValueError:
+            return float(value.replace(",", ".") if commas and isinstance(value, str) else value)
+        except (TypeError, ValueError):
             return math.nan
 
     return np.array([number(v) for v in values], np.float64)
 
 
 def words_of(values: Sequence[Any], numbers: Iterable[float]) -> list[str]:
-    """The cells, not empty, in which `as_numbers` found none of these numbers."""
-    return [v for v, x in zip(values, numbers, strict=True)
-            if math.isnan(x) and isinstance(v, str) and v.strip().lower() not in ("", "nan")]
+    """The cells, not empty, in which `as_numbers` found none of these numbers, as text."""
+    return [str(v) for v, x in zip(values, numbers, strict=True)
+            if math.isnan(x) and v is not None and str(v).strip().lower() not in ("", "nan")]
 
 
 def _decimal_commas(texts: Sequence[str]) -> bool:
@@ -273,8 +271,9 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
             return cells.cast(kind)
         except pa.ArrowInvalid:
             continue
-    if not pc.any(pc.match_substring(cells, ",")).as_py():
-        return column
+    first = next(cell.as_py() for cell in cells if cell.is_valid).replace(",", ".")
+    if words_of([first], as_numbers([first])):
+        return column  # most text is told by its first cell
     values = cells.to_pylist()
     numbers = as_numbers(values)
     return column if words_of(values, numbers) else pa.array(numbers, from_pandas=True)

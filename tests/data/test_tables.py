@@ -1,5 +1,6 @@
 """Users' files: every row is in the table or in the problems; wrong files have short errors."""
 
+import datetime
 import gzip
 import lzma
 
@@ -12,10 +13,12 @@ from rdkit import Chem
 from scidiff.data.alphabets import DNA
 from scidiff.data.tables import (
     TableError,
+    as_numbers,
     choose_column,
     read,
     smiles_reason,
     stream,
+    words_of,
 )
 
 
@@ -81,6 +84,14 @@ def test_decimal_commas(tmp_path, cells, numbers):
     rows = "".join(f"C;{cell}\n" for cell in cells)
     table = read(write(tmp_path, "a.csv", f"smiles;y\n{rows}"))
     assert table.values("y") == (numbers or cells)
+
+
+def test_numbers_of_any_cells():
+    cells = [1, 2.5, None, "3", datetime.date(2026, 1, 2), True, float("nan"), " 4 ", "NaN", ""]
+    numbers = as_numbers(cells)
+    np.testing.assert_array_equal(
+        numbers, [1, 2.5, np.nan, 3, np.nan, 1, np.nan, 4, np.nan, np.nan])
+    assert words_of(cells, numbers) == ["2026-01-02"]
 
 
 def test_rows_know_where_they_were(tmp_path):
