@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from scidiff.rewards.executors import Executor
 from scidiff.rewards.identity import identity
 from scidiff.rewards.scores import sought, terms
 from scidiff.rewards.scoring import RewardError, require_floor
+from scidiff.samplers.predictions import handed_out
 from scidiff.training.checkpoint import read_config
 
 if TYPE_CHECKING:
@@ -146,8 +147,12 @@ class Ask:
         )  # fmt: skip
 
     def _encode(self, objects: Sequence[Any]) -> Any:
-        """Objects of the pool as clean states of the sampler's canvas."""
+        """Objects of the pool as clean states of the sampler's canvas, told what its rows are."""
         x = self.model.engine.encode(spelled(self.model.domain, objects))
+        told = handed_out(getattr(self.sampler, "condition", None), len(x),
+                          self.model.engine.device)
+        if told is not None:
+            return replace(x, condition=told)
         if not isinstance(x, GraphState):
             return x
         return x.widened(bare(self.sampler.init(1, seeded(0, 0, x.X.device))).X.shape[1])

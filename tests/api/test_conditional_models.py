@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from scidiff.api.design import design
 from scidiff.api.entry import load
 from scidiff.api.intake import load_strings
 from scidiff.api.properties import Property
@@ -99,6 +100,13 @@ def test_a_weight_above_one_asks_harder(model):
         for s, x in zip((sampler, plain), states, strict=True)
     ]
     assert first[0] > first[1]
+
+
+def test_what_evolves_stays_as_it_was_asked(model):
+    """Parents of the pool are told what the draws are, so that their children are too."""
+    asked = design(model, "length", n=4, budget=40, condition={"base": "xG"}, seed=0)
+    children = [i for i, key in enumerate(asked.asked.columns["parent"]) if key]
+    assert children and np.mean([asked.asked.texts[i][:6].count("G") / 6 for i in children]) > 0.5
 
 
 @pytest.mark.parametrize(

@@ -151,12 +151,13 @@ def test_designs_are_chosen_by_any_reward(model, method) -> None:
     assert designed.to_frame()["score"].max() == pytest.approx(alcohol)
 
 
+def _spread(mols):
+    """How far the places of a molecule lie apart, in angstrom."""
+    return [float(np.ptp(mol.GetConformer().GetPositions())) for mol in mols]
+
+
 def test_parents_keep_the_places_that_were_scored(model, monkeypatch) -> None:
     """What is varied is what the reward has seen, not a new structure of its SMILES."""
-
-    def spread(mols):
-        return [float(np.ptp(mol.GetConformer().GetPositions())) for mol in mols]
-
     parents = []
     encode = type(model.engine).encode
 
@@ -165,7 +166,7 @@ def test_parents_keep_the_places_that_were_scored(model, monkeypatch) -> None:
         return encode(engine, objects)
 
     monkeypatch.setattr(type(model.engine), "encode", seen)
-    reward = sd.reward(spread, places=True, floor=0.0)
+    reward = sd.reward(_spread, places=True, floor=0.0)
     found = sd.design(model, reward, n=2, method="evolve", budget=24, graph="CO", steps=3)
     asked = [r.points.positions for r in found.asked.records]
     assert parents and all(
@@ -353,6 +354,9 @@ def test_a_condition_goes_with_a_given_graph_and_with_designs(told) -> None:
     designed = sd.design(told, "qed", n=2, method="svdd", budget=8, graph="CO", steps=3,
                          condition={"qed": 0.4})  # fmt: skip
     assert [r.text for r in designed if r.valid][:1] == ["CO"]
+    evolved = sd.design(told, sd.reward(_spread, places=True, floor=0.0), n=1, budget=12,
+                        graph="CO", steps=3, condition={"qed": 0.4})  # fmt: skip
+    assert len(evolved.asked) == 12  # children of the first five stand beside new draws
 
 
 @pytest.mark.parametrize(
