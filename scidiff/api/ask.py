@@ -70,6 +70,8 @@ class Ask:
         self.limits, self.planned = self._limited(least * self.n)
         self.resolved = self._resolved()
         memory, use = (None, "") if self.memory is None else remembering(self.memory)
+        if memory is not None:
+            memory.check(self.model.domain.kind)
         self.remembered, self.discount = memory, memory if use == "penalty" else None
         self.sampler = self.model.sampler(**self.settings)
         self.strategy: Strategy = strategy_of(

@@ -105,6 +105,9 @@ LEAST = 0.05  # the factor of a particle with however many of its like: none bec
 
 LIKENESS: Mapping[str, type[Any]] = {
     "scaffold": SameScaffold, "fingerprint": NearFingerprint, "edit": NearSequence}
+COMPARED: Mapping[str, str] = {
+    "scaffold": "molecule", "fingerprint": "molecule", "edit": "sequence"}
+"""The kind of object that each likeness compares."""
 
 
 class DiversityMemory:
@@ -128,6 +131,14 @@ class DiversityMemory:
         given = {} if threshold is None else {"threshold": threshold}
         self._likeness: Likeness = LIKENESS[like](**given)
         self._known: dict[str, Any] = {}
+
+    def check(self, kind: str) -> None:
+        """Raise ValueError where objects of this kind are not what is compared."""
+        if COMPARED[self.like] != kind:
+            fit = [like for like, of in COMPARED.items() if of == kind]
+            raise ValueError(f"a memory of like {self.like!r} compares objects of the kind "
+                             f"{COMPARED[self.like]}, got a model of the kind {kind}, for which "
+                             f"there is {' or '.join(map(repr, fit)) or 'none'}")
 
     def __len__(self) -> int:
         return len(self._known)

@@ -246,12 +246,18 @@ def test_a_memory_for_resampling_leaves_scores_as_they_are(model, method, monkey
 
 @pytest.mark.parametrize(("method", "memory", "said"), [
     ("svdd", {"as": "resampling"}, "no memory as resampling; nested, smc, fk, surrogate do"),
-    ("evolve", {"like": "edit", "as": "resampling"}, "evolve takes no memory as"),
+    ("evolve", {"like": "fingerprint", "as": "resampling"}, "evolve takes no memory as"),
     ("smc", {"as": "resample"}, "penalty or resampling, got 'resample'; did you mean"),
 ])
 def test_a_memory_for_resampling_needs_populations(model, method, memory, said):
     with pytest.raises(ValueError, match=said):
         sd.design(model, Atoms(), 6, method, memory=memory)
+
+
+def test_a_memory_compares_what_the_model_writes(model):
+    with pytest.raises(ValueError, match="kind sequence, got a model of the kind molecule, for "
+                                         "which there is 'scaffold' or 'fingerprint'"):
+        sd.design(model, Atoms(), 6, memory="edit")
 
 
 def test_windows_choose_what_is_looked_at(model):
