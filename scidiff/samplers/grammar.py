@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from scidiff.core import Rng
+from scidiff.core import Rng, uniform
 from scidiff.data.tokens import PAD, TokenState
 from scidiff.samplers.around import Around
 from scidiff.samplers.automata import Automaton
@@ -18,7 +18,7 @@ from scidiff.samplers.blocks import in_current_block
 from scidiff.samplers.masked import MaskedSampler
 from scidiff.samplers.orders import NEVER, race
 from scidiff.samplers.predictions import BentPredictor
-from scidiff.samplers.trellis import Trellis, best_accepted, log_accepted, sample_accepted
+from scidiff.samplers.trellis import Trellis, best_accepted, drawn_accepted, log_accepted
 
 
 class GrammarLookahead(Around):
@@ -123,12 +123,14 @@ class Given:
         return torch.where((ids == self.sampler.denoiser.mask_id)[..., None], law, is_it)
 
     def draw(self, law: Tensor, later: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:
-        """Accepted rows (B, L), the best ones at temperature 0, and log Z (B,)."""
+        """Accepted rows (B, L), the best ones at temperature 0, and log Z (B,). Noise is drawn for
+        whole rows, so that what a row draws does not depend on how far others reach."""
         width, L = self._width(law), law.shape[1]
         part, behind = law[:, :width], later[:, :width]
         trellis = self.trellis(width)
         if self.sampler.temperature:
-            rows, log_z = sample_accepted(trellis, part, rng, behind)
+            u = uniform(law.shape, rng)[:, :width]
+            rows, log_z = drawn_accepted(trellis, part, u, behind)
         else:
             rows, log_z = best_accepted(trellis, part, behind), log_accepted(trellis, part, behind)
         return F.pad(rows, (0, L - width), value=PAD), log_z

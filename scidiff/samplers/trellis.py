@@ -155,10 +155,17 @@ def sample_accepted(
 
     `law` (B, L, V) holds log p_l, `later` is as for `Trellis.backward`.
     """
+    return drawn_accepted(trellis, law, uniform(law.shape, rng), later)
+
+
+def drawn_accepted(
+    trellis: Trellis, law: Tensor, u: Tensor, later: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """`sample_accepted` with given uniforms u (B, L, V)."""
     rows, log_z = [], []
-    for part, u, behind in _parts(trellis, law, uniform(law.shape, rng), later):
+    for part, noise, behind in _parts(trellis, law, u, later):
         messages = trellis.backward(part, behind)
-        rows.append(draw(trellis, messages, u))
+        rows.append(draw(trellis, messages, noise))
         log_z.append(messages.log_normaliser)
     return torch.cat(rows), torch.cat(log_z)
 

@@ -9,8 +9,9 @@ from tiny_models import SYMBOLS, write_tiny_model
 
 import scidiff as sd
 from scidiff.api.string_constraints import EXAMPLES, checked, read
+from scidiff.core import Tape
 from scidiff.data.records import Record
-from scidiff.data.tokens import Vocabulary, encode_rows
+from scidiff.data.tokens import PAD, Vocabulary, encode_rows
 from scidiff.samplers.automata import ended
 
 DNA = Vocabulary(("A", "C", "G", "T"), "characters")
@@ -186,3 +187,28 @@ def test_behind_the_longest_row_nothing_is_left_to_ask(folders):
     cut = sampler.given.log_accepted(law, later)
     sampler.given._width = lambda law: law.shape[1]
     torch.testing.assert_close(sampler.given.log_accepted(law, later), cut)
+
+
+@pytest.mark.parametrize("kind", ["masked", "autoregressive", "block"])
+def test_what_a_row_draws_does_not_depend_on_how_far_others_reach(tmp_path, kind):
+    sampler = sd.load(write_tiny_model(tmp_path, kind)).sampler(constraints=["fixed:0=C"])
+    x0 = sampler.init(9, torch.Generator().manual_seed(1))
+    tape = Tape(torch.Generator().manual_seed(2))
+
+    def run(x, tape):
+        for k in range(sampler.num_steps):
+            x = sampler.step(x, k, tape)
+        return x.ids
+
+    whole = run(x0, tape)
+    lengths = (whole != PAD).sum(1)
+    short = lengths.argsort()[:2]
+    assert lengths[short].max() < lengths.max()
+    assert torch.equal(run(x0[short], tape[short]), whole[short])
+
+
+
+def test_noise_is_searched_under_constraints(folders):
+    hits = sd.design(sd.load(folders["smiles"]), lambda mols: [m.GetNumAtoms() for m in mols], n=3,
+                     method="noise", budget=36, floor=0.0, constraints=["fixed:0=C"])
+    assert len(hits) == 3 and all(text.startswith("C") for text in hits.asked.texts)
