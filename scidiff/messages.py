@@ -13,6 +13,11 @@ def nearest(name: object, known: Iterable[str], *, most: int = 1, cutoff: float 
     return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
+def in_a_line(error: BaseException) -> str:
+    """An error of anybody's as one line: its class and what it says."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def listed(names: Iterable[str], most: int = 12) -> str:
     """Names in a row, the first `most` of them where there are more."""
     found = list(names)

@@ -23,7 +23,7 @@ def list_rewards() -> Answer:
     from scidiff.rewards.registry import unloaded
 
     found, broken = rewards(), unloaded()
-    rows = [{"name": r.name, "range": r.range, "what": r.what} for r in found]
+    rows = [{"name": r.name, "of": r.of, "range": r.range, "what": r.what} for r in found]
     note = ("in a formula: '0.7*qed + 0.3*sa', \"dock('PARP1')\"; your own: package.module:name; "
             "scidiff rewards info NAME says more")  # fmt: skip
     failed = [f"not loaded: {line}" for line in broken]
@@ -36,5 +36,6 @@ def info(name: Annotated[str, typer.Argument(metavar="NAME")]) -> Answer:
     from scidiff.rewards.catalogue import info as described
 
     found = described(name)
-    facts = {"name": found.name + found.arguments, "range": found.range}
+    facts = {"name": found.name + found.arguments, "of": found.of or "by its arguments",
+             "range": found.range}
     return Answer(asdict(found), [pairs(facts), "", found.text])

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scidiff.chem.molecules import canonical, parse
 from scidiff.messages import nearest
+from scidiff.rewards.scores import of_kind
 from scidiff.rewards.singly import package, versions
 
 BATCH = 64
@@ -106,4 +107,4 @@ def _networks(task: str) -> tuple[list[str], list[Any]]:
     return list(load_output_columns(files[0])), [load_model(f).eval() for f in files]
 
 
-REWARDS: Mapping[str, type] = {"admet": Admet}
+REWARDS = of_kind("molecule", {"admet": Admet})

@@ -18,6 +18,7 @@ class RewardInfo:
 
     name: str
     arguments: str  # as they stand behind the name, "" for a reward that takes none
+    of: str  # what it scores: molecule, sequence; "" where that depends on its arguments
     range: str
     what: str  # its first paragraph
     text: str  # all that it says of itself
@@ -39,7 +40,9 @@ def info(name: str) -> RewardInfo:
 def _described(name: str, made: Any) -> RewardInfo:
     text = inspect.getdoc(getattr(made, "function", made)) or ""
     what = " ".join(text.split("\n\n")[0].split())
-    return RewardInfo(name, _arguments(made), _range(made), what, text)
+    kind = getattr(made, "kind", "")
+    of = kind if isinstance(kind, str) else ""
+    return RewardInfo(name, _arguments(made), of, _range(made), what, text)
 
 
 def _arguments(made: Any) -> str:

@@ -23,6 +23,7 @@ from scidiff.chem.conformers import embed
 from scidiff.chem.molecules import canonical, parse
 from scidiff.messages import nearest
 from scidiff.rewards.programs import digest_files
+from scidiff.rewards.scores import of_kind
 from scidiff.rewards.singly import Refused, Singly, check_seed, package, versions
 
 Point = tuple[float, float, float]
@@ -217,4 +218,4 @@ def _quiet() -> Iterator[None]:
         openbabel.obErrorLog.StartLogging()
 
 
-REWARDS: Mapping[str, type] = {"dock": Dock}
+REWARDS = of_kind("molecule", {"dock": Dock})

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from scidiff.core import Rng, seeded, uniform
-from scidiff.rewards.scores import Scores, Status
+from scidiff.rewards.scores import Scores, Status, of_kind
 
 Motif = tuple[str, tuple[int, ...]]  # letters, and where each stands after the first
 
@@ -135,4 +135,4 @@ def _filled(letters: str, places: tuple[int, ...], room: int) -> str:
     return "".join(a * (end - start) for a, start, end in zip(letters, places, ends, strict=True))
 
 
-REWARDS = {"ehrlich": Ehrlich}
+REWARDS = of_kind("sequence", {"ehrlich": Ehrlich})

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from scidiff.messages import in_a_line
 from scidiff.rewards.scores import Answer, RewardError, Status, answers, cost
 
 Done = Callable[[list[int], list[Answer]], None]
@@ -164,6 +165,6 @@ def ask(reward: Any, objects: Sequence[Any]) -> list[Answer]:
     except (Exception, SystemExit) as error:  # foreign code, which may even call sys.exit
         if len(objects) == 1:
             late = isinstance(error, TimeoutError)  # a reward with a limit of its own
-            return [Answer(math.nan, Status.TIMEOUT if late else Status.FAILED,
-                           f"{type(error).__name__}: {error}")]
+            status = Status.TIMEOUT if late else Status.FAILED
+            return [Answer(math.nan, status, in_a_line(error))]
         return [answer for obj in objects for answer in ask(reward, [obj])]

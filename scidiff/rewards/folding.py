@@ -6,12 +6,13 @@ Energies are in kcal/mol at 37 degrees Celsius with ViennaRNA's default paramete
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 from scidiff.core import ScidiffError
+from scidiff.rewards.scores import of_kind
 from scidiff.rewards.scoring import NamedReward
 
 MEASURES = ("pairs", "defect", "probability")
@@ -117,4 +118,4 @@ def base_pairs(structure: str) -> Iterator[tuple[int, int]]:
         raise ValueError(f"the bracket at position {opened[-1] + 1} of a structure is not closed")
 
 
-REWARDS: Mapping[str, NamedReward | type] = {"mfe": mfe, "fold": Fold}
+REWARDS = of_kind("sequence", {"mfe": mfe, "fold": Fold})

@@ -237,6 +237,11 @@ class OracleReward:
         return f"oracle({self.folder!r}, {self.output!r}{bound})"
 
     @property
+    def kind(self) -> str:
+        """What it scores: molecules, or sequences."""
+        return "molecule" if loaded(self.folder).reader.domain == "smiles" else "sequence"
+
+    @property
     def version(self) -> str:
         """Digest of the weights, so that scores of another training are not taken for its own."""
         return str(read_config(_find(self.folder))["sha256"])

@@ -7,7 +7,7 @@ A function is a reward as it stands (`qed`), a class is a reward with parameters
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,7 +23,7 @@ from rdkit.DataStructs import BulkTanimotoSimilarity
 from scidiff.chem.alerts import Alerts
 from scidiff.chem.molecules import parse, without_hydrogens
 from scidiff.rewards.fingerprints import fingerprint
-from scidiff.rewards.scores import NamedReward, bounded
+from scidiff.rewards.scores import bounded, of_kind
 
 
 @bounded(0, 1)
@@ -172,8 +172,8 @@ def _read(smiles: str, who: str) -> Mol:
     return mol
 
 
-REWARDS: Mapping[str, NamedReward | type | Callable[[Sequence[Mol]], list[float]]] = {
+REWARDS = of_kind("molecule", {
     "qed": qed, "sa": sa, "logp": logp, "mw": mw, "tpsa": tpsa, "hba": hba, "hbd": hbd,
     "np_likeness": np_likeness, "rings": rings, "aromatic_rings": aromatic_rings, "alerts": alerts,
     "similarity": Similarity, "substructure": Substructure,
-}
+})

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scidiff.rewards.matrices import GRID, Matrix, matrix
+from scidiff.rewards.scores import of_kind
 
 MEASURES = ("occupancy", "hits", "best")
 ORIENTATIONS: Mapping[str, Sequence[tuple[int, int]]] = {
@@ -132,4 +133,4 @@ def _one_of(what: str, got: str, known: Sequence[str]) -> None:
         raise ValueError(f"{what} must be one of {', '.join(known)}, got {got!r}")
 
 
-REWARDS: Mapping[str, type] = {"motif": Motif, "motif_pair": MotifPair}
+REWARDS = of_kind("sequence", {"motif": Motif, "motif_pair": MotifPair})

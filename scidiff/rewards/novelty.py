@@ -14,6 +14,7 @@ from rdkit.DataStructs import BulkTanimotoSimilarity
 from scidiff.chem.molecules import parse
 from scidiff.rewards.fingerprints import fingerprint
 from scidiff.rewards.programs import digest_files
+from scidiff.rewards.scores import of_kind
 
 
 class Novelty:
@@ -107,4 +108,4 @@ def _told(known: str | tuple[str, ...]) -> Any:
     return digest_files([Path(known)]) if isinstance(known, str) else known
 
 
-REWARDS = {"novelty": Novelty, "scaffold_novelty": ScaffoldNovelty}
+REWARDS = of_kind("molecule", {"novelty": Novelty, "scaffold_novelty": ScaffoldNovelty})

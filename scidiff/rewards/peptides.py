@@ -5,7 +5,7 @@ from __future__ import annotations
 import cmath
 import gzip
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from scidiff.core import ScidiffError
+from scidiff.rewards.scores import of_kind
 from scidiff.rewards.scoring import bounded
 
 HYDROPATHY = {
@@ -144,7 +145,7 @@ def _macrel(file: str) -> tuple[Any, Any]:
     return session, lambda s: compute_all(normalize_seq(s))
 
 
-REWARDS: Mapping[str, Any] = {
+REWARDS = of_kind("sequence", {
     "charge": charge, "net_charge": Charge, "gravy": gravy,
     "hydrophobic_moment": hydrophobic_moment, "amp": amp, "haemolytic": haemolytic,
-}
+})

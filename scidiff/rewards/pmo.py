@@ -21,6 +21,7 @@ from rdkit.Chem import GraphDescriptors, Mol, rdMolDescriptors
 from rdkit.DataStructs import TanimotoSimilarity
 
 from scidiff.rewards.fingerprints import fingerprint
+from scidiff.rewards.scores import of_kind
 
 OSIMERTINIB = "COc1cc(N(C)CCN(C)C)c(NC(=O)C=C)cc1Nc2nccc(n2)c3cn(C)c4ccccc34"
 FEXOFENADINE = "CC(C)(C(=O)O)c1ccc(cc1)C(O)CCCN2CCC(CC2)C(O)(c3ccccc3)c4ccccc4"
@@ -278,4 +279,4 @@ PMO = ("albuterol_similarity", "amlodipine_mpo", "celecoxib_rediscovery", "deco_
        "valsartan_smarts", "zaleplon_mpo")
 """The 20 of PMO's 23 objectives that are not pickled models."""
 
-REWARDS: Mapping[str, Any] = {**OBJECTIVES, "isomers": Isomers}
+REWARDS = of_kind("molecule", {**OBJECTIVES, "isomers": Isomers})

@@ -5,7 +5,7 @@ al. 2024; extra `poses`).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,6 +16,7 @@ from rdkit import rdBase
 from rdkit.Chem import Mol
 
 from scidiff.chem.conformers import structure
+from scidiff.rewards.scores import of_kind
 from scidiff.rewards.singly import Singly, check_seed, package, versions
 
 MEASURES = ("share", "all")
@@ -89,4 +90,4 @@ def _tests() -> Any:
     return posebusters.PoseBusters(config="mol", max_workers=0)  # no processes of its own
 
 
-REWARDS: Mapping[str, type] = {"posebusters": PoseBusters}
+REWARDS = of_kind("molecule", {"posebusters": PoseBusters})

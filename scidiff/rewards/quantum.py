@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ from rdkit.Chem.Descriptors import NumRadicalElectrons
 
 from scidiff.chem.conformers import structure
 from scidiff.chem.constants import BOHR, DEBYE, HARTREE
+from scidiff.rewards.scores import of_kind
 from scidiff.rewards.singly import Refused, Singly, check_seed, package, versions
 
 
@@ -106,4 +106,4 @@ def ground_state(mol: Mol) -> Any:
         raise Refused(f"GFN2-xTB fails: {error}") from error
 
 
-REWARDS: Mapping[str, type] = {"gfn2_gap": Gap, "gfn2_dipole": Dipole}
+REWARDS = of_kind("molecule", {"gfn2_gap": Gap, "gfn2_dipole": Dipole})

@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from scidiff.messages import nearest
+from scidiff.messages import in_a_line, nearest
 
 GROUP = "scidiff.rewards"
 FOREIGN = (Exception, SystemExit)
@@ -57,7 +57,7 @@ def from_path(path: str) -> Any:
     try:
         module = import_module(module_name)
     except FOREIGN as error:
-        raise ValueError(f"reward {path!r}: cannot import {module_name!r}: {_said(error)}"
+        raise ValueError(f"reward {path!r}: cannot import {module_name!r}: {in_a_line(error)}"
                          ) from error
     if not hasattr(module, attribute):
         raise ValueError(f"reward {path!r}: {module_name!r} has no {attribute!r}"
@@ -87,11 +87,7 @@ def _survey() -> tuple[dict[str, Any], list[str]]:
 
 def _failed(point: EntryPoint, error: BaseException) -> str:
     package = f" of package {point.dist.name!r}" if point.dist else ""
-    return f"{point.value!r}{package}, which does not load: {_said(error)}"
-
-
-def _said(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{point.value!r}{package}, which does not load: {in_a_line(error)}"
 
 
 def _load(point: EntryPoint) -> Mapping[str, Any]:

@@ -3,8 +3,9 @@
 A reward is any callable `Sequence[Object] -> Sequence[float]`, or an object with
 `score(objects) -> Scores`. It only ever sees valid objects, larger is better, and it may declare
 `name`, `version` (scores of another version are forgotten), `floor` (the score of an invalid
-object), `bounds`, `cost` (seconds an object, 0 for what is asked without thought) and `places`
-(True: it reads where atoms are, so that two structures of one molecule are two objects to it).
+object), `bounds`, `cost` (seconds an object, 0 for what is asked without thought), `places`
+(True: it reads where atoms are, so that two structures of one molecule are two objects to it) and
+`kind` ("molecule", "sequence" or "graph": what it scores; it is refused for other objects).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from importlib import import_module
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
@@ -104,6 +106,11 @@ class NamedReward:
         return NamedReward, (self.function, self.name, self.bounds)
 
     @property
+    def kind(self) -> str | None:
+        """What it scores, where its function says so."""
+        return getattr(self.function, "kind", None)
+
+    @property
     def floor(self) -> float | None:
         """The lowest value it can take; None where there is none."""
         return self.bounds[0] if math.isfinite(self.bounds[0]) else None
@@ -116,6 +123,28 @@ def _imported(module: str, name: str) -> Any:
 def bounded(low: float, high: float) -> Callable[[Callable[..., Sequence[float]]], NamedReward]:
     """Declare, as a decorator, that a reward's values lie in [low, high]; its floor is `low`."""
     return lambda function: NamedReward(function, function.__name__, (low, high))
+
+
+KINDS = ("molecule", "sequence", "graph")
+
+
+def of_kind(kind: str, rewards: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Declare what kind of objects rewards score."""
+    for made in rewards.values():
+        made = getattr(made, "function", made)
+        declared: Any = made if isinstance(made, type | FunctionType) else type(made)
+        declared.kind = kind
+    return rewards
+
+
+def require_kind(reward: Any, kind: str) -> None:
+    """Raise RewardError where a term of a reward declares that it scores objects of another kind
+    than those it is to be asked about."""
+    for term in terms(reward).values():
+        own = getattr(term, "kind", None)
+        if own in KINDS and kind in KINDS and own != kind:
+            raise RewardError(f"reward {reward_name(term)!r} scores {own}s and is to be asked "
+                              f"about {kind}s; scidiff rewards list says what each scores")
 
 
 def reward_name(reward: Any) -> str:

@@ -13,7 +13,8 @@ from functools import lru_cache
 
 from scidiff.data.alphabets import DNA, RNA
 from scidiff.data.strands import reverse_complement
-from scidiff.rewards.scoring import NamedReward, bounded
+from scidiff.rewards.scores import of_kind
+from scidiff.rewards.scoring import bounded
 
 STRANDS: Mapping[str, Callable[[float, float], float]] = {
     "forward": lambda here, there: here, "both": lambda here, there: here + there, "max": max,
@@ -133,6 +134,6 @@ def _start_contexts() -> Mapping[str, float]:
     return dict(zip(table.objects(), table.numbers("efficiency").tolist(), strict=True))
 
 
-REWARDS: Mapping[str, NamedReward | type] = {
+REWARDS = of_kind("sequence", {
     "length": length, "gc": gc, "cpg": cpg, "kmer": Kmer, "start_context": StartContext,
-}
+})

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rdkit import Chem, rdBase
 from rdkit.Chem import Mol, rdShapeAlign
@@ -15,6 +13,7 @@ from scidiff.chem.conformers import in_space, structure
 from scidiff.chem.molecules import parse
 from scidiff.chem.relaxation import Relaxed, relaxed
 from scidiff.rewards.gfn2_relaxation import relaxed_gfn2
+from scidiff.rewards.scores import of_kind
 from scidiff.rewards.singly import Refused, Singly, check_seed, package, versions
 
 WORST = 100.0  # kcal/mol: more strain than this counts as this
@@ -119,4 +118,4 @@ def _digest(mol: Mol) -> str:
     return hashlib.sha256(Chem.MolToMolBlock(mol).encode()).hexdigest()[:12]
 
 
-REWARDS: Mapping[str, Any] = {"shape": Shape, "strain": Strain}
+REWARDS = of_kind("molecule", {"shape": Shape, "strain": Strain})

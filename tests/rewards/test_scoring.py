@@ -203,3 +203,40 @@ def test_a_lone_object_is_refused(made, lone, said):
     with pytest.raises(ValueError, match=f"is asked about a list of objects, {said}"):
         made(lone)
     assert list(made([])) == []
+
+
+class Kinded:
+    """Scores what it says."""
+
+    floor, bounds, name = 0.0, (0.0, 1.0), "kinded"
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __call__(self, objects):
+        raise AssertionError("never asked")
+
+
+@pytest.mark.parametrize(("term", "kind"), [
+    (reward("qed"), "sequence"), (reward("qed * logp"), "graph"),
+    (reward("gc"), "molecule"), (reward("0.5*length + 0.5*mfe"), "molecule"),
+    (Kinded("graph"), "molecule"), (reward("zaleplon_mpo"), "sequence")])
+def test_what_scores_another_kind_is_refused_before_it_is_asked(term, kind):
+    with pytest.raises(RewardError, match=f"scores .*s and is to be asked about {kind}s"):
+        Scorer(term, kind=kind)
+
+
+@pytest.mark.parametrize(("term", "kind"), [
+    (reward("qed"), "molecule"), (reward("qed"), "reported"), (reward("gc"), "sequence"),
+    (Kinded("a kernel"), "molecule"), (Kinded(None), "graph"), (reward("qed"), "")])
+def test_other_kinds_are_nobodys_business(term, kind):
+    assert Scorer(term, kind=kind).asked == 0
+
+
+def test_what_a_reward_raises_is_one_line():
+    def broken(objects):
+        raise ValueError("two\n  lines")
+
+    found = Scorer(broken, patience=3)
+    found.score(records("a"))
+    assert found.messages == {"a": "ValueError: two lines"}
