@@ -78,15 +78,18 @@ def evaluate(
     return replace(report, provenance=facts, notes=notes)
 
 
-def check_suite(suite: str, fcd: bool) -> Suite:
-    """Find a suite, and out before any work whether it can be measured.
+def check_suite(suite: str, fcd: bool, model: Model | None = None) -> Suite:
+    """Find a suite, and out before any work whether it can be measured, of draws of `model`.
 
-    Raises ValueError for an unknown name, FcdMissing where the FCD is wanted without its network.
+    Raises ValueError for an unknown name, FcdMissing where the FCD is wanted without its network,
+    ScidiffError for a model that draws another kind.
     """
     from scidiff.evaluation.fcd import require_chemnet
-    from scidiff.evaluation.suite import find_suite
+    from scidiff.evaluation.suite import check_kind, find_suite
 
     found = find_suite(suite)
+    if model is not None:
+        check_kind(found, model.domain.kind, f"draws of {model.name}")
     if found.fcd and fcd:
         require_chemnet()
     return found
@@ -94,17 +97,17 @@ def check_suite(suite: str, fcd: bool) -> Suite:
 
 def _numbered(objects: Any, column: str | None, suite: Suite) -> Iterator[tuple[int, Record]]:
     """Records of objects of any origin; raises ScidiffError for those of another kind."""
+    from scidiff.data.formats import kind_of_suffix
     from scidiff.evaluation import rows
+    from scidiff.evaluation.suite import check_kind
 
     kind, check = suite.kind, suite.check
-    found = getattr(objects, "kind", kind)
-    if found != kind:
-        raise ScidiffError(f"this suite measures rows of the kind {kind}, got a result of the "
-                           f"kind {found}")
+    check_kind(suite, getattr(objects, "kind", kind), "a result")
     if isinstance(objects, str | Path):
         from scidiff.api import shards
 
         if not shards.is_run(objects):
+            check_kind(suite, kind_of_suffix(Path(objects)) or kind, f"a file ({objects})")
             return suite.read(objects, column) if suite.read is not None else \
                 rows.from_file(objects, column, kind, check)
         objects = shards.molecules(objects)

@@ -15,7 +15,7 @@ from typing import Any
 
 from scidiff.core import ScidiffError
 from scidiff.data.alphabets import DNA, PEPTIDE, RNA, Alphabet
-from scidiff.data.formats import FASTA, GRAPHS, TableError, open_rows
+from scidiff.data.formats import TableError, kind_of_suffix, open_rows
 from scidiff.data.graph_exchange import to_networkx
 from scidiff.data.graph_text import parse
 from scidiff.data.records import Record
@@ -74,11 +74,8 @@ def of_file(path: Path, most: int, *, column: str | None = None, kind: str | Non
 
 def kind_of_file(path: Path, column: str | None = None) -> str:
     """What a file holds, by its suffix and the name of its column."""
-    suffixes = {s.lower() for s in path.suffixes}
-    if suffixes & set(FASTA):
-        return "sequence"
-    if suffixes & set(GRAPHS):
-        return "graph"
+    if said := kind_of_suffix(path):
+        return said
     with _readable(path):
         names, _ = open_rows(path)
     chosen = choose_column(names, column, path.name).lower()

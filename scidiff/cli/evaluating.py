@@ -53,6 +53,7 @@ def evaluate(
         _is_no_file(what)
         entry.check_suite(suite, fcd)  # 10,000 rows must not be drawn for a misspelt name
         model = load(what, device)
+        entry.check_suite(suite, fcd, model)
         with working(f"drawing {n:,} rows from {model.name} and measuring them"):
             report = entry.evaluate(model.sample(n, seed=seed), suite, **options)
     document = {"of": what, "suite": suite, **report.to_dict()}
@@ -104,7 +105,7 @@ def likelihood(
     left_out = [table(rejects[:SHOWN], title=f"{len(rejects):,} left out")] if rejects else []
     found = {"summary": summary, "rejects": rejects}
     if out is not None:
-        frame.to_csv(out, index=False) if out.suffix == ".csv" else frame.to_parquet(out)
+        frame.to_csv(out, index=False) if out.suffix.lower() == ".csv" else frame.to_parquet(out)
         return Answer({"saved": out, **found}, [*left_out, pairs(summary), f"saved {out}"])
     rows = records(frame)
     return Answer(

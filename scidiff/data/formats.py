@@ -260,3 +260,9 @@ READERS: dict[str, Callable[[Path, str], Rows]] = {
     ".sdf": _sdf, ".xyz": _xyz, ".parquet": _parquet,
     ".g6": _graph6, ".s6": _graph6, ".npz": _arrays, ".graphml": _graphml,
 }
+
+
+def kind_of_suffix(path: Path) -> str:
+    """What a file holds where its suffix says so, else ""."""
+    suffixes = {s.lower() for s in path.suffixes}
+    return "sequence" if suffixes & set(FASTA) else "graph" if suffixes & set(GRAPHS) else ""

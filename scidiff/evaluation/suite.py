@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scidiff.chem.molecules import canonical
+from scidiff.core import ScidiffError
 from scidiff.evaluation.metric import Report
 from scidiff.evaluation.novelty import Known, KnownSet
 from scidiff.evaluation.rows import Numbered, from_file, listed
@@ -62,6 +63,15 @@ class Suite:
 def suite_names() -> list[str]:
     """Names of the suites that ship, without loading them."""
     return sorted(p.stem for p in _FOLDER.glob("*.py") if p.stem != "__init__")
+
+
+def check_kind(suite: Suite, kind: str, what: str) -> None:
+    """Raise ScidiffError, which names those that do, where a suite does not measure rows of the
+    kind of `what`."""
+    if kind != suite.kind:
+        fit = ", ".join(name for name in suite_names() if find_suite(name).kind == kind)
+        raise ScidiffError(f"this suite measures rows of the kind {suite.kind}, got {what} of the "
+                           f"kind {kind}; expected one of the suites {fit}")
 
 
 def find_suite(name: str) -> Suite:
