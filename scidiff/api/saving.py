@@ -3,6 +3,7 @@ all. Equal results give equal bytes."""
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import math
@@ -17,28 +18,40 @@ from scidiff.data.fasta import fasta_record
 from scidiff.data.graph_exchange import UNTYPED
 from scidiff.data.graph_files import pack
 from scidiff.data.graph_text import parse
+from scidiff.data.graph_tokens import EDGES
 from scidiff.files import write_atomically
 from scidiff.messages import closest
 
 if TYPE_CHECKING:
+    from scidiff.api.model import Model
     from scidiff.api.results import SampleResult
 
 EVERY = (".csv", ".parquet", ".html")
 OF_KIND: Mapping[str, tuple[str, ...]] = {
     "molecule": (".csv", ".smi", ".sdf", ".xyz", ".parquet", ".png", ".html"),
-    "sequence": (".csv", ".fasta", ".parquet", ".html"),
+    "sequence": (".csv", ".fasta", ".fasta.gz", ".parquet", ".html"),
     "graph": (".csv", ".g6", ".npz", ".parquet", ".png", ".html"),
 }
 SUFFIXES = (
-    ".csv", ".smi", ".sdf", ".xyz", ".fasta", ".g6", ".npz", ".parquet", ".png", ".html",
+    ".csv", ".smi", ".sdf", ".xyz", ".fasta", ".fasta.gz", ".g6", ".npz", ".parquet", ".png",
+    ".html",
 )
-_VALID_ONLY = (".smi", ".sdf", ".xyz", ".fasta", ".g6", ".npz")
+_VALID_ONLY = (".smi", ".sdf", ".xyz", ".fasta", ".fasta.gz", ".g6", ".npz")
 _CARRIES_PROVENANCE = (".parquet", ".html")
 
 
 def suffixes(kind: str) -> tuple[str, ...]:
     """Names of files that a result of this kind can be saved to."""
     return OF_KIND.get(kind, EVERY)
+
+
+def drawn(model: Model) -> tuple[str, ...]:
+    """Names of files that the rows a model draws can be saved to: places are drawn by models of
+    molecules in space alone, and .g6 holds graphs without types."""
+    domain = model.domain
+    typed = not {*model.engine.vocabulary.symbols} <= {UNTYPED, *EDGES[:2]}
+    refused = {".xyz": domain.notation != "points", ".g6": typed}
+    return tuple(s for s in suffixes(domain.kind) if not refused.get(s))
 
 
 def check_output(path: str | Path | None, expected: Sequence[str] = SUFFIXES) -> None:
@@ -50,14 +63,21 @@ def check_output(path: str | Path | None, expected: Sequence[str] = SUFFIXES) ->
     if path is None:
         return
     path = Path(path)
-    if path.suffix.lower() not in expected:
-        near = closest(path.suffix, expected, cutoff=0.3)
-        hint = f"; did you mean {path.with_suffix(near[0]).name}?" if near else ""
+    suffix = _suffix(path)
+    if suffix not in expected:
+        near = closest(suffix, expected, cutoff=0.3)
+        hint = f"; did you mean {path.name[: -len(suffix)]}{near[0]}?" if near else ""
         raise ValueError(f"cannot save to {path}: expected a name that ends with "
-                         f"{', '.join(expected)}, got {path.suffix or 'no suffix'!r}{hint}")
+                         f"{', '.join(expected)}, got {suffix or 'no suffix'!r}{hint}")
     if path.is_dir():
         raise IsADirectoryError(f"cannot save to {path}: it is a folder")
     _check_folder(path)
+
+
+def _suffix(path: Path) -> str:
+    """How a name ends in small letters: ".csv", ".fasta.gz", or nothing."""
+    packed = path.suffix.lower() == ".gz"
+    return "".join(path.suffixes[-2:] if packed else path.suffixes[-1:]).lower()
 
 
 def _check_folder(path: Path) -> None:
@@ -75,7 +95,7 @@ def save(result: SampleResult, path: str | Path) -> None:
     """Write a result by suffix; provenance in the file, else beside it in NAME.SUFFIX.json."""
     path = Path(path)
     check_output(path, suffixes(result.kind))
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
     content = _WRITERS[suffix](result)
     if suffix not in _CARRIES_PROVENANCE:
         write_atomically(path.with_name(path.name + ".json"), _sidecar(result, suffix))
@@ -178,6 +198,10 @@ def _fasta(result: SampleResult) -> bytes:
     return "".join(fasta_record(f"seq_{i}", text, _cells(result, i)) for i, text in rows).encode()
 
 
+def _packed_fasta(result: SampleResult) -> bytes:
+    return gzip.compress(_fasta(result), mtime=0)
+
+
 def _g6(result: SampleResult) -> bytes:
     """Valid rows as graph6 or sparse6, one a line, which have no types."""
     texts = [r.text for r in result if r.valid]
@@ -215,7 +239,8 @@ def _html(result: SampleResult) -> bytes:
 
 _WRITERS: Mapping[str, Callable[[SampleResult], bytes]] = {
     ".csv": _csv, ".smi": _smi, ".sdf": _sdf, ".xyz": _xyz, ".fasta": _fasta,
-    ".parquet": _parquet, ".png": _png, ".html": _html, ".g6": _g6, ".npz": _npz,
+    ".fasta.gz": _packed_fasta, ".parquet": _parquet, ".png": _png, ".html": _html, ".g6": _g6,
+    ".npz": _npz,
 }
 
 __all__ = ["OF_KIND", "SUFFIXES", "check_output", "plain", "provenance_text", "save", "suffixes"]

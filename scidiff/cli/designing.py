@@ -126,7 +126,7 @@ def design(
 
     at_least_one(n)
     folder = _checked(reward, method, floor, out, resume)
-    drawer = load(model, device, dtype)
+    drawer = load(model, device, dtype, out if folder is None else None)
     told = given(strength=strength, method=method, particles=particles, branch=branch,
                  ess=ess, every=every, window=window, memory=memory,
                  screen=screen, value=value, **settings)

@@ -52,7 +52,7 @@ def fragments(
     asked = _asked(task, parts or [])
     at_least_one(n)
     check_output(out)
-    writer = load(model, device, dtype)
+    writer = load(model, device, dtype, out)
     with working(f"writing {n:,} molecules with {writer.name}"):
         verb = getattr(tasks, task)
         result = verb(writer, *asked, n=n, seed=seed, size=_range(size), **given(**settings))

@@ -167,12 +167,19 @@ def setting_options() -> list[inspect.Parameter]:
     ]
 
 
-def load(name: str, device: str | None, dtype: str = "float32") -> Model:
-    """Load a model with its device and precision."""
+def load(
+    name: str, device: str | None, dtype: str = "float32", out: Path | None = None
+) -> Model:
+    """Load a model with its device and precision. Raises ValueError where what it draws cannot be
+    saved to `out`."""
     from scidiff.api import entry
+    from scidiff.api.saving import check_output, drawn
 
     with working(f"loading {name}"):
-        return entry.load(name, device=device, dtype=dtype)
+        model = entry.load(name, device=device, dtype=dtype)
+    if out is not None:
+        check_output(out, drawn(model))
+    return model
 
 
 def given(**settings: Any) -> dict[str, Any]:
@@ -192,7 +199,12 @@ def _condition(texts: Sequence[str]) -> Any:
         return Property.parse(", ".join(texts))
     if any(ranges):
         raise ValueError(f"conditions are values or ranges, not both, got {', '.join(texts)}")
-    return dict(_named(text) for text in texts)
+    named = [_named(text) for text in texts]
+    for name, value in named:
+        if (last := dict(named)[name]) != value:
+            raise ValueError(f"condition {name!r} is given twice, {value!r} and {last!r}: say "
+                             "one value for all rows")
+    return dict(named)
 
 
 def _named(text: str) -> tuple[str, str]:

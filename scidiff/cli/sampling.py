@@ -79,7 +79,7 @@ def sample(
     if stream or prompt:
         plain_rows(stream, correct=correct, shards=shards, cluster=cluster)
         check_output(out)
-        drawer = load(model, device, dtype)
+        drawer = load(model, device, dtype, out)
         chosen = drawer.chosen(n, quality, seconds, **given(**settings))
         return (streamed if stream else prompted)(drawer, n, seed, out, prompt, chosen)
     if shards or (shards is None and n > SHARDED):
@@ -88,7 +88,7 @@ def sample(
         chosen = drawer.chosen(n, quality, seconds, **given(**settings))
         return _sharded(drawer, n, seed, folder, chosen)
     check_output(out)
-    drawer = load(model, device, dtype)
+    drawer = load(model, device, dtype, out)
     with bar() as b:
         task = b.add_task(f"drawing from {drawer.name}", total=n)
         result = drawer.sample(
@@ -123,7 +123,7 @@ def infill(
 
     at_least_one(n)
     check_output(out)
-    writer = load(model, device, dtype)
+    writer = load(model, device, dtype, out)
     with working(f"writing {n:,} fillings with {writer.name}"):
         result = writer.infill(pattern, n, seed, gap=(shortest, longest), candidates=candidates)
     return answer(result, out)

@@ -1,5 +1,6 @@
 """Results keep every row, say nothing that is not there, and are written whole or not at all."""
 
+import gzip
 import json
 import math
 import subprocess
@@ -162,6 +163,11 @@ def test_molecule_files_come_back_and_name_what_they_leave_out(tmp_path: Path) -
 def test_fasta(tmp_path: Path) -> None:
     sequences().save(tmp_path / "s.fasta")
     assert (tmp_path / "s.fasta").read_text() == ">seq_0 score=1.5\nACGT\n>seq_1 score=2\nAC\n"
+    sequences().save(tmp_path / "s.fasta.gz")
+    packed = (tmp_path / "s.fasta.gz").read_bytes()
+    assert gzip.decompress(packed) == (tmp_path / "s.fasta").read_bytes()
+    with pytest.raises(ValueError, match="got '.csv.gz'; did you mean s.csv?"):
+        sequences().save(tmp_path / "s.csv.gz")
     with pytest.raises(ValueError, match="fasta"):
         sample().save(tmp_path / "s.fasta")
 

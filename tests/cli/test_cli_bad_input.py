@@ -101,6 +101,21 @@ def test_wrong_settings(scidiff, tiny_model, options, line):
     assert line in scidiff("sample", tiny_model, *options).one_line()
 
 
+@pytest.mark.parametrize("typed", [["sample"], ["sample", "--prompt", "C"], ["infill", "C[*]O"],
+                                   ["design", "--reward", "qed"]])
+def test_a_file_that_rows_cannot_be_saved_to_is_told_before_they_are_drawn(
+    scidiff, tiny_model, tmp_path, typed, monkeypatch
+):
+    from scidiff.api.model import Model
+
+    for name in ("sample", "complete", "infill", "sampler"):
+        monkeypatch.setattr(Model, name, lambda *a, **k: pytest.fail("rows were drawn"))
+    for suffix in (".fasta", ".xyz"):  # a molecule that is written has no places
+        out = tmp_path / f"rows{suffix}"
+        said = scidiff(typed[0], tiny_model, *typed[1:], "-o", out).one_line()
+        assert "expected a name that ends with .csv, .smi, .sdf, .parquet, .png, .html" in said
+
+
 @pytest.mark.parametrize("pattern", ["CCO", "C[*]C[*]C", "CXe[*]C"])
 def test_a_wrong_pattern(scidiff, tiny_model, pattern):
     said = scidiff("infill", tiny_model, pattern).one_line()
@@ -188,6 +203,19 @@ def test_an_unknown_suite(scidiff, molecules):
 def test_an_unknown_suite_is_told_before_anything_is_drawn(scidiff, tiny_model, monkeypatch):
     monkeypatch.setattr("scidiff.api.model.Model.sample", lambda *a, **k: pytest.fail("drawn"))
     assert "moses" in scidiff("evaluate", tiny_model, "--suite", "mozes").one_line()
+    said = scidiff("evaluate", tiny_model, "--suite", "dna").one_line()
+    assert "kind sequence, got draws of tiny-masked of the kind molecule" in said
+
+
+@pytest.mark.parametrize("name, kind, suites", [
+    ("x.fasta", "sequence", "dna, peptide, rna"), ("x.fa.gz", "sequence", "dna, peptide, rna"),
+    ("x.g6", "graph", "graph")])  # fmt: skip
+def test_a_file_of_another_kind_is_not_read_as_invalid_molecules(
+    scidiff, tmp_path, name, kind, suites
+):
+    (tmp_path / name).write_text("")
+    said = scidiff("evaluate", tmp_path / name, "--suite", "fragment").one_line()
+    assert f"of the kind {kind}; expected one of the suites {suites}" in said
 
 
 RECIPE = """

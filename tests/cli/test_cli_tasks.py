@@ -114,9 +114,9 @@ def test_likelihood_is_that_of_the_model(scidiff, molecules, tmp_path):
     assert [r["log_likelihood"] for r in told["rows"]] == expected["log_likelihood"].tolist()
     assert {r["standard_error"] for r in told["rows"]} == {0.0}
     assert 0 < told["summary"]["nats a token"] < 10
-    for file in (tmp_path / "out.csv", tmp_path / "out.parquet"):
+    for file in (tmp_path / "out.csv", tmp_path / "out.CSV", tmp_path / "out.parquet"):
         assert scidiff("likelihood", model, molecules, "-o", file).code == 0
-        read = pd.read_csv if file.suffix == ".csv" else pd.read_parquet
+        read = pd.read_csv if file.suffix.lower() == ".csv" else pd.read_parquet
         assert read(file)["text"].tolist() == STRINGS
 
 

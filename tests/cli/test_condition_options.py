@@ -16,6 +16,11 @@ def test_what_is_no_condition_is_refused(text):
         given(condition=[text])
 
 
+def test_a_condition_has_one_value():
+    with pytest.raises(ValueError, match="'cell' is given twice, 'K562' and 'HepG2'"):
+        given(condition=["cell=K562", "cell=HepG2"])
+
+
 def test_ranges_are_a_property():
     assert str(given(condition=["logP=1..3", "qed=0.6.."])["condition"]) == "logp=1..3, qed=0.6.."
     with pytest.raises(ValueError, match="values or ranges, not both, got logp=1..3, cell=K562"):
