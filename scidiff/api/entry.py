@@ -63,6 +63,7 @@ def evaluate(
     the training set of the model that drew the rows, else the suite's own. `reference` replaces
     the suite's: a fitted one, a file or molecules. FCD needs the extra `fcd`.
     """
+    from scidiff.api.saving import left_out
     from scidiff.evaluation.baselines import beside
     from scidiff.evaluation.rows import Faults
 
@@ -73,7 +74,9 @@ def evaluate(
         reference=None if reference is None else chosen.against(reference))
     if not faults.seen:
         raise ScidiffError("there is nothing to evaluate: 0 rows")
-    notes = (*report.notes, *faults.lines(), *beside(report.metrics, faults.seen, suite))
+    missing = left_out(objects) if isinstance(objects, str | Path) else ""
+    notes = (*report.notes, *faults.lines(), *filter(None, [missing]),
+             *beside(report.metrics, faults.seen, suite))
     facts = {**report.provenance, "invalid": faults.to_dict()}
     return replace(report, provenance=facts, notes=notes)
 

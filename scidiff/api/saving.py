@@ -129,6 +129,21 @@ def _sidecar(result: SampleResult, suffix: str) -> bytes:
     return (json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
+def left_out(path: str | Path) -> str:
+    """What a saved file does not hold, by what stands beside it: a line where invalid rows of the
+    result were left out, else ""."""
+    beside = Path(f"{path}.json")
+    try:
+        said = json.loads(beside.read_text("utf-8"))
+        n, rows = len(said["left_out"]), int(said["rows"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    if not n:
+        return ""
+    return (f"{Path(path).name} holds the valid rows of a result of {rows:,}: {n:,} invalid ones "
+            f"were left out ({beside.name}) and do not count here")
+
+
 # ---------------------------------------------------------------- one function a format
 
 

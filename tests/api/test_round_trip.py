@@ -145,6 +145,15 @@ def test_what_was_saved_is_evaluated_alike(suffix: str, tmp_path: Path) -> None:
     assert [(m.name, m.value, m.n) for m in direct] == [(m.name, m.value, m.n) for m in again]
 
 
+@pytest.mark.parametrize("suffix, left", [(".smi", 1), (".sdf", 1), (".csv", 0)])
+def test_rows_that_a_file_left_out_are_told_of(suffix: str, left: int, tmp_path: Path) -> None:
+    molecules().save(tmp_path / f"r{suffix}")
+    report = evaluate(tmp_path / f"r{suffix}", "fragment", fcd=False)
+    assert (report["valid"].value == 1) == bool(left)
+    told = f"r{suffix} holds the valid rows of a result of 5: 1 invalid ones were left out"
+    assert any(told in note for note in report.notes) == bool(left)
+
+
 def test_invalid_rows_are_invalid_again(tmp_path: Path) -> None:
     molecules().save(tmp_path / "r.csv")
     rows = [record for _, record in from_file(tmp_path / "r.csv")]
