@@ -55,7 +55,8 @@ def load_strings(recipe: Recipe, out: Path, longest: int | None = None) -> Sourc
         write_atomically(out / "rejects.csv", found.problem_frame().to_csv(index=False).encode())
         _log.warning("%s; see %s", found.summary(), out / "rejects.csv")
     if not len(found):
-        raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'}")
+        raise ScidiffError(f"{spec.source}: no row can be used; see {out / 'rejects.csv'} (rows "
+                           f"were read in the domain {recipe.domain!r})")
     table = _chosen(found, spec, recipe.seed)
     strings = [intake.taken[text] for text in table.objects()]
     done = "taken as written" if intake.standard is None else intake.standard.describe()

@@ -27,8 +27,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scidiff.api.card import card, hardware, table
 from scidiff.api.intake import load_strings
+from scidiff.api.recipe_defaults import domain_of_letters
 from scidiff.api.recipes import Recipe
 from scidiff.core import ScidiffError
+from scidiff.data.formats import kind_of_suffix
 from scidiff.data.splits import random_split, scaffold_split
 from scidiff.data.tables import as_numbers, words_of
 from scidiff.evaluation.discriminator import auroc
@@ -86,14 +88,17 @@ def predictor_recipe(
     column: str | None = None, steps: int | None = None, seed: int | None = None,
 ) -> PredictorRecipe | None:
     """The recipe of an oracle in `source`, or the default one for a data file and the column that
-    it `predicts`; None where this is about something else."""
+    it `predicts`, of a FASTA in the domain of its letters; None where this is about something
+    else."""
     if source.suffix != ".toml":
         if predicts is None:
             return None
         if not source.is_file():
             raise ScidiffError(f"no such file: {source}; expected a recipe (.toml) or a data file")
+        letters = kind_of_suffix(source) == "sequence"
+        usual = domain_of_letters(source) if letters and domain is None else "smiles"
         return _checked({
-            "name": source.name.split(".")[0], "domain": domain or "smiles", "predicts": predicts,
+            "name": source.name.split(".")[0], "domain": domain or usual, "predicts": predicts,
             "seed": seed or 0, "data": {"source": str(source), "column": column,
                                         "validation": 0.1},
             "predictor": {} if steps is None else {"steps": steps},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from scidiff.api.model import Model, model_folder
 from scidiff.api.recipes import Recipe, parse, read
 from scidiff.api.settings import sampled_as
 from scidiff.core import ScidiffError
+from scidiff.data.conditions import Conditions
 from scidiff.data.formats import FASTA, GRAPHS
 from scidiff.data.tables import stream
 from scidiff.domains.domain import find_domain
@@ -31,7 +33,8 @@ def choose_recipe(
     Strings from scratch: autoregression, then blocks of four. Graphs (a graph file, or a domain of
     graphs): masked diffusion over nodes and pairs. Sequences (FASTA, or a domain of sequences):
     masked diffusion; of FASTA the letters say which domain. From `init`: its own process at a
-    tenth of the learning rate, stopping after five validations without a better loss.
+    tenth of the learning rate, stopping after five validations without a better loss, and told
+    what it was where the file has columns of those names.
     """
     if source.suffix == ".toml":
         given = {"init": init, "domain": domain, "column": column, "steps": steps, "seed": seed}
@@ -53,9 +56,18 @@ def choose_recipe(
         if domain not in (None, config["domain"]):
             raise ScidiffError(f"{init} is a {config['domain']} model, got domain={domain!r}")
         own = vars(sampled_as(config))
+        content["data"]["condition"] = _conditions(config, source, column)
         content |= {"init": init, "domain": config["domain"], "sampling": own}
         content["stages"] = [_tuning_stage(config["process"], 1000 if steps is None else steps)]
     return parse(content, str(source))
+
+
+def _conditions(config: Mapping[str, Any], source: Path, column: str | None) -> list[str]:
+    """What a model is told, where a file has all of it."""
+    if not config.get("conditions"):
+        return []
+    names = Conditions.of_config(config["conditions"]).names
+    return list(names) if {*names} <= {*next(stream(source, column)).columns} else []
 
 
 def _usual(source: Path) -> str:
@@ -65,8 +77,11 @@ def _usual(source: Path) -> str:
         return "graph"
     if ".xyz" in suffixes:
         return "molecule_3d"
-    if not suffixes & set(FASTA):
-        return "smiles"
+    return domain_of_letters(source) if suffixes & set(FASTA) else "smiles"
+
+
+def domain_of_letters(source: Path) -> str:
+    """The domain of a FASTA: dna, rna or peptide, by what it is mostly written in."""
     first = next(stream(source)).objects()
     letters = Counter("".join(first).upper())
     if sum(letters[base] for base in "ACGTUN") < NUCLEIC * letters.total():

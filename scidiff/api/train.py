@@ -197,7 +197,8 @@ def _same_conditions(parent: Model, told: Iterable[str]) -> Conditions | None:
     if sorted(names) != sorted(told):
         raise ScidiffError(
             f"{parent.name} is told {', '.join(names) or 'nothing'}: data.condition must name "
-            f"just that, got {', '.join(told) or 'nothing'}"
+            f"just that, got {', '.join(told) or 'nothing'} (without a recipe: columns of those "
+            "names)"
         )
     return known
 

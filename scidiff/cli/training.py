@@ -35,7 +35,9 @@ def train(
     predicts: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Train an oracle of this column instead.")
     ] = None,
-    domain: Annotated[str | None, typer.Option(help="smiles or selfies.")] = None,
+    domain: Annotated[str | None, typer.Option(
+        help="smiles, selfies, dna, rna, peptide, graph, molecule_graph, ... (default: by the "
+        "suffix and the letters of a FASTA, else smiles)")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Order of the data and first weights.")] = None,
     device: Device = None,

@@ -151,6 +151,14 @@ def test_a_model_goes_on_with_what_it_was_told(source, tmp_path, model):
         train(file, tmp_path / "out", device="cpu")
 
 
+def test_a_bare_file_tells_a_model_what_it_was_told(source, tmp_path, model):
+    folder = str(model.source)
+    assert choose_recipe(source, folder, None, None, 2, 0).data.condition == ["base"]
+    plain = tmp_path / "plain.csv"
+    plain.write_text("sequence\nACGT\n")
+    assert choose_recipe(plain, folder, None, None, 2, 0).data.condition == []
+
+
 @pytest.mark.parametrize(
     ("letters", "domain"),
     [("ACGT", "dna"), ("acgtN", "dna"), ("ACGU", "rna"), ("ACDK", "peptide"),

@@ -220,6 +220,15 @@ def test_shipped_recipes_of_oracles_parse(file):
     assert predictor_recipe(file).predicts
 
 
+@pytest.mark.parametrize("letters, domain",
+                         [("ACGT", "dna"), ("ACGU", "rna"), ("GIKF", "peptide")])
+def test_letters_say_what_an_oracle_of_a_fasta_reads(tmp_path, letters, domain):
+    file = tmp_path / "a.fasta"
+    file.write_text(f">a y=1\n{letters}\n")
+    assert predictor_recipe(file, "y").domain == domain
+    assert predictor_recipe(file, "y", "peptide").domain == "peptide"
+
+
 def test_it_is_typed_in_one_line(tmp_path, capsys):
     file = written(tmp_path / "a.csv", "y", logp(60))
     assert run(["train", str(file), "--predicts", "y", "-o", str(tmp_path / "out"), "--json"]) == 0
