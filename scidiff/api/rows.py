@@ -16,14 +16,15 @@ from scidiff.api.scaffold import (
     RowLaw,
     Scaffold,
     around,
+    names_of,
     node_law,
     node_weights,
     scaffold_rows,
 )
 from scidiff.api.settings import GraphRequest, StringRequest
 from scidiff.core import Rng, uniform
-from scidiff.data.graph_tokens import triangle
-from scidiff.data.tokens import Vocabulary
+from scidiff.data.graph_tokens import node_count, triangle
+from scidiff.data.tokens import EOS, PAD, Vocabulary
 from scidiff.domains.domain import find_domain
 from scidiff.samplers.automata import Automaton
 from scidiff.samplers.canvas import Canvas, FixedCanvas, LengthLaw
@@ -117,19 +118,43 @@ class GraphRows:
     def canvas(self, request: GraphRequest) -> Canvas:
         """Graphs of the training set's node counts or of `nodes`, around the scaffold if there is
         one."""
-        law = node_law(node_weights(self.config["length_counts"]), request.nodes, self._kind)
+        law = self._law(request)
         if request.scaffold is not None:
-            scaffold = self._scaffold(request.scaffold)
-            law = around(law, len(scaffold), self._kind)
             sizes = [n for n, weight in enumerate(law) if weight > 0]
-            rows = scaffold_rows(scaffold, sizes, self.vocabulary, self.length, self._kind)
+            rows = self._starts(request, sizes)
             return RowLaw(rows, [law[n] for n in sizes], self.vocabulary.mask_id)
         counts = torch.zeros(triangle(len(law) - 1) + 1, dtype=torch.float64)
         counts[[triangle(n) for n in range(len(law))]] = torch.tensor(law, dtype=torch.float64)
         return LengthLaw(counts, self.vocabulary.mask_id, self.length)
 
     def constraints(self, request: GraphRequest) -> list[Constraint]:
+        """Raises ValueError for one that no row can satisfy when nothing is written yet."""
+        sizes = [n for n, weight in enumerate(self._law(request)) if weight > 0]
+        for asked in request.constraints:
+            [alone] = graph_constraints([asked], self.vocabulary, self.length)
+            if not alone(self._starts(request, sizes)).any():
+                whole, part = names_of(self._kind)
+                given = "" if request.scaffold is None else " around the scaffold"
+                raise ValueError(f"constraint {asked!r} can hold for none of the {whole} of "
+                                 f"{_span(sizes)} {part}{given} that are drawn")
         return graph_constraints(request.constraints, self.vocabulary, self.length)
+
+    def _law(self, request: GraphRequest) -> list[float]:
+        """How often a row that is drawn has n nodes, n = 0, 1, ..."""
+        law = node_law(node_weights(self.config["length_counts"]), request.nodes, self._kind)
+        if request.scaffold is None:
+            return law
+        return around(law, len(self._scaffold(request.scaffold)), self._kind)
+
+    def _starts(self, request: GraphRequest, sizes: Sequence[int]) -> Tensor:
+        """Rows (R, L) before anything is written, one for each number of nodes."""
+        if request.scaffold is not None:
+            scaffold = self._scaffold(request.scaffold)
+            return scaffold_rows(scaffold, sizes, self.vocabulary, self.length, self._kind)
+        place = torch.arange(self.length)
+        ends = torch.tensor([triangle(n) for n in sizes])[:, None]
+        rows = torch.where(place < ends, self.vocabulary.mask_id, PAD)
+        return torch.where(place == ends, EOS, rows)
 
     def automaton(self, request: GraphRequest) -> None:
         return None
@@ -138,7 +163,12 @@ class GraphRows:
         """Rows of the pattern's graph and g new nodes, which are joined to it beside a [*], or
         anywhere if there is none."""
         scaffold = self._scaffold(pattern)
-        wanted = [len(scaffold) + g for g in sizes]
+        wanted, most = [len(scaffold) + g for g in sizes], node_count(self.length - 1)
+        if max(wanted) > most:
+            part = names_of(self._kind)[1]
+            raise ValueError(f"the pattern has {len(scaffold)} {part} and the model takes at most "
+                             f"{most}: a gap is of at most {max(0, most - len(scaffold))} new "
+                             f"ones, got {max(sizes)}")
         ids = scaffold_rows(scaffold, wanted, self.vocabulary, self.length, self._kind)
         return ids, triangle(len(scaffold))
 
@@ -153,6 +183,11 @@ class GraphRows:
     @property
     def _kind(self) -> str:
         return str(find_domain(self.config["domain"]).kind)
+
+
+def _span(sizes: Sequence[int]) -> str:
+    low, high = min(sizes), max(sizes)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def blank(rows: Rows, mask_id: int) -> Canvas:

@@ -277,6 +277,22 @@ def test_a_row_law_draws_by_weight_and_knows_its_rows_by_their_length():
     assert torch.equal(law.free(clean), ids == mask)
 
 
+@pytest.mark.parametrize("how, said", [
+    ({"nodes": 3, "constraints": ["nodes:N=4"]}, "'nodes:N=4' can hold for none of the molecules "
+                                                 "of 3 atoms that are drawn"),
+    ({"constraints": ["connected", "edges:90-99"]}, "'edges:90-99' can hold for none"),
+    ({"scaffold": "CO", "constraints": ["nodes:O=0"]}, "atoms around the scaffold that are drawn"),
+])
+def test_a_constraint_that_no_row_can_satisfy_is_refused(models, how, said):
+    with pytest.raises(ValueError, match=said):
+        models["token"].sample(2, **how)
+
+
+def test_a_gap_that_is_too_large_says_how_large_it_may_be(models):
+    with pytest.raises(ValueError, match=f"a gap is of at most {NODES - 2} new ones, got 12"):
+        models["token"].infill("C[*]O", 2)
+
+
 def test_constraints_by_name(models):
     model = models["token"]
     plain = model.sample(60, 0)
