@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from scidiff.api.infilling import read_rows, rewrite
+from scidiff.api.infilling import read_rows, rewrite, told_columns
 from scidiff.api.typed import typed
 from scidiff.core import Rng, ScidiffError, seeded, uniform
 from scidiff.data.alignment import Pair, align, edit_distance
@@ -74,9 +74,11 @@ def edit(
         {
             "parent": [text for text in given for _ in range(n)],
             "changed": (children != parents).sum(1).tolist(),
+            **told_columns(overrides, len(parents)),
         },
         n=n,
         edited=part.told(),
+        sampling=model.engine.settings(overrides),
     )
 
 
@@ -196,10 +198,12 @@ def interpolate(
             "fraction": fractions,
             "similarity_a": [similarity(row, ends[0]) for row in texts],
             "similarity_b": [similarity(row, ends[1]) for row in texts],
+            **told_columns(overrides, len(rows)),
         },
         n=n,
         ends=[a, b],
         write=write,
+        sampling=model.engine.settings(overrides),
     )
 
 

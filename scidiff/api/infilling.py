@@ -14,6 +14,7 @@ from scidiff.api.requests import InfillRequest
 from scidiff.api.string_constraints import checked
 from scidiff.api.typed import typed
 from scidiff.core import Rng, ScidiffError, seeded, uniform
+from scidiff.data.conditions import per_row
 from scidiff.data.records import Record
 from scidiff.data.tokens import EOS, PAD, TokenState
 from scidiff.guidance.particles import sample
@@ -55,8 +56,15 @@ def infill(
     asked = InfillRequest(pattern, n, sizes, candidates)
     rng = seeded(seed, 0, model.engine.device)
     x = model.engine.infill(asked, rng, **overrides)
-    records = read_rows(model, x, overrides)
-    return model.result(records, seed, n=n, pattern=pattern, gap=told)
+    records, settings = read_rows(model, x, overrides), model.engine.settings(overrides)
+    return model.result(records, seed, told_columns(overrides, n), n=n, pattern=pattern, gap=told,
+                        candidates=candidates, sampling=settings)
+
+
+def told_columns(overrides: Mapping[str, Any], n: int) -> dict[str, list[Any]]:
+    """What n rows were asked to be like, as the columns of a result."""
+    asked = overrides.get("condition")
+    return per_row(asked, n) if asked else {}
 
 
 def read_rows(model: Model, x: TokenState, overrides: Mapping[str, Any]) -> list[Record]:

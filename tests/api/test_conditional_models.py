@@ -102,6 +102,17 @@ def test_a_weight_above_one_asks_harder(model):
     assert first[0] > first[1]
 
 
+def test_what_was_asked_stands_in_every_result(model):
+    how = {"condition": {"base": "xG"}, "seed": 0}
+    made = [model.infill("G[*]G", 2, gap=(3, 3), **how), model.complete("G", 2, **how)]
+    if not model.engine.block_causal:
+        made += [model.edit("GGGACGTACGTA", 2, **how),
+                 model.interpolate("GGGACGTACGTA", "GGGACGTTTTTT", 2, **how)]
+    for result in made:
+        assert result.columns["base"] == ["xG"] * 2
+        assert result.provenance["sampling"]["condition"] == {"base": "xG"}
+
+
 def test_what_evolves_stays_as_it_was_asked(model):
     """Parents of the pool are told what the draws are, so that their children are too."""
     asked = design(model, "length", n=4, budget=40, condition={"base": "xG"}, seed=0)
