@@ -113,7 +113,7 @@ def _numbered(objects: Any, column: str | None, suite: Suite) -> Iterator[tuple[
             check_kind(suite, kind_of_suffix(Path(objects)) or kind, f"a file ({objects})")
             return suite.read(objects, column) if suite.read is not None else \
                 rows.from_file(objects, column, kind, check)
-        objects = shards.molecules(objects)
+        objects = shards.objects(objects, kind)
     if not isinstance(objects, Iterable):
         raise ValueError("objects must be a result, a list of objects or a file of them, got "
                          f"{objects!r}")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from scidiff.evaluation.metric import Metric
 
 
+TEXT_COLUMN = {"molecule": "smiles", "sequence": "sequence", "graph": "graph"}  # by kind
+
+
 class SampleResult:
     """Rows as they were drawn, invalid ones with the reason; nothing is dropped or reordered.
 
@@ -80,8 +83,7 @@ class SampleResult:
     @property
     def text_name(self) -> str:
         """What the text of a row is called: smiles, sequence, graph or text."""
-        names = {"molecule": "smiles", "sequence": "sequence", "graph": "graph"}
-        return names.get(self.kind, "text")
+        return TEXT_COLUMN.get(self.kind, "text")
 
     @property
     def texts(self) -> list[str]:

@@ -18,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from scidiff.api.model import CHUNK, Model
-from scidiff.api.results import SampleResult
+from scidiff.api.results import TEXT_COLUMN, SampleResult
 from scidiff.core import ScidiffError
 from scidiff.data.records import Record
 from scidiff.files import replacing, write_atomically
@@ -135,21 +135,21 @@ def is_run(folder: str | Path) -> bool:
     return (Path(folder) / MANIFEST).is_file()
 
 
-def molecules(folder: str | Path) -> list[str | None]:
-    """The SMILES of every row, in the order they were drawn; None where a row is invalid.
+def objects(folder: str | Path, kind: str = "molecule") -> list[str | None]:
+    """The text of every row, in the order they were drawn; None where a row is invalid.
 
-    Raises ShardError for rows that are no molecules, and for a run that is not finished.
+    Raises ShardError for rows of another kind, and for a run that is not finished.
     """
-    found = _dataset(Path(folder))
-    if "smiles" not in found.schema.names:
-        raise ShardError(f"{folder} holds no molecules: its columns are "
+    found, column = _dataset(Path(folder)), TEXT_COLUMN[kind]
+    if column not in found.schema.names:
+        raise ShardError(f"{folder} holds no {kind}s: its columns are "
                          f"{', '.join(found.schema.names)}")
-    table = found.to_table(columns=["smiles", "valid"])
+    table = found.to_table(columns=[column, "valid"])
     wanted = json.loads((Path(folder) / MANIFEST).read_text())["n"]
     if len(table) != wanted:
         raise ShardError(f"{folder} holds {len(table):,} of {wanted:,} rows: finish it first")
-    rows = zip(table["smiles"].to_pylist(), table["valid"].to_pylist(), strict=True)
-    return [smiles if valid else None for smiles, valid in rows]
+    rows = zip(table[column].to_pylist(), table["valid"].to_pylist(), strict=True)
+    return [text if valid else None for text, valid in rows]
 
 
 def _dataset(folder: Path) -> ds.Dataset:

@@ -206,3 +206,16 @@ def test_a_finished_folder_is_measured_as_the_rows_it_holds(model, tmp_path):
     assert found["valid"].n == 40 and found["valid"].value == expected.valid.mean()
     assert found["int_div"].value == pytest.approx(evaluate(expected, fcd=False)["int_div"].value,
                                                    nan_ok=True)
+
+
+def test_a_run_of_sequences_is_measured_too(tmp_path):
+    rna = load(write_tiny_model(tmp_path / "rna", domain="rna", vocabulary={
+        "notation": "characters", "symbols": list("ACGU")}), device="cpu")  # fmt: skip
+    sample_shards(rna, 20, tmp_path / "run", 3)
+    held = ["ACGUACG", "GGCUA", "AUGGCC"]
+    report = evaluate(tmp_path / "run", "rna", reference=held)
+    expected = evaluate(rna.sample(20, 3), "rna", reference=held)
+    for name in ("valid", "unique", "kmer2_js_sqrt_nats"):
+        assert (report[name].value, report[name].n) == (expected[name].value, expected[name].n)
+    with pytest.raises(ShardError, match="holds no molecules: its columns are sequence"):
+        evaluate(tmp_path / "run", fcd=False)
