@@ -11,7 +11,7 @@ from typing import Any
 from scidiff.domains.domain import Domain
 from scidiff.rewards.cache import Cache
 from scidiff.rewards.executors import Executor, Serial
-from scidiff.rewards.scores import Status, terms
+from scidiff.rewards.scores import Status, require_kind, terms
 from scidiff.rewards.scoring import Scorer
 from scidiff.rewards.workers import Processes, pickled
 
@@ -60,7 +60,9 @@ class Scoring:
                 yield processes
 
     def scorer(self, reward: Any, domain: Domain, executor: Executor, **more: Any) -> Scorer:
-        """Counts and remembers what is asked about objects of a domain; `more` as for Scorer."""
+        """Counts and remembers what is asked about objects of a domain; `more` as for Scorer.
+        Raises RewardError for a reward that says it scores others."""
+        require_kind(reward, domain.kind, domain.name)
         again = (Status.FAILED, Status.TIMEOUT) if self.retry_failed else ()
         cache = None if self.cache is None else Cache(self.cache, again)
         return Scorer(reward, key=domain.key, kind=domain.kind, cache=cache, executor=executor,

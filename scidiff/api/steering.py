@@ -15,7 +15,7 @@ from scidiff.guidance.values import LearnedValue
 from scidiff.messages import nearest
 from scidiff.rewards.combine import reward as resolve_reward
 from scidiff.rewards.identity import identity
-from scidiff.rewards.scores import reward_name, terms
+from scidiff.rewards.scores import require_kind, reward_name, terms
 from scidiff.rewards.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Screen:
     ) -> Cascade:  # fmt: skip
         """A sampler whose every step is chosen among several by what they look like becoming."""
         domain = model.domain
+        require_kind(self.reward, domain.kind, domain.name)
         cheap = Decoded(domain, Scorer(self.reward, key=domain.key, kind=domain.kind))
         value = look(sampler, cheap, strength=strength)
         return Cascade(sampler, value, self.candidates, strength)

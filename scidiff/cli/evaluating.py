@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scidiff.cli.answers import Answer, command, pairs, records, table
-from scidiff.cli.options import Device, Dtype, ModelName, Out, Seed, load, working
+from scidiff.cli.options import Device, Dtype, ModelName, Out, Seed, given, load, working
 
 if TYPE_CHECKING:
     from scidiff.data.tables import Table
@@ -75,6 +75,10 @@ def likelihood(
     block_size: Annotated[
         int | None, typer.Option("--block-size", help="1 is exact for left-to-right models.")
     ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What the strings are told to be like."),
+    ] = None,
     seed: Seed = 0,
     out: Out = None,
     device: Device = None,
@@ -92,8 +96,9 @@ def likelihood(
         raise ValueError(f"{file}: no string that {judge.name} can read; {_first(read)}")
     with working(f"reading {len(read):,} strings with {judge.name}"):
         frame = judge.log_likelihood(
-            read.objects(), draws=draws, block_size=block_size, seed=seed
-        )
+            read.objects(), draws=draws, block_size=block_size, seed=seed,
+            **given(condition=condition),
+        )  # fmt: skip
     unit = judge.engine.unit
     per_unit = -frame["log_likelihood"].sum() / frame[unit].sum()
     summary = {

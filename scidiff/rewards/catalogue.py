@@ -10,6 +10,7 @@ from typing import Any
 
 from scidiff.messages import nearest
 from scidiff.rewards.registry import find, installed
+from scidiff.rewards.scores import kinds
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class RewardInfo:
 
     name: str
     arguments: str  # as they stand behind the name, "" for a reward that takes none
-    of: str  # what it scores: molecule, sequence; "" where that depends on its arguments
+    of: str  # what it scores, such as "dna, rna"; "" where that depends on its arguments
     range: str
     what: str  # its first paragraph
     text: str  # all that it says of itself
@@ -40,9 +41,7 @@ def info(name: str) -> RewardInfo:
 def _described(name: str, made: Any) -> RewardInfo:
     text = inspect.getdoc(getattr(made, "function", made)) or ""
     what = " ".join(text.split("\n\n")[0].split())
-    kind = getattr(made, "kind", "")
-    of = kind if isinstance(kind, str) else ""
-    return RewardInfo(name, _arguments(made), of, _range(made), what, text)
+    return RewardInfo(name, _arguments(made), ", ".join(kinds(made)), _range(made), what, text)
 
 
 def _arguments(made: Any) -> str:

@@ -118,4 +118,4 @@ def base_pairs(structure: str) -> Iterator[tuple[int, int]]:
         raise ValueError(f"the bracket at position {opened[-1] + 1} of a structure is not closed")
 
 
-REWARDS = of_kind("sequence", {"mfe": mfe, "fold": Fold})
+REWARDS = of_kind(("dna", "rna"), {"mfe": mfe, "fold": Fold})

@@ -133,4 +133,4 @@ def _one_of(what: str, got: str, known: Sequence[str]) -> None:
         raise ValueError(f"{what} must be one of {', '.join(known)}, got {got!r}")
 
 
-REWARDS = of_kind("sequence", {"motif": Motif, "motif_pair": MotifPair})
+REWARDS = of_kind(("dna", "rna"), {"motif": Motif, "motif_pair": MotifPair})

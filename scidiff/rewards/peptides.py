@@ -145,7 +145,7 @@ def _macrel(file: str) -> tuple[Any, Any]:
     return session, lambda s: compute_all(normalize_seq(s))
 
 
-REWARDS = of_kind("sequence", {
+REWARDS = of_kind("peptide", {
     "charge": charge, "net_charge": Charge, "gravy": gravy,
     "hydrophobic_moment": hydrophobic_moment, "amp": amp, "haemolytic": haemolytic,
 })

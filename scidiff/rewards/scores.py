@@ -5,7 +5,7 @@ A reward is any callable `Sequence[Object] -> Sequence[float]`, or an object wit
 `name`, `version` (scores of another version are forgotten), `floor` (the score of an invalid
 object), `bounds`, `cost` (seconds an object, 0 for what is asked without thought), `places`
 (True: it reads where atoms are, so that two structures of one molecule are two objects to it) and
-`kind` ("molecule", "sequence" or "graph": what it scores; it is refused for other objects).
+`kind` (what it scores, one of KINDS or several: it is refused for other objects).
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class NamedReward:
         return NamedReward, (self.function, self.name, self.bounds)
 
     @property
-    def kind(self) -> str | None:
+    def kind(self) -> Kind | None:
         """What it scores, where its function says so."""
         return getattr(self.function, "kind", None)
 
@@ -125,26 +125,35 @@ def bounded(low: float, high: float) -> Callable[[Callable[..., Sequence[float]]
     return lambda function: NamedReward(function, function.__name__, (low, high))
 
 
-KINDS = ("molecule", "sequence", "graph")
+KINDS = ("molecule", "graph", "sequence", "dna", "rna", "peptide")
+Kind = str | tuple[str, ...]
 
 
-def of_kind(kind: str, rewards: Mapping[str, Any]) -> Mapping[str, Any]:
+def of_kind(kind: Kind, rewards: Mapping[str, Any]) -> dict[str, Any]:
     """Declare what kind of objects rewards score."""
     for made in rewards.values():
         made = getattr(made, "function", made)
         declared: Any = made if isinstance(made, type | FunctionType) else type(made)
         declared.kind = kind
-    return rewards
+    return dict(rewards)
 
 
-def require_kind(reward: Any, kind: str) -> None:
-    """Raise RewardError where a term of a reward declares that it scores objects of another kind
-    than those it is to be asked about."""
+def kinds(reward: Any) -> tuple[str, ...]:
+    """What a reward says that it scores; empty where it says nothing of the sort."""
+    said = getattr(reward, "kind", None)
+    found = said if isinstance(said, tuple) else (said,)
+    return found if all(isinstance(k, str) and k in KINDS for k in found) else ()
+
+
+def require_kind(reward: Any, kind: str, domain: str) -> None:
+    """Raise RewardError where a term of a reward says that it scores other objects than those of
+    a domain ("dna") and its kind ("sequence")."""
     for term in terms(reward).values():
-        own = getattr(term, "kind", None)
-        if own in KINDS and kind in KINDS and own != kind:
-            raise RewardError(f"reward {reward_name(term)!r} scores {own}s and is to be asked "
-                              f"about {kind}s; scidiff rewards list says what each scores")
+        own = kinds(term)
+        if own and not {kind, domain} & set(own):
+            got = domain if domain in KINDS else kind
+            raise RewardError(f"reward {reward_name(term)!r} scores {' or '.join(own)}, and the "
+                              f"model writes {got}; scidiff rewards list says what each scores")
 
 
 def reward_name(reward: Any) -> str:

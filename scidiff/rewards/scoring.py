@@ -34,7 +34,6 @@ from scidiff.rewards.scores import (
     evaluate,
     read,
     require_floor,
-    require_kind,
     reward_name,
     sought,
     terms,
@@ -64,7 +63,7 @@ class Scorer:
     A reward made of several (`scores.terms`) is asked term by term, the cheap ones first: a term
     with a cost is not asked where another has failed or the result no longer depends on it. With
     `cache` every term is looked up on disk before it is asked; `kind` keeps apart objects of
-    different domains that are written alike; RewardError where the reward scores none of them.
+    different domains that are written alike.
 
     To a reward that reads the places of atoms (`places.placed_terms`) two structures of one object
     are two objects; a term that does not is asked once for both.
@@ -98,7 +97,6 @@ class Scorer:
         if self.budget is not None and self.budget <= 0:
             raise ValueError("budget counts distinct objects and must be at least 1, "
                              f"got {self.budget}")
-        require_kind(self.reward, self.kind)
         if self.discount is not None:
             require_floor(self.reward)
         ordered = sorted(terms(self.reward).items(), key=lambda item: cost(item[1]))

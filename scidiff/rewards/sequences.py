@@ -134,6 +134,6 @@ def _start_contexts() -> Mapping[str, float]:
     return dict(zip(table.objects(), table.numbers("efficiency").tolist(), strict=True))
 
 
-REWARDS = of_kind("sequence", {
-    "length": length, "gc": gc, "cpg": cpg, "kmer": Kmer, "start_context": StartContext,
+REWARDS = of_kind("sequence", {"length": length}) | of_kind(("dna", "rna"), {
+    "gc": gc, "cpg": cpg, "kmer": Kmer, "start_context": StartContext,
 })

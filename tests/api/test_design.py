@@ -316,6 +316,14 @@ def test_designs_run_in_chunks_are_those_of_their_seeds(tiny_model, monkeypatch)
     assert torch.equal(same, two.designs(model.sampler(), 2).ids)
 
 
+@pytest.mark.parametrize("how", [
+    {"reward": "gc"}, {"reward": "qed * gc"}, {"reward": "qed", "method": "smc", "screen": "gc"}])
+def test_a_reward_of_other_objects_is_refused_before_the_first_draw(model, how, monkeypatch):
+    monkeypatch.setattr(type(model.engine), "encode", None)
+    with pytest.raises(RewardError, match="'gc' scores dna or rna, and the model writes molecule"):
+        design(model, n=2, budget=20, **how)
+
+
 def test_ends_that_were_never_asked_are_told(model):
     """A budget that another run has spent: the designs are there, without a score."""
     ask = Ask(model, Atoms(), 6, "smc", 60, 0, 30.0, None, None, None, Limits(60))

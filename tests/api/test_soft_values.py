@@ -136,12 +136,14 @@ def test_a_damaged_value_is_told(made, tmp_path):
     ({"strength": 0.0}, "strength must be positive and finite, got 0"),
     ({"n": 0}, "n must be at least 1, got 0"),
     ({"fit_steps": 0}, "fit_steps must be at least 1, got 0"),
+    ({"reward": "gc"}, "scores dna or rna, and the model writes molecule"),
     ({"strenght": 1.0}, "unknown argument 'strenght'; did you mean 'strength'"),
     ({"tokens_pre_step": 1}, "unknown sampling setting 'tokens_pre_step'; .* 'tokens_per_step'"),
 ])
 def test_wrong_fits_are_told(made, tmp_path, changes, said):
     models, _ = made
     reward = Atoms()
-    with pytest.raises(ValueError, match=said):
-        sd.fit_value(models["masked"], reward, tmp_path / "v", **{"n": 8, **changes})
+    with pytest.raises((ScidiffError, ValueError), match=said):
+        sd.fit_value(models["masked"], out=tmp_path / "v",
+                     **{"n": 8, "reward": reward, **changes})
     assert not (tmp_path / "v").exists() and not reward.seen

@@ -25,3 +25,10 @@ def test_ranges_are_a_property():
     assert str(given(condition=["logP=1..3", "qed=0.6.."])["condition"]) == "logp=1..3, qed=0.6.."
     with pytest.raises(ValueError, match="values or ranges, not both, got logp=1..3, cell=K562"):
         given(condition=["logp=1..3", "cell=K562"])
+
+
+@pytest.mark.parametrize("asked", ["cell=K562", "logp=1..3"])
+def test_likelihoods_are_told_conditions(scidiff, tiny_model, tmp_path, asked):
+    (tmp_path / "mols.smi").write_text("CCO\nCCN\n")
+    typed = ["likelihood", tiny_model, tmp_path / "mols.smi", "--condition"]
+    assert "condition" in scidiff(*typed, asked).one_line()

@@ -9,6 +9,7 @@ from rdkit.Chem import MolFromSmiles
 
 from scidiff.data.records import Record
 from scidiff.rewards.combine import reward
+from scidiff.rewards.scores import require_kind
 from scidiff.rewards.scoring import (
     NamedReward,
     RewardError,
@@ -217,20 +218,26 @@ class Kinded:
         raise AssertionError("never asked")
 
 
-@pytest.mark.parametrize(("term", "kind"), [
-    (reward("qed"), "sequence"), (reward("qed * logp"), "graph"),
-    (reward("gc"), "molecule"), (reward("0.5*length + 0.5*mfe"), "molecule"),
-    (Kinded("graph"), "molecule"), (reward("zaleplon_mpo"), "sequence")])
-def test_what_scores_another_kind_is_refused_before_it_is_asked(term, kind):
-    with pytest.raises(RewardError, match=f"scores .*s and is to be asked about {kind}s"):
-        Scorer(term, kind=kind)
+@pytest.mark.parametrize(("term", "domain", "said"), [
+    (reward("qed"), ("sequence", "dna"), "'qed' scores molecule, and the model writes dna"),
+    (reward("logp * qed"), ("graph", "graph"), "scores molecule, and the model writes graph"),
+    (reward("gc"), ("molecule", "smiles"), "scores dna or rna, and the model writes molecule"),
+    (reward("0.5*length + 0.5*gc"), ("sequence", "peptide"), "'gc' scores dna or rna"),
+    (reward("length"), ("molecule", "selfies"), "scores sequence, and the model writes molecule"),
+    (reward("charge"), ("sequence", "dna"), "'charge' scores peptide, and the model writes dna"),
+    (reward("zaleplon_mpo"), ("sequence", "rna"), "scores molecule"),
+    (Kinded("graph"), ("molecule", "smiles"), "'kinded' scores graph")])
+def test_what_scores_other_objects_is_refused(term, domain, said):
+    with pytest.raises(RewardError, match=said):
+        require_kind(term, *domain)
 
 
-@pytest.mark.parametrize(("term", "kind"), [
-    (reward("qed"), "molecule"), (reward("qed"), "reported"), (reward("gc"), "sequence"),
-    (Kinded("a kernel"), "molecule"), (Kinded(None), "graph"), (reward("qed"), "")])
-def test_other_kinds_are_nobodys_business(term, kind):
-    assert Scorer(term, kind=kind).asked == 0
+@pytest.mark.parametrize(("term", "domain"), [
+    (reward("qed"), ("molecule", "safe")), (reward("gc + length"), ("sequence", "rna")),
+    (reward("charge"), ("sequence", "peptide")), (Kinded(("peptide", "rna")), ("sequence", "rna")),
+    *((Kinded(kind), ("graph", "graph")) for kind in ("a kernel", None, 5, ["dna"], ("dna", 1)))])
+def test_what_says_nothing_of_the_sort_is_asked(term, domain):
+    require_kind(term, *domain)
 
 
 def test_what_a_reward_raises_is_one_line():
