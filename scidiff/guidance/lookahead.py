@@ -132,6 +132,13 @@ def _nobody(records: Sequence[Record]) -> None:
     """Listen to nothing."""
 
 
+def why_unscored(reward: Any) -> str:
+    """The first reason that a reward on objects gave for having no score, as the end of a
+    message."""
+    said = getattr(getattr(reward, "scorer", None), "messages", {})
+    return f"; the first reason: {next(iter(said.values()))}" if said else ""
+
+
 class Decoded:
     """A reward on states made of a reward on objects.
 

@@ -14,7 +14,7 @@ from scidiff.core import Rng, Stacked, seeded, uniform
 from scidiff.data.tokens import PAD, TokenState
 from scidiff.guidance.finetune import Scored
 from scidiff.guidance.finetune_likelihoods import asked
-from scidiff.guidance.lookahead import Reward, end_values
+from scidiff.guidance.lookahead import Reward, end_values, why_unscored
 from scidiff.guidance.particles import positive
 from scidiff.samplers.blocks import in_current_block
 from scidiff.samplers.masked import BentPredictor, MaskedSampler, Random, Sequential
@@ -147,7 +147,7 @@ class Rollouts:
         known = (values > -torch.inf).nonzero()[:, 0]
         if len(known) < 2:
             raise ValueError(f"the reward scored {len(known)} of {len(values)} rows: nothing to "
-                             "compare")  # fmt: skip
+                             f"compare{why_unscored(self.reward)}")
         return Scored(chains if self.whole else chains.ends, values.float())[known]
 
     def units(self, x0: Scored) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from scidiff.core import Rng, Sampler, Stacked
-from scidiff.guidance.lookahead import Reward, end_values
+from scidiff.guidance.lookahead import Reward, end_values, why_unscored
 from scidiff.guidance.particles import positive
 from scidiff.guidance.values import LearnedValue, bare
 from scidiff.training.config import TrainConfig
@@ -83,7 +83,8 @@ def collect(
     end = strength * end_values(reward, x)
     known = (end > -torch.inf).nonzero()[:, 0]
     if not len(known):
-        raise ValueError(f"the reward scored none of {n} runs: there is nothing to learn")
+        raise ValueError(f"the reward scored none of {n} runs: there is nothing to learn"
+                         f"{why_unscored(reward)}")
     pieces = []
     for (k, here), (later, there), gain in reversed(
         list(zip(seen[:-1], seen[1:], gains[:-1], strict=True))

@@ -171,6 +171,17 @@ def test_a_policy_asks_in_processes(models, tmp_path):
     assert found[0].read_bytes() == found[1].read_bytes()
 
 
+def test_why_nothing_has_a_score_is_said(tmp_path):
+    def broken(mols):
+        raise OSError("no licence")
+
+    always_valid = {"notation": "smiles", "symbols": ["C", "N", "O", "S"]}
+    model = write_tiny_model(tmp_path / "model", vocabulary=always_valid)
+    how = dict(out=tmp_path / "run", method="policy", reward=broken, floor=0.0, steps=1)
+    with pytest.raises(ValueError, match="scored 0 of 8 .*; the first reason: OSError: no licen"):
+        finetune(model, batch_size=8, **how)
+
+
 @pytest.mark.parametrize("method", ["group", "drakes"])
 def test_only_a_policy_asks(models, tmp_path, method):
     what = {"pool": pool()} if method == "group" else {"reward": sum}

@@ -65,6 +65,17 @@ def test_all_calls_are_there_for_the_end(method, shape, sizes):
         planned(how.plan, how.shape, 30, {"particles": 40, "branch": 1}, 8, free=True)
 
 
+def test_why_nothing_can_be_learned_is_said(tmp_path):
+    def broken(mols):
+        raise OSError("no licence")
+
+    broken.floor = 0.0
+    always_valid = {"notation": "smiles", "symbols": ["C", "N", "O", "S"]}
+    model = load(write_tiny_model(tmp_path / "model", vocabulary=always_valid))
+    with pytest.raises(ValueError, match="none of 6 runs: .*; the first reason: OSError: no lic"):
+        sd.fit_value(model, broken, tmp_path / "v", 6)
+
+
 def test_a_value_of_graphs(tmp_path):
     model, reward = load(write_graph_sde(tmp_path / "sde")), Atoms()
     sd.fit_value(model, reward, tmp_path / "value", 32, strength=8.0, fit_steps=5, nodes=3)
