@@ -51,6 +51,13 @@ def divergences(reference: Table, sample: Table) -> dict[str, float]:
             for name in (*CONTINUOUS, *DISCRETE, SIMILARITY)}
 
 
+def without_density(*tables: Table) -> str:
+    """The first continuous descriptor that is one and the same value in all of a table, of which
+    there is no kernel density, or ""."""
+    return next((name for name in (*CONTINUOUS, SIMILARITY) for table in tables
+                 if np.ptp(table[name]) == 0), "")
+
+
 def score(found: Mapping[str, float]) -> float:
     """mean exp(-KL), in [0, 1]."""
     return float(np.mean([math.exp(-kl) for kl in found.values()]))

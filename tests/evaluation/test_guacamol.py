@@ -52,6 +52,15 @@ def test_the_suite_reports_scores_with_intervals(rows, monkeypatch):
     assert math.isnan(report["fcd_score_guacamol"].value)
 
 
+@pytest.mark.parametrize("reference, sample", [
+    (["CCO"], ["C" * i + "NO"[i % 2] for i in range(1, 13)]),
+    (["CCO", "CCN", "c1ccccc1", "CC(=O)O"], ["C" * i + "O" for i in range(1, 13)]),
+])
+def test_a_descriptor_of_one_value_has_no_density(reference, sample):
+    found = guacamol(sample, reference=reference, fcd=False)["kl_score_guacamol"]
+    assert math.isnan(found.value) and "is the same for all molecules" in found.note
+
+
 def test_fcd_score_is_its_formula(rows):
     pytest.importorskip("fcd_torch")
     reference, sample = rows

@@ -19,7 +19,14 @@ from rdkit.Chem import Mol
 from scidiff.chem.molecules import as_mol, canonical
 from scidiff.evaluation.chemnet import ChemNet
 from scidiff.evaluation.counts import novelty, uniqueness, validity
-from scidiff.evaluation.divergence import descriptors, distributions, divergences, packed, score
+from scidiff.evaluation.divergence import (
+    descriptors,
+    distributions,
+    divergences,
+    packed,
+    score,
+    without_density,
+)
 from scidiff.evaluation.fcd import frechet_distance
 from scidiff.evaluation.features import Column, collect
 from scidiff.evaluation.intervals import SPREAD, SUBSETS, spread_of
@@ -73,9 +80,12 @@ def kl_score(sample: tuple[NDArray[np.float64], NDArray[np.uint8]], reference: S
     mols = [m for m in map(as_mol, reference) if m is not None]
     theirs = distributions(descriptors(mols), packed(mols), device)
     mine = distributions(values, bits, device)
+    subsets = [{k: v[s::SUBSETS] for k, v in mine.items()} for s in range(SUBSETS)]
+    if flat := without_density(theirs, *subsets):
+        return absent("kl_score_guacamol", n, KL, f"{flat} is the same for all molecules of the "
+                      "reference or of a fifth of the rows: needs more of them")
     found = divergences(theirs, mine)
-    parts = [score(divergences(theirs, {k: v[s::SUBSETS] for k, v in mine.items()}))
-             for s in range(SUBSETS)]
+    parts = [score(divergences(theirs, subset)) for subset in subsets]
     worst = max(found, key=lambda name: found[name])
     return Metric("kl_score_guacamol", score(found), *spread_of(score(found), parts), n, KL,
                   f"worst: {worst}, KL {found[worst]:.3g}", SPREAD)
