@@ -56,7 +56,7 @@ def evaluate(
     device: str = "cpu",
 ) -> Report:
     """Measure objects of any origin: a result, SMILES, RDKit molecules, a file of them (read in
-    bounded memory), or a folder of shards.
+    bounded memory), a DataFrame, or a folder of shards.
 
     Every row counts: an invalid one stays in the denominator, and the report says why it is
     invalid. `train` is what novelty is measured against: a file, molecules or a filter; without it
@@ -64,10 +64,12 @@ def evaluate(
     the suite's: a fitted one, a file or molecules. FCD needs the extra `fcd`.
     """
     from scidiff.api.saving import left_out
+    from scidiff.data.tables import column_of
     from scidiff.evaluation.baselines import beside
     from scidiff.evaluation.rows import Faults
 
     chosen, faults = check_suite(suite, fcd), Faults()
+    objects, train, reference = column_of(objects, column), column_of(train), column_of(reference)
     rows = faults.watch(_numbered(objects, column, chosen))
     report = chosen.measure(
         rows, train=_train(objects, train, chosen), fcd=fcd, device=device,

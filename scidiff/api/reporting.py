@@ -17,6 +17,7 @@ from scidiff.api.typed import typed
 from scidiff.core import ScidiffError
 from scidiff.data.alphabets import Alphabet
 from scidiff.data.formats import PACKED, READERS
+from scidiff.data.tables import column_of
 from scidiff.evaluation.compared import as_records, objects_of
 from scidiff.evaluation.description import describe
 from scidiff.evaluation.likeness import alphabet_of, spelled
@@ -49,12 +50,12 @@ def report(
 ) -> Path:
     """Write a report of one or several results as one HTML file that needs no network.
 
-    `what`: a result, a file of any tool, a folder of shards or of a campaign, molecules or
-    sequences, or a list or mapping (name -> input) of these, which are then compared. `suite` adds
-    its metrics (`sd.evaluate`) of all rows, with published values of the same convention beside
-    them; without it all rows of a result are described, and the rows shown of a file. A page shows
-    `rows` rows of each input, evenly spaced where there are more. `kind` says what a file holds
-    where its column's name does not.
+    `what`: a result, a file of any tool, a folder of shards or of a campaign, a DataFrame,
+    molecules or sequences, or a list or mapping (name -> input) of these, which are then
+    compared. `suite` adds its metrics (`sd.evaluate`) of all rows, with published values of the
+    same convention beside them; without it all rows of a result are described, and the rows shown
+    of a file. A page shows `rows` rows of each input, evenly spaced where there are more. `kind`
+    says what a file holds where its column's name does not.
 
     Raises ScidiffError or ValueError, one line, for an input that cannot be read, holds nothing,
     or is of another kind than the first; OSError where `out` cannot be written.
@@ -114,6 +115,7 @@ def _is_path(text: str) -> bool:
 
 
 def _input(name: str, given: Any, most: int, options: Mapping[str, Any]) -> Input:
+    given = column_of(given, options["column"])
     if isinstance(given, DesignResult):
         return of_design(given, most, name)
     if isinstance(given, SampleResult):

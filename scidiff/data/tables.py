@@ -176,6 +176,18 @@ def choose_column(names: Sequence[str], wanted: str | None, source: str) -> str:
                      "known name (smiles, sequence, ...); name it: column=, or --column")
 
 
+def column_of(given: Any, wanted: str | None = None) -> Any:
+    """The objects of a pandas DataFrame, its column found as in a file, a missing cell as "";
+    anything else as it is."""
+    import pandas as pd
+
+    if not isinstance(given, pd.DataFrame):
+        return given
+    names = [str(name) for name in given.columns]
+    cells = given.iloc[:, names.index(choose_column(names, wanted, "the DataFrame"))]
+    return ["" if gone else cell for cell, gone in zip(cells, cells.isna(), strict=True)]
+
+
 class _Sorter:
     """Decides row by row what enters the table and what is a problem."""
 

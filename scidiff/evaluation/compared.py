@@ -15,6 +15,7 @@ from scidiff.data import datasets
 from scidiff.data.graph_exchange import to_networkx
 from scidiff.data.graph_text import parse
 from scidiff.data.records import Record
+from scidiff.data.tables import column_of
 from scidiff.evaluation.rows import evenly, from_file
 
 EXPECTED = {"molecule": "SMILES or RDKit molecules", "sequence": "sequences",
@@ -45,7 +46,7 @@ def _rows(given: Any, kind: str) -> Iterator[Any]:
         return
     if not isinstance(given, Iterable):
         raise ValueError(f"{what}, got a {type(given).__name__}")
-    for row in given:
+    for row in column_of(given):
         if not isinstance(row, _TYPES[kind]):
             raise ValueError(f"{what}, got a list with a {type(row).__name__}")
         yield row

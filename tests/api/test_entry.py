@@ -2,6 +2,7 @@
 
 import sys
 
+import pandas as pd
 import pytest
 from rdkit import Chem
 
@@ -10,6 +11,7 @@ from scidiff.api.design_result import DesignResult
 from scidiff.api.entry import evaluate, load, sample
 from scidiff.api.results import SampleResult
 from scidiff.core import ScidiffError
+from scidiff.data.formats import TableError
 from scidiff.domains.smiles import molecule_record
 from scidiff.evaluation.novelty import NoveltyFilter
 
@@ -34,6 +36,17 @@ def test_molecules_of_any_origin(tmp_path):
     reports = [evaluate(given, fcd=False) for given in (STRINGS, file, str(file), mols)]
     assert values(reports[0])["valid"] == pytest.approx(4 / 5)  # an invalid row counts
     assert all(values(r) == values(reports[0]) for r in reports)
+
+
+def test_a_data_frame_is_its_column_of_objects():
+    frame = pd.DataFrame({"id": range(6), "smiles": [*STRINGS, None]})
+    report = evaluate(frame, fcd=False, train=frame[:1], reference=frame)
+    assert report["valid"].value == pytest.approx(4 / 6) and report["valid"].n == 6
+    assert report["novelty"].value == pytest.approx(2 / 3)  # CCO is OCC
+    assert evaluate(frame.rename(columns={"smiles": "mine"}), fcd=False,
+                    column="mine")["valid"].value == pytest.approx(4 / 6)
+    with pytest.raises(TableError, match="the DataFrame has no column 'smile'.*did you mean"):
+        evaluate(frame, column="smile", fcd=False)
 
 
 def test_a_row_that_cannot_be_read_stays_in_the_denominator(tmp_path):

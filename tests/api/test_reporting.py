@@ -145,6 +145,13 @@ def test_results_lists_and_names_are_inputs_too(out):
     assert told(out)["drawn"][0]["n"] == 3
 
 
+def test_a_data_frame_is_an_input_and_a_reference(out):
+    frame = pd.DataFrame({"id": range(6), "smiles": SMILES})
+    document = told(report(frame, out, reference=frame.assign(smiles=[None, *SMILES[1:]])))
+    assert [r["name"] for r in document["runs"]] == ["objects"] and document["run"] == [0] * 6
+    assert len(document["behind"]["columns"]["logP"]) == 4
+
+
 def test_several_files_are_compared(table, tmp_path, out):
     other = tmp_path / "other.smi"
     other.write_text("CCCC\nCCCO\n")
