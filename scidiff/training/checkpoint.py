@@ -88,12 +88,19 @@ def refuse_pickle(path: Path) -> None:
         )
 
 
+def _instead(folder: Path) -> str:
+    """What a folder holds that may have been meant, as the end of a message."""
+    near = [folder / name for name in ("model", "designs.csv") if (folder / name).exists()]
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Read and check config.json."""
     refuse_pickle(folder)
     file = folder / "config.json"
     if not file.is_file():
-        raise CheckpointError(f"{folder} is not a model directory: config.json is missing")
+        raise CheckpointError(f"{folder} is not a model directory: config.json is missing"
+                              f"{_instead(folder)}")
     try:
         config = json.loads(file.read_text())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -162,3 +162,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     with pytest.raises(OSError, match="disk full"):
         write_atomically(file, b"new")
     assert file.read_bytes() == b"old" and os.listdir(file.parent) == ["a.json"]
+
+
+@pytest.mark.parametrize("inside", ["model", "designs.csv"])
+def test_what_may_have_been_meant_is_named(tmp_path, inside):
+    (tmp_path / inside).mkdir()
+    with pytest.raises(CheckpointError, match=f"is missing; did you mean .*{inside}"):
+        read_config(tmp_path)
