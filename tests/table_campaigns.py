@@ -21,7 +21,7 @@ class LetterDomain:
     """Rows of `chain_table` as words over ACG; words with a `forbidden` part are invalid, and so
     are rows that are not finished."""
 
-    kind = "sequence"
+    name, kind = "letters", "sequence"
 
     def __init__(self, forbidden=None):
         self.forbidden = forbidden

@@ -112,7 +112,7 @@ def design(
     except UnknownSetting as error:
         raise misspelled(error, design) from None
     scoring = Scoring(cache, workers, timeout, cluster, retry_failed)
-    with scoring.executor(ask.resolved) as executor:
+    with scoring.executor(ask.resolved, ask.model.domain) as executor:
         if out is None:
             campaign = ask.campaign(scoring, executor)
             watch(campaign)

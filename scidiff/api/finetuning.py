@@ -213,7 +213,7 @@ def _policy(parent: Model, network: nn.Module, wish: Wish) -> Iterator[Run]:
     sampler, likelihood, whole = policy_of(parent, network, wish.settings)
     strength = STRENGTH if wish.strength is None else wish.strength
     scoring = wish.scoring.kept_in(wish.out)
-    with scoring.executor(resolved) as executor:
+    with scoring.executor(resolved, parent.domain) as executor:
         wish.out.mkdir(parents=True, exist_ok=True)
         scorer = scoring.scorer(resolved, parent.domain, executor)
         about = f"{parent.config['sha256']} {scorer.name}"

@@ -35,12 +35,15 @@ class Scoring:
         return self if self.cache is not None else replace(self, cache=Path(folder) / SCORES)
 
     @contextmanager
-    def executor(self, reward: Any) -> Iterator[Executor]:
-        """Where a reward is asked: here, in processes or on a cluster that are closed afterwards.
+    def executor(self, reward: Any, domain: Domain) -> Iterator[Executor]:
+        """Where a reward is asked about objects of a domain: here, in processes or on a cluster
+        that are closed afterwards.
 
         Only a process can be ended that does not answer in time, so one is used for a `timeout`.
-        Raises RewardError for a reward that cannot be sent to another process.
+        Raises RewardError for a reward that says it scores other objects, and for one that cannot
+        be sent to another process.
         """
+        require_kind(reward, domain.kind, domain.name)
         seconds = TIMEOUT if self.timeout is None else self.timeout
         if self.cluster is not None:
             from scidiff.rewards.clusters import RayExecutor
@@ -60,9 +63,7 @@ class Scoring:
                 yield processes
 
     def scorer(self, reward: Any, domain: Domain, executor: Executor, **more: Any) -> Scorer:
-        """Counts and remembers what is asked about objects of a domain; `more` as for Scorer.
-        Raises RewardError for a reward that says it scores others."""
-        require_kind(reward, domain.kind, domain.name)
+        """Counts and remembers what is asked about objects of a domain; `more` as for Scorer."""
         again = (Status.FAILED, Status.TIMEOUT) if self.retry_failed else ()
         cache = None if self.cache is None else Cache(self.cache, again)
         return Scorer(reward, key=domain.key, kind=domain.kind, cache=cache, executor=executor,

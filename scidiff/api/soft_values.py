@@ -84,7 +84,7 @@ def fit_value(
         network = _network(model, sampler, rng)
     every = max(1, model.engine.typical_steps(sampler) // LOOKS)
     scoring = Scoring(cache, workers, timeout, cluster).kept_in(out)
-    with scoring.executor(resolved) as executor:
+    with scoring.executor(resolved, domain) as executor:
         Path(out).mkdir(parents=True, exist_ok=True)
         asked = Decoded(domain, scoring.scorer(resolved, domain, executor))
         runs = collect(sampler, asked, n, rng, strength=strength, every=every)

@@ -147,7 +147,7 @@ def test_a_wrong_gap(scidiff, tiny_model):
         (["--reward", "qed", "--memory", "edit:bucket=x"], "got 'bucket=x', expected what is"),
         (["--reward", "qed", "--memory", "edit:0.3"], "got '0.3', expected what is written as"),
         (["--reward", "qed", "--memory", "edit:buket=3"], "did you mean 'bucket'"),
-        (["--reward", "qed", "--memory", "edit:as=resampling"], "nested, smc, fk"),
+        (["--reward", "qed", "--memory", "scaffold:as=resampling"], "nested, smc, fk"),
         (["--reward", "qed", "--method", "svdd", "--ess", 0.3], "nested, smc, fk do"),
         (["--reward", "qed", "--method", "smc", "--every", 0], "every must be at least 1, got 0"),
         (["--reward", "qed", "--screen", "sa"], "evolve takes no screen; svdd, nested"),
