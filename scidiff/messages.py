@@ -18,10 +18,12 @@ def in_a_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def listed(names: Iterable[str], most: int = 12) -> str:
-    """Names in a row, the first `most` of them where there are more."""
+def listed(names: Iterable[str], most: int = 12, where: str = "") -> str:
+    """Names in a row; where there are more than `most` the first ones, how many there are, and
+    `where` to find them."""
     found = list(names)
-    more = f", ... ({len(found):,} in all)" if len(found) > most else ""
+    rest = f"{len(found):,} in all{where and ': '}{where}"
+    more = f", ... ({rest})" if len(found) > most else ""
     return ", ".join(found[:most]) + more
 
 

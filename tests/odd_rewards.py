@@ -31,6 +31,20 @@ def fragile(objects):
     return lengths(objects)
 
 
+class Elsewhere:
+    """Raises in the process that made it."""
+
+    floor, name, version = 0.0, "elsewhere", "1"
+
+    def __init__(self):
+        self.maker = os.getpid()
+
+    def __call__(self, mols):
+        if os.getpid() == self.maker:
+            raise RuntimeError("asked at home")
+        return [m.GetNumAtoms() / 10 for m in mols]
+
+
 def short(objects):
     return [1.0]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scidiff.core import Shared, Stacked, Tape, normal, seeded, uniform
+from scidiff.core import Shared, Stacked, Tape, normal, seeded, torch_seeded, uniform
 
 
 @dataclass(frozen=True)
@@ -118,3 +118,15 @@ def test_a_tape_refuses_another_question_than_it_recorded(draw, shape):
     uniform((4, 2), tape)
     with pytest.raises(ValueError, match="tape entry 0 is uniform"):
         draw(shape, tape.rewind())
+
+
+def test_the_generator_of_torch_is_lent_and_given_back():
+    before = torch.get_rng_state()
+    with torch_seeded(3):
+        first = torch.rand(4)
+    with torch_seeded(3):
+        again = torch.rand(4)
+    with torch_seeded(4):
+        other = torch.rand(4)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -20,7 +20,7 @@ from scidiff.core import seeded
 from scidiff.data.graphs import GraphState
 from scidiff.domains.domain import spelled
 from scidiff.guidance.campaign import Campaign, Limits, Strategy
-from scidiff.guidance.lookahead import Decoded
+from scidiff.guidance.lookahead import Decoded, why_unscored
 from scidiff.guidance.values import bare
 from scidiff.messages import nearest
 from scidiff.rewards.combine import reward as resolve_reward
@@ -169,10 +169,8 @@ class Ask:
         """What a campaign found. Raises RewardError where the reward answered nothing."""
         scorer = campaign.reward.scorer
         if scorer.messages and len(scorer.messages) == scorer.asked:
-            why = next(iter(scorer.messages.values()))
-            raise RewardError(
-                f"reward {scorer.name!r} scored none of {scorer.asked} objects: {why}"
-            )
+            raise RewardError(f"reward {scorer.name!r} scored none of {scorer.asked} objects"
+                              f"{why_unscored(campaign.reward)}")
         plan = given(**vars(self.strategy.plan)) if isinstance(self.strategy, Populations) else {}
         used = {**self.manifest, **self.settings, "reward": scorer.name,
                 "budget": self.limits.calls, **plan}

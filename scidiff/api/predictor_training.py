@@ -185,10 +185,12 @@ def _measured(recipe: PredictorRecipe, out: Path) -> tuple[list[str], list[Any],
         raise ScidiffError(f"{where} has a value in {len(kept)} usable rows; an oracle needs at "
                            f"least {LEAST}")
     labels, words = _labels([v for _, v in kept], recipe.predictor.task, where)
-    if empty or words:
-        first = f", {len(words)} no number (the first {words[0]!r})" if words else ""
-        _log.warning("%s: %d rows have no value of %s%s and are left out", recipe.data.source,
-                     empty, name, first)
+    if empty:
+        _log.warning("%s: %d rows have no value of %s and are left out", recipe.data.source,
+                     empty, name)
+    if words:
+        _log.warning("%s: %d cells of %s hold no number, the first %r, and are left out",
+                     recipe.data.source, len(words), name, words[0])
     notes = f"; {source.rejected:,} rejected, {empty:,} without a value"
     notes += f", {len(words):,} without a number" if words else ""
     found = [(o, x) for (o, _), x in zip(kept, labels, strict=True) if x is not None]

@@ -11,12 +11,13 @@ from __future__ import annotations
 import ast
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from scidiff.messages import listed
 from scidiff.rewards import registry
 from scidiff.rewards.curves import CURVES
 
@@ -74,7 +75,7 @@ def parse(source: str) -> tuple[ast.expr, Leaves]:
         raise ValueError(f"the reward expression {_short(text)} is nested too deeply") from None
     if not leaves:
         raise ValueError(f"the reward expression {text!r} names no reward; "
-                         f"known: {registry.listed(registry.installed())}")
+                         f"known: {_listed(registry.installed())}")
     return tree, leaves
 
 
@@ -196,8 +197,12 @@ def _usage(name: str, found: Any = None) -> str:
     return f"{name}({', '.join(wanted)})"
 
 
+def _listed(names: Iterable[str]) -> str:
+    return listed(sorted(names), 32, "scidiff rewards list")
+
+
 def _error(node: ast.expr, text: str, what: str, known: Sequence[str] = ()) -> ValueError:
-    tail = f" Known: {registry.listed(known)}." if known else ""
+    tail = f" Known: {_listed(known)}." if known else ""
     # col_offset counts bytes, a person counts characters
     column = len(text.encode()[:node.col_offset].decode(errors="ignore")) + 1
     return ValueError(f"{what} (position {column} of {_short(text)}).{tail}")

@@ -9,7 +9,7 @@ names to these. To publish one from another package, add to its pyproject.toml:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -63,14 +63,6 @@ def from_path(path: str) -> Any:
         raise ValueError(f"reward {path!r}: {module_name!r} has no {attribute!r}"
                          f"{nearest(attribute, vars(module))}")
     return getattr(module, attribute)
-
-
-def listed(names: Iterable[str], most: int = 32) -> str:
-    """Write names for a message of one line; of very many the first and where to find the rest."""
-    known = sorted(names)
-    if len(known) <= most:
-        return ", ".join(known)
-    return f"{', '.join(known[:most])}, ... ({len(known)}: scidiff rewards list)"
 
 
 def _survey() -> tuple[dict[str, Any], list[str]]:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
+from odd_rewards import Elsewhere
 from tiny_graphs import write_graph_flow, write_graph_sde, write_token_graphs
 from tiny_models import write_tiny_model
 
@@ -163,11 +164,14 @@ def test_a_policy_that_was_killed_asks_for_the_rest(models, tmp_path):
 
 
 def test_a_policy_asks_in_processes(models, tmp_path):
-    how = dict(method="policy", reward="qed", steps=1, batch_size=16, lr=5e-3)
+    def tenths(mols):
+        return [m.GetNumAtoms() / 10 for m in mols]
+
     found = [
-        finetune(models["masked"], out=tmp_path / f"{n}", workers=n, **how) / "model.safetensors"
-        for n in (1, 2)
-    ]
+        finetune(models["masked"], out=tmp_path / str(workers), method="policy", reward=reward,
+                 floor=0.0, workers=workers, steps=1, batch_size=24) / "model.safetensors"
+        for reward, workers in ((tenths, 1), (Elsewhere(), 2))
+    ]  # fmt: skip
     assert found[0].read_bytes() == found[1].read_bytes()
 
 
@@ -313,12 +317,13 @@ def test_rows_that_cannot_be_used_are_listed(models, tmp_path, caplog):
 
 
 def test_rows_of_a_file_are_found_by_their_lines(models, tmp_path):
-    lines = ["smiles;score", "CCO;1,5", "", "CCN;", "COC;>3", "CCC;0,25", "CNC;2"]
+    lines = ["smiles;score", "CCO;1,5", "", "CCN;", "COC;>3", "CCC;0,25", "", "CNC;2"]
     (tmp_path / "pool.csv").write_text("\n".join(lines) + "\n")
     found = read_pool(tmp_path / "pool.csv", Model(models["masked"], device="cpu"))
     assert found.values == [1.5, 0.25, 2.0]
-    assert [(p.row, p.reason) for p in found.problems if p.text] == [
-        (4, "no score"), (5, "its score '>3' is not a number")]
+    assert [(p.row, p.reason) for p in found.problems] == [
+        (3, "empty line"), (4, "no score"), (5, "its score '>3' is not a number"),
+        (7, "empty line")]
 
 
 BAD_POOLS = {

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from odd_rewards import Elsewhere
 from tiny_graphs import write_graph_sde
 from tiny_models import write_tiny_model
 
@@ -99,9 +100,9 @@ def test_what_was_answered_is_not_asked_again(made, tmp_path):
 def test_a_value_is_asked_in_processes(made, tmp_path):
     models, _ = made
     found = []
-    for workers in (1, 2):
+    for reward, workers in ((Atoms(), 1), (Elsewhere(), 2)):
         out = tmp_path / f"{workers}"
-        sd.fit_value(models["masked"], "qed", out, 32, fit_steps=3, workers=workers)
+        sd.fit_value(models["masked"], reward, out, 32, fit_steps=3, workers=workers)
         found.append((out / "model.safetensors").read_bytes())
     assert found[0] == found[1]
 

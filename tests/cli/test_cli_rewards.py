@@ -7,6 +7,9 @@ def test_rewards_are_listed_with_their_range(scidiff):
     assert told["qed"]["range"] == "0 to 1" and "Bickerton" in told["qed"]["what"]
     assert told["mw"]["range"] == "0 and above" and told["logp"]["range"] == "unbounded"
     assert told["mfe"]["range"] == "0 and below"
+    of = {name: told[name]["of"] for name in ("qed", "mfe", "length", "charge", "oracle")}
+    assert of == {"qed": "molecule", "mfe": "dna, rna", "length": "sequence",
+                  "charge": "peptide", "oracle": ""}
     assert told["similarity"]["arguments"].startswith("(smiles, counts=False")
     assert "mfe" in scidiff("rewards", "list").out
 
